@@ -1,0 +1,18 @@
+//! The words Guildhall nodes exchange: ids, names, signed records, manifests, interface types, contracts, receipts and
+//! wire messages, with every limit that two nodes must agree on.
+//!
+//! Nothing here does IO or knows the time. Bytes from outside are checked for form ([`cbor`]) before they are decoded,
+//! and signed bytes are kept as they came: nothing is re-encoded to be verified.
+#![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
+pub mod cbor;
+pub mod contract;
+pub mod hash;
+pub mod interface;
+pub mod key;
+pub mod limits;
+pub mod manifest;
+pub mod name;
+
+pub use hash::{FederationId, Hash, PackageId, RecordId, RunId};
+pub use key::{PublicKey, SecretKey, Signature};

@@ -5,6 +5,8 @@
 //! and signed bytes are kept as they came: nothing is re-encoded to be verified.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
+pub mod api;
+pub mod body;
 pub mod cbor;
 pub mod contract;
 pub mod hash;
@@ -13,6 +15,11 @@ pub mod key;
 pub mod limits;
 pub mod manifest;
 pub mod name;
+pub mod query;
+pub mod receipt;
+pub mod record;
+pub mod statement;
+pub mod wire;
 
 pub use hash::{FederationId, Hash, PackageId, RecordId, RunId};
 pub use key::{PublicKey, SecretKey, Signature};

@@ -1,0 +1,490 @@
+//! What a node's HTTP API under `/api/v1` takes and returns, as JSON. The gateway serves these types, the client reads
+//! them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::body::{Claims, HardwareOffer, Listing, Suggested, Visibility};
+use crate::contract::LimitSet;
+use crate::hash::{FederationId, Hash, PackageId, RecordId, RunId};
+use crate::key::PublicKey;
+use crate::manifest::{Kind, Manifest};
+use crate::name::{Category, CategoryPrefix, FileName, OrgName, PackageName, Reference, Version};
+use crate::query::Suggestion;
+use crate::receipt::{JobStatement, RunStatement};
+
+/// `GET /status`: who and how a node is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The node's org.
+    pub org: OrgName,
+    /// The org's root key.
+    pub root: PublicKey,
+    /// The node's key.
+    pub node: PublicKey,
+    /// The node's key as the overlay writes it.
+    pub peer_id: String,
+    /// Base URL of this API.
+    pub api: String,
+    /// The folder with configuration, keys and store.
+    pub home: String,
+    /// Where the overlay listens, each with the peer id.
+    pub addresses: Vec<String>,
+    /// The federation it is in.
+    pub federation: FederationStatus,
+    /// Categories whose listings it keeps.
+    pub follows: Vec<CategoryPrefix>,
+    /// Hardware it lends.
+    pub offer: Option<HardwareOffer>,
+    /// Engines it can execute with.
+    pub engines: Vec<String>,
+    /// What its workers are kept in.
+    pub isolation: Vec<String>,
+    /// Connected and admitted peers.
+    pub peers: u64,
+    /// Records held.
+    pub records: u64,
+    /// Listings in the catalogue.
+    pub listings: u64,
+    /// Complete packages held.
+    pub packages: u64,
+    /// Jobs being executed for others or itself.
+    pub jobs: u64,
+    /// Version of the software.
+    pub software: String,
+    /// Since the start, seconds.
+    pub uptime_s: u64,
+}
+
+/// The federation a node is in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FederationStatus {
+    /// Its id.
+    pub id: FederationId,
+    /// What people call it.
+    pub name: String,
+    /// Its orgs.
+    pub members: Vec<OrgName>,
+}
+
+/// `GET /peers`: one other node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Peer {
+    /// As the overlay writes its key.
+    pub peer_id: String,
+    /// Its org, when it is a member.
+    pub org: Option<OrgName>,
+    /// Whether a connection is open.
+    pub connected: bool,
+    /// Whether the node is admitted as a member's.
+    pub admitted: bool,
+    /// The connection's address, or the first one of its node record.
+    pub address: Option<String>,
+    /// Categories whose listings it keeps.
+    pub follows: Vec<CategoryPrefix>,
+    /// Hardware it lends.
+    pub offer: Option<HardwareOffer>,
+    /// Engines it can execute with.
+    pub engines: Vec<String>,
+}
+
+/// `POST /invites`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct InviteRequest {
+    /// How long the invite holds, seconds; at most seven days.
+    pub expires_in_s: Option<u64>,
+}
+
+/// The answer to `POST /invites`, and the body of `POST /join`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InviteText {
+    /// What [`Invite::to_text`](crate::wire::Invite::to_text) writes.
+    pub invite: String,
+}
+
+/// `PUT /follows`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Follows {
+    /// Categories to follow from now on.
+    pub follows: Vec<CategoryPrefix>,
+}
+
+/// `PUT /offer`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfferChange {
+    /// What to lend from now on; `None` lends nothing.
+    pub offer: Option<HardwareOffer>,
+}
+
+/// The answer to `POST /blobs`, whose body is the blob's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobStored {
+    /// BLAKE3 of the bytes.
+    pub hash: Hash,
+    /// Length, bytes.
+    pub len_bytes: u64,
+}
+
+/// `POST /publish`: a package whose blobs the node already has.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PublishRequest {
+    /// The manifest to seal.
+    pub manifest: Manifest,
+    /// How it is to be listed.
+    pub listing: ListingDraft,
+    /// Test only: nothing is signed or listed.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What a producer writes of a listing; the rest follows from the manifest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ListingDraft {
+    /// Name within the org.
+    pub name: PackageName,
+    /// Version.
+    pub version: Version,
+    /// Where it belongs, the most fitting first.
+    pub categories: Vec<Category>,
+    /// One sentence.
+    pub summary: String,
+    /// Words it should be found by.
+    #[serde(default)]
+    pub keywords: Vec<String>,
+    /// What the producer says it reaches.
+    #[serde(default)]
+    pub claims: Claims,
+    /// What it should be run or trained with.
+    #[serde(default)]
+    pub suggested: Suggested,
+    /// The file that explains how to use it.
+    #[serde(default)]
+    pub documentation: Option<FileName>,
+    /// Files that show it in use.
+    #[serde(default)]
+    pub examples: Vec<FileName>,
+    /// Who may see it.
+    #[serde(default)]
+    pub visibility: Visibility,
+    /// Orgs that should hold a copy; `None` means the default of 3.
+    #[serde(default)]
+    pub replicas: Option<u8>,
+}
+
+/// The answer to `POST /publish`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Published {
+    /// `org/name@version`.
+    #[serde(rename = "ref")]
+    pub reference: Reference,
+    /// Kind of content.
+    pub kind: Kind,
+    /// The package.
+    pub package_id: PackageId,
+    /// The listing's record; `None` after a dry run.
+    pub listing_id: Option<RecordId>,
+    /// What was tested, in order.
+    pub checks: Vec<Check>,
+}
+
+/// One thing that was tested before a package is listed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// What, for example `files intact` or `test 1`.
+    pub name: String,
+    /// Whether it held.
+    pub passed: bool,
+    /// What was found, in words.
+    pub detail: String,
+}
+
+/// The answer to `POST /search`, whose body is a [`Query`](crate::query::Query).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SearchAnswer {
+    /// Names the query when something is later fetched or run because of it.
+    pub query_id: Hash,
+    /// Ranked results.
+    pub results: Vec<Suggestion>,
+    /// How it was found.
+    pub via: Via,
+    /// Nodes that were asked.
+    pub asked: u64,
+    /// Nodes that answered in time.
+    pub answered: u64,
+    /// Holders of the category that the DHT named.
+    pub holders: u64,
+    /// What was left out or went wrong, in words.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+/// Where an answer came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Via {
+    /// This node's catalogue alone.
+    Local,
+    /// Holders found in the DHT.
+    Dht,
+    /// Members that say they follow the category.
+    Members,
+}
+
+/// `GET /show?ref=`: everything a node knows about one release.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Detail {
+    /// `org/name@version`.
+    #[serde(rename = "ref")]
+    pub reference: Reference,
+    /// The producer's org.
+    pub org: OrgName,
+    /// The listing, as it was signed.
+    pub listing: Listing,
+    /// The listing's record.
+    pub listing_id: RecordId,
+    /// The package.
+    pub package_id: PackageId,
+    /// Whether the complete package is here.
+    pub held: bool,
+    /// The manifest, when it is here.
+    pub manifest: Option<Manifest>,
+    /// Other versions of the same name.
+    pub versions: Vec<Version>,
+    /// Orgs known to hold the package.
+    pub holders: Vec<OrgName>,
+}
+
+/// `POST /fetch`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FetchRequest {
+    /// What to fetch.
+    #[serde(rename = "ref")]
+    pub reference: Reference,
+}
+
+/// The answer to `POST /fetch`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fetched {
+    /// `org/name@version`, or the id when it was asked for by id.
+    #[serde(rename = "ref")]
+    pub reference: Reference,
+    /// The package.
+    pub package_id: PackageId,
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// Bytes that came over the network.
+    pub fetched_bytes: u64,
+    /// Files that came over the network; the others were here.
+    pub fetched_files: u64,
+    /// Orgs they came from.
+    pub from: Vec<OrgName>,
+    /// How long it took, seconds.
+    pub seconds: f64,
+}
+
+/// `POST /runs`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunRequest {
+    /// A pipeline, model or algorithm.
+    #[serde(rename = "ref")]
+    pub reference: Reference,
+    /// The records.
+    pub input: RunInput,
+    /// Where.
+    #[serde(default)]
+    pub on: Placement,
+    /// Limits the requester asks for.
+    #[serde(default)]
+    pub limits: LimitSet,
+}
+
+/// Where a run's records come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunInput {
+    /// The records of a data package.
+    Package(Reference),
+    /// Files of the requester.
+    Records(Vec<InputRecord>),
+}
+
+/// One record that a requester sends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputRecord {
+    /// A name to find the output by.
+    pub name: String,
+    /// The value, base64.
+    pub value: String,
+}
+
+/// Where a run should be executed.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Placement {
+    /// This node if it lends its hardware, else the best one that offers.
+    #[default]
+    Auto,
+    /// This node.
+    Local,
+    /// A node of this org.
+    Org(OrgName),
+    /// The node with this peer id.
+    Node(String),
+}
+
+impl From<Placement> for String {
+    fn from(placement: Placement) -> Self {
+        match placement {
+            Placement::Auto => "auto".to_owned(),
+            Placement::Local => "local".to_owned(),
+            Placement::Org(org) => org.to_string(),
+            Placement::Node(peer_id) => peer_id,
+        }
+    }
+}
+
+impl std::str::FromStr for Placement {
+    type Err = crate::name::NameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "auto" => Self::Auto,
+            "local" => Self::Local,
+            // Peer ids of Ed25519 keys start like this and are longer than any org's name.
+            peer if peer.starts_with("12D3Koo") => Self::Node(peer.to_owned()),
+            org => Self::Org(org.parse()?),
+        })
+    }
+}
+
+impl TryFrom<String> for Placement {
+    type Error = crate::name::NameError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+/// The answer to `POST /runs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunStarted {
+    /// The run.
+    pub run_id: RunId,
+}
+
+/// `GET /runs/{id}`: how a run is doing or did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunReport {
+    /// The run.
+    pub run_id: RunId,
+    /// What was run.
+    #[serde(rename = "ref")]
+    pub reference: Reference,
+    /// How far it is.
+    pub state: RunState,
+    /// The node that executes.
+    pub executed_on: Option<ExecutedOn>,
+    /// Records that came out so far.
+    pub records: u64,
+    /// Since it was started, or until it ended, seconds.
+    pub seconds: f64,
+    /// Share of records whose predicted class is the data package's label.
+    pub accuracy: Option<f64>,
+    /// Why it failed.
+    pub failure: Option<RunFailure>,
+    /// Receipts, one a node that executed.
+    pub receipts: Vec<ReceiptReport>,
+    /// What happened, in words, oldest first.
+    pub log: Vec<String>,
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    /// On its way.
+    Running,
+    /// Every record came out.
+    Completed,
+    /// It ended early.
+    Failed,
+}
+
+/// A node that executed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecutedOn {
+    /// Its org.
+    pub org: OrgName,
+    /// Its key as the overlay writes it.
+    pub peer_id: String,
+}
+
+/// Why a run failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunFailure {
+    /// A stable word for the cause, for example `timeout`.
+    pub cause: String,
+    /// In words.
+    pub message: String,
+    /// The stage, from 0, when one failed.
+    pub stage: Option<u32>,
+    /// The record, from 0, when one failed.
+    pub record: Option<u64>,
+    /// The limit that was reached, milliseconds; timeouts only.
+    pub limit_ms: Option<u64>,
+    /// When the worker was stopped, milliseconds; timeouts only.
+    pub stopped_after_ms: Option<u64>,
+}
+
+/// A receipt, checked by the node that reports it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReceiptReport {
+    /// The executor's peer id.
+    pub executor: String,
+    /// The requester's peer id.
+    pub requester: String,
+    /// Whether both signatures hold and the outputs are the ones received.
+    pub verified: bool,
+    /// The run, as the requester signed it.
+    pub run: RunStatement,
+    /// The jobs, as the executor signed them.
+    pub jobs: Vec<JobStatement>,
+}
+
+/// One line of `GET /runs/{id}/outputs`, as newline-delimited JSON.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutputLine {
+    /// Position among the records.
+    pub index: u64,
+    /// The input record's name.
+    pub name: String,
+    /// The value: JSON as it is, text as a string, everything else as base64.
+    pub value: OutputValue,
+}
+
+/// An output value in a form that JSON can hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutputValue {
+    /// A prediction list.
+    Predictions(Vec<crate::interface::Prediction>),
+    /// Text or JSON as text.
+    Text(String),
+    /// Anything else.
+    Base64(String),
+}
+
+/// What every failed request returns, with a fitting HTTP status.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// A stable word, for example `unknown_reference`.
+    pub code: String,
+    /// The cause, in one sentence.
+    pub message: String,
+    /// What the person can do, as a command where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+    /// More lines: which file, which check, which node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<String>,
+}

@@ -1,0 +1,351 @@
+//! Messages between nodes: requests and their responses, blob requests, and the frames of a job.
+//!
+//! Requests and responses are one CBOR item each, at most [`MESSAGE_MAX_BYTES`] long. Blob and job streams carry
+//! frames: a length as 4 big-endian bytes, then one CBOR item of that many bytes, at most [`FRAME_MAX_BYTES`]. After a
+//! [`BlobReply::Found`] the blob's bytes follow bare.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+use crate::cbor::{self, DecodeError};
+use crate::contract::{LimitSet, Limits};
+use crate::hash::{FederationId, Hash, PackageId, RunId};
+use crate::key::PublicKey;
+use crate::limits::{FRAME_MAX_BYTES, MESSAGE_MAX_BYTES};
+use crate::name::OrgName;
+use crate::query::Query;
+use crate::statement::Signed;
+
+/// What one node asks another.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Request {
+    /// First request on a connection, in both directions: who is there, by whose authority.
+    Hello(Hello),
+    /// An org that holds an invite asks to come in: its node's log so far, acceptance last.
+    Join {
+        /// Records, oldest first.
+        records: Vec<ByteBuf>,
+    },
+    /// Which logs are there, and how long are they?
+    Heads,
+    /// The records of one log from a position on; bodies only where they are wanted.
+    Pull {
+        /// Whose log.
+        author: PublicKey,
+        /// First position wanted.
+        from_seq: u64,
+    },
+    /// Listings that a query finds at the other node. Free text is never sent.
+    Query(Box<Query>),
+    /// Would the other node execute this?
+    Offer(Box<OfferRequest>),
+}
+
+/// The answer to a [`Request`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Response {
+    /// To `Hello`.
+    Hello(Hello),
+    /// To `Join`: the founding, and the records that prove who is a member.
+    Joined {
+        /// The federation's founding.
+        founding: Signed,
+        /// Records, each log oldest first.
+        records: Vec<ByteBuf>,
+    },
+    /// To `Heads`.
+    Heads(Vec<LogHead>),
+    /// To `Pull`: as many as fit one message, oldest first.
+    Records {
+        /// Records; a body that the other node does not follow is left out.
+        records: Vec<ByteBuf>,
+    },
+    /// To `Query`: listing records, best first, to be verified and ranked by the asking node.
+    Found {
+        /// Listing records.
+        listings: Vec<ByteBuf>,
+    },
+    /// To `Offer`.
+    Lease(Lease),
+    /// The request was understood and not granted.
+    Refused(Refusal),
+}
+
+/// Who is there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The federation the node is in.
+    pub federation: FederationId,
+    /// Its [`Delegation`](crate::statement::Delegation): the org's root for the node's key.
+    pub delegation: Signed,
+    /// Where it listens.
+    pub addresses: Vec<String>,
+}
+
+/// How long a log is at a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogHead {
+    /// Whose log.
+    pub author: PublicKey,
+    /// How many records, without a gap from the first.
+    pub len: u64,
+}
+
+/// A requester's node asks for hardware.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OfferRequest {
+    /// The run.
+    pub run: RunId,
+    /// Packages of the stages, in order.
+    pub stages: Vec<PackageId>,
+    /// Engines that the stages need.
+    pub engines: Vec<String>,
+    /// Most memory that one stage's contract asks for, bytes.
+    pub memory_bytes: u64,
+}
+
+/// A node's promise to execute a job, for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Names the lease when the job stream opens; unguessable.
+    pub lease: Hash,
+    /// The run it is for.
+    pub run: RunId,
+    /// How long the requester may take to open the job stream, milliseconds from now.
+    pub open_within_ms: u64,
+}
+
+/// Why a request was not granted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The kind of reason.
+    pub reason: Reason,
+    /// In words, for a person at the other side.
+    pub detail: String,
+}
+
+/// Kinds of reasons to refuse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Reason {
+    /// The asking node is not an admitted member.
+    NotAdmitted,
+    /// The node lends no hardware, or not to this org.
+    NotLent,
+    /// The node cannot do it: an engine or memory is missing.
+    Unable,
+    /// Every slot is taken; try again later or elsewhere.
+    Busy,
+    /// The invite is unknown, expired or used, or the name is taken.
+    BadInvite,
+    /// The request breaks a rule.
+    Invalid,
+    /// The node has nothing of that name.
+    Unknown,
+}
+
+/// Asks for a blob on a blob stream; several may follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobRequest {
+    /// Which.
+    pub hash: Hash,
+}
+
+/// The answer to a [`BlobRequest`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BlobReply {
+    /// This many bytes follow bare.
+    Found {
+        /// Length, bytes.
+        len_bytes: u64,
+    },
+    /// It is not here, or not for the asking node.
+    Missing,
+}
+
+/// What the requester's node sends on a job stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RequesterFrame {
+    /// First frame.
+    Start(Box<JobSpec>),
+    /// One input record; indices go up by one from 0. Only when the input is streamed.
+    Record(RecordFrame),
+    /// No record follows.
+    End,
+    /// The requester's signature under the whole run, after `Finished`.
+    Countersigned(Signed),
+}
+
+/// What the executor's node sends on a job stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ExecutorFrame {
+    /// Every package is here and its worker is up; records may come.
+    Ready {
+        /// Limits in force, a stage each.
+        limits: Vec<Limits>,
+    },
+    /// One output record of the last stage; indices go up by one from 0.
+    Record(RecordFrame),
+    /// A stage failed; nothing follows but `Finished`.
+    Failed(JobFailure),
+    /// All is done: a [`JobStatement`](crate::receipt::JobStatement) a stage, in order.
+    Finished {
+        /// Signed job statements.
+        jobs: Vec<Signed>,
+    },
+    /// The job never started.
+    Refused(Refusal),
+}
+
+/// What an executor is to do. Sent by the holder of a lease.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobSpec {
+    /// The lease.
+    pub lease: Hash,
+    /// The run.
+    pub run: RunId,
+    /// Key of the edge commitments; known to the run's nodes only.
+    pub nonce: Hash,
+    /// Stages in order.
+    pub stages: Vec<JobStage>,
+    /// Limits that the requester asks for.
+    pub limits: LimitSet,
+    /// Where the records come from.
+    pub input: JobInput,
+    /// Nodes that hold the packages, as far as the requester knows.
+    pub holders: Vec<PublicKey>,
+}
+
+/// One stage of a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobStage {
+    /// Its package.
+    pub package: PackageId,
+    /// Its settings.
+    #[serde(default)]
+    pub config: BTreeMap<String, String>,
+    /// Limits of the listing where it is tighter than the manifest.
+    #[serde(default)]
+    pub listing: LimitSet,
+}
+
+/// Where a job's records come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum JobInput {
+    /// The requester sends them on the stream.
+    Stream,
+    /// They are the records of a data package, which the executor fetches.
+    Package(PackageId),
+}
+
+/// One record's value on a job stream. Commands and pipelines of commands have one port on each side.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordFrame {
+    /// Position among the records of the run, from 0.
+    pub index: u64,
+    /// The value in plain form.
+    #[serde(with = "serde_bytes")]
+    pub value: Vec<u8>,
+}
+
+/// A stage failed on a record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobFailure {
+    /// Which stage, from 0.
+    pub stage: u32,
+    /// Which record, from 0.
+    pub record: u64,
+    /// A stable word for the cause, for example `timeout`, `trap`, `memory`, `output`.
+    pub cause: String,
+    /// In words, bounded to [`JOB_ERROR_MAX_BYTES`](crate::limits::JOB_ERROR_MAX_BYTES).
+    pub detail: String,
+    /// For timeouts: how long the record had been scored when its worker was stopped, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_after_ms: Option<u64>,
+}
+
+/// What a person carries from one org to another to bring it in. Written as `guild-invite:` and base32.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invite {
+    /// The federation.
+    pub federation: FederationId,
+    /// Its name, for the person.
+    pub name: String,
+    /// The inviting org, for the person.
+    pub org: OrgName,
+    /// The admission that waits for a key.
+    pub admission: crate::hash::RecordId,
+    /// Seed of the invite's key.
+    pub seed: Hash,
+    /// Where the inviting node listens; each ends in its peer id.
+    pub addresses: Vec<String>,
+    /// First moment at which it is too late, milliseconds since 1970.
+    pub expires_ms: u64,
+}
+
+impl Invite {
+    const PREFIX: &'static str = "guild-invite:";
+    /// Longest invite, bytes before base32: sixteen long addresses and the rest.
+    const MAX_BYTES: usize = 8 * 1024;
+
+    /// The string that people pass on.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let text = data_encoding::BASE32_NOPAD.encode(&cbor::encode(self)).to_ascii_lowercase();
+        format!("{}{text}", Self::PREFIX)
+    }
+
+    /// Reads what [`to_text`](Self::to_text) wrote; white space around it is ignored.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the text is no invite or was cut.
+    pub fn from_text(text: &str) -> Result<Self, DecodeError> {
+        let rule = |why: &str| DecodeError::Rule { what: "invite", why: why.into() };
+        let body = text
+            .trim()
+            .strip_prefix(Self::PREFIX)
+            .ok_or_else(|| rule("it starts with `guild-invite:`"))?;
+        let bytes = data_encoding::BASE32_NOPAD
+            .decode(body.to_ascii_uppercase().as_bytes())
+            .map_err(|_| rule("it is cut short or has a wrong letter"))?;
+        cbor::decode(&bytes, Self::MAX_BYTES)
+    }
+}
+
+/// Decodes a request or a response.
+///
+/// # Errors
+/// [`DecodeError`].
+pub fn decode_message<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    cbor::decode(bytes, MESSAGE_MAX_BYTES)
+}
+
+/// Decodes the content of a frame.
+///
+/// # Errors
+/// [`DecodeError`].
+pub fn decode_frame<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    cbor::decode(bytes, FRAME_MAX_BYTES)
+}
+
+impl Refusal {
+    /// A refusal in words.
+    #[must_use]
+    pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into() }
+    }
+}

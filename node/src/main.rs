@@ -1,1 +1,15 @@
-fn main(){}
+//! `guild`: a Guildhall node, its command line and its demo.
+
+mod app;
+mod cli;
+mod clock;
+mod commands;
+mod config;
+mod home;
+mod tasks;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -52,12 +52,10 @@ pub enum Request {
 pub enum Response {
     /// To `Hello`.
     Hello(Hello),
-    /// To `Join`: the founding, and the records that prove who is a member.
+    /// To `Join`: the federation's founding. The records that prove who else is a member are pulled next.
     Joined {
         /// The federation's founding.
         founding: Signed,
-        /// Records, each log oldest first.
-        records: Vec<ByteBuf>,
     },
     /// To `Heads`.
     Heads(Vec<LogHead>),

@@ -1,1 +1,42 @@
-//! guildhall-sandbox
+//! Worker processes and what runs in them. The only crate that knows a compiler, a model runtime or a file format.
+//!
+//! Two halves meet here. The *parent* half runs inside the node and blocks: [`Spawner`] starts a process for each
+//! inspection and each job, hands it open files over a socket pair, and kills it when it is late. It parses nothing that
+//! a package's author wrote; what a worker says is outside data too, capped and checked. The *worker* half
+//! ([`worker_main`]) shuts itself in first (limits, no new rights, Landlock, seccomp) and then serves its node until the
+//! node hangs up.
+//!
+//! | limit | who enforces it |
+//! |---|---|
+//! | wall time of a record | the engine by interrupting its guest; the parent by SIGKILL [`KILL_GRACE_MS`] later |
+//! | compile time | the parent by SIGKILL: nothing interrupts a compiler |
+//! | memory of a record | `wasm`: counted by the engine; `onnx`: `RLIMIT_DATA` of the process, which adds the engine's own |
+//! | output of a record | the engine while it is written; the parent by its frame cap and again on arrival |
+//! | life of a worker | the node: it drops the [`RunWorker`] or uses its [`Killer`] |
+//!
+//! Deterministic by construction: a guest has no environment, no files, no sockets, a clock that starts at zero and
+//! randomness that follows from the seed; a fresh instance for each record.
+//!
+//! Linux only: seccomp, Landlock and descriptors over sockets have no portable form.
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
+
+mod channel;
+mod compare;
+mod engine;
+mod failure;
+mod formats;
+mod message;
+mod parent;
+mod value;
+mod worker;
+
+pub use crate::engine::engine_names;
+pub use crate::failure::{Failure, Fault, TEXT_MAX_BYTES, TrapCode};
+pub use crate::message::{CodeReport, Isolation, PortValue, TensorInfo};
+pub use crate::parent::{
+    COMPILE_MAX_MS, InspectLimits, Inspection, KILL_GRACE_MS, Killer, PackageFiles, RunWorker,
+    Scored, Spawner, TestOutcome, run_tests,
+};
+#[doc(hidden)]
+pub use crate::worker::try_to_break_out;
+pub use crate::worker::worker_main;

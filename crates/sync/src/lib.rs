@@ -1,1 +1,10 @@
-//! guildhall-sync
+//! What to announce, pull and repair: the logs a node holds, and which part of whose log to ask for next.
+//!
+//! [`Logs`] keeps every log whole: a record enters only behind its predecessor. [`Schedule`] compares what peers have
+//! with what is here and names the next pulls. Both are pure; the records themselves live in the store.
+
+mod logs;
+mod schedule;
+
+pub use logs::{Fork, Logs, Offered, WAITING_PER_LOG_MAX};
+pub use schedule::{PULLS_PER_PEER_MAX, Pull, Schedule};

@@ -1,0 +1,86 @@
+//! "Did you mean": which of the known names is written most like an unknown one.
+
+/// Names that are suggested: a person reads three, not ten.
+pub(crate) const NEAREST_MAX: usize = 3;
+
+/// Fewest changed letters that still count as a slip of the fingers.
+const SLIPS_MIN: usize = 2;
+
+/// One slip is forgiven for every so many letters.
+const LETTERS_PER_SLIP: usize = 4;
+
+/// The candidates nearest to `asked`, best first; ties in order of the text. A candidate is an org's name and a
+/// package's name. The right package name at the wrong org counts as two slips.
+pub(crate) fn nearest<'a>(
+    (org, name): (&str, &str),
+    candidates: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Vec<String> {
+    let slips_max = SLIPS_MIN.max((org.len() + name.len()) / LETTERS_PER_SLIP);
+    let asked: Vec<char> = org.chars().chain(['/']).chain(name.chars()).collect();
+    let mut found: Vec<(usize, String)> = candidates
+        .filter_map(|(other_org, other_name)| {
+            let text = format!("{other_org}/{other_name}");
+            let slips = match distance(&asked, &text, slips_max) {
+                Some(slips) => slips,
+                None if other_name == name => SLIPS_MIN,
+                None => return None,
+            };
+            Some((slips, text))
+        })
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    found.into_iter().take(NEAREST_MAX).map(|(_, text)| text).collect()
+}
+
+/// Letters to insert, delete or change between `a` and `b` (Levenshtein), unless there are more than `max`.
+fn distance(a: &[char], b: &str, max: usize) -> Option<usize> {
+    let b_len = b.chars().count();
+    if a.len().abs_diff(b_len) > max {
+        return None;
+    }
+    // One row of the matrix: the distance of the letters of `a` so far to each start of `b`.
+    let mut row: Vec<usize> = (0..=b_len).collect();
+    for (i, letter) in a.iter().enumerate() {
+        let (mut diagonal, mut left) = (i, i + 1);
+        for (cell, other) in row.iter_mut().skip(1).zip(b.chars()) {
+            let above = *cell;
+            left = (diagonal + usize::from(*letter != other)).min(above + 1).min(left + 1);
+            diagonal = above;
+            *cell = left;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+    }
+    row.last().copied().filter(|slips| *slips <= max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distance_counts_insertions_deletions_and_changes() {
+        for (a, b, expected) in [
+            ("digits", "digits", Some(0)),
+            ("digits", "digit", Some(1)),
+            ("digits", "dgiits", Some(2)),
+            ("kitten", "sitting", Some(3)),
+            ("kitten", "sitting-room", None),
+            ("", "abc", Some(3)),
+        ] {
+            let letters: Vec<char> = a.chars().collect();
+            assert_eq!(distance(&letters, b, 3), expected, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn slips_and_the_right_name_at_another_org_are_suggested() {
+        let known =
+            [("lab", "digits"), ("lab", "letters"), ("mercy", "digits"), ("mercy", "xrays")];
+        assert_eq!(nearest(("lab", "digts"), known.into_iter()), ["lab/digits"]);
+        assert_eq!(nearest(("hospital", "xrays"), known.into_iter()), ["mercy/xrays"]);
+        assert!(nearest(("hospital", "weather"), known.into_iter()).is_empty());
+    }
+}

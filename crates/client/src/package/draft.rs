@@ -1,0 +1,284 @@
+//! From a folder to a draft of what is published.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use guildhall_protocol::api::{Detail, ListingDraft, PublishRequest};
+use guildhall_protocol::body::Visibility;
+use guildhall_protocol::cbor::DecodeError;
+use guildhall_protocol::manifest::{FileEntry, Kind, MANIFEST_FORMAT, Manifest, Stage};
+use guildhall_protocol::name::{Category, OrgName, PackageName, Reference, Version};
+
+use super::description::{Description, WrittenReference, WrittenStage};
+use super::error::PackageError;
+use super::{DESCRIPTION_FILE, files};
+
+/// Longest description that is read, bytes: one with the labels of ImageNet-21k is a third of this.
+const DESCRIPTION_MAX_BYTES: u64 = 4 * 1024 * 1024;
+
+/// What stands for a licence that nobody named.
+const LICENCE_UNKNOWN: &str = "unknown";
+
+/// The file that documents a package when the description names none.
+const DOCUMENTATION_DEFAULT: &str = "README.md";
+
+/// What is given besides the description, and wins over it.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// Another name.
+    pub name: Option<PackageName>,
+    /// Another version.
+    pub version: Option<Version>,
+    /// Other categories; none leaves those of the description.
+    pub categories: Vec<Category>,
+}
+
+/// A package that is not published yet.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    pub(super) manifest: Manifest,
+    listing: ListingDraft,
+    files: Vec<DraftFile>,
+    stages: Vec<DraftStage>,
+    dependencies: Vec<WrittenReference>,
+    description: PathBuf,
+    warnings: Vec<String>,
+}
+
+/// A file of a draft.
+#[derive(Clone, Debug)]
+pub struct DraftFile {
+    /// Where its bytes are.
+    pub path: PathBuf,
+    /// How the manifest names it.
+    pub entry: FileEntry,
+}
+
+/// A stage whose package is not looked up yet.
+#[derive(Clone, Debug)]
+struct DraftStage {
+    name: String,
+    package: WrittenReference,
+    config: std::collections::BTreeMap<String, String>,
+}
+
+/// Reads the package in `dir`. Works offline and blocks while it hashes.
+///
+/// # Errors
+/// [`PackageError`].
+pub fn read_dir(dir: &Path) -> Result<Draft, PackageError> {
+    read_dir_with(dir, &Overrides::default())
+}
+
+/// Reads the package in `dir`, with `overrides` instead of what its description says.
+///
+/// # Errors
+/// [`PackageError`].
+pub fn read_dir_with(dir: &Path, overrides: &Overrides) -> Result<Draft, PackageError> {
+    let path = dir.join(DESCRIPTION_FILE);
+    let description = Description::parse(&path, &read_description(dir, &path)?)?;
+    let files = files::read(dir)?
+        .into_iter()
+        .map(|(path, entry)| DraftFile { path, entry })
+        .collect::<Vec<_>>();
+    let draft = assemble(description, files, path, overrides)?;
+    // What a pipeline lacks is added when its stages are looked up.
+    if draft.stages.is_empty() {
+        draft.check(&draft.manifest)?;
+    }
+    Ok(draft)
+}
+
+fn read_description(dir: &Path, path: &Path) -> Result<String, PackageError> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => PackageError::NoDescription { dir: dir.to_owned() },
+        _ => PackageError::Io { path: path.to_owned(), source },
+    };
+    if fs::metadata(path).map_err(failed)?.len() > DESCRIPTION_MAX_BYTES {
+        return Err(failed(io::Error::other(format!("longer than {DESCRIPTION_MAX_BYTES} bytes"))));
+    }
+    fs::read_to_string(path).map_err(failed)
+}
+
+fn assemble(
+    description: Description,
+    files: Vec<DraftFile>,
+    path: PathBuf,
+    overrides: &Overrides,
+) -> Result<Draft, PackageError> {
+    let missing = |field, example| PackageError::Missing { path: path.clone(), field, example };
+    let name = overrides
+        .name
+        .clone()
+        .or(description.name)
+        .ok_or_else(|| missing("name", "name = \"my-package\""))?;
+    let version = overrides
+        .version
+        .clone()
+        .or(description.version)
+        .ok_or_else(|| missing("version", "version = \"1.0.0\""))?;
+    let categories = match overrides.categories.as_slice() {
+        [] => description.categories,
+        given => given.to_vec(),
+    };
+    if categories.is_empty() {
+        return Err(missing("categories", "categories = [\"vision/image-classification\"]"));
+    }
+    let mut warnings = Vec::new();
+    let licence = description.licence.unwrap_or_else(|| {
+        warnings.push("no licence is named; others may not be allowed to use this".to_owned());
+        LICENCE_UNKNOWN.to_owned()
+    });
+    let in_package =
+        |name: &str| files.iter().map(|file| &file.entry.name).find(|file| file.as_str() == name);
+    let visibility = description.visibility.unwrap_or(match description.sensitive {
+        true => Visibility::Org,
+        false => Visibility::Federation,
+    });
+    let listing = ListingDraft {
+        name,
+        version,
+        categories,
+        summary: description.summary,
+        keywords: description.keywords,
+        claims: description.claims.into(),
+        suggested: description.suggested.into(),
+        documentation: description
+            .documentation
+            .or_else(|| in_package(DOCUMENTATION_DEFAULT).cloned()),
+        examples: description.examples,
+        visibility,
+        replicas: description.replicas,
+    };
+    let manifest = Manifest {
+        format: MANIFEST_FORMAT,
+        kind: description.kind,
+        files: files.iter().map(|file| file.entry.clone()).collect(),
+        interface: description.interface.into(),
+        contract: description.contract.map(Into::into),
+        code: description.code.map(Into::into),
+        records: description.records.map(Into::into),
+        stages: Vec::new(),
+        tests: description.tests.into_iter().map(Into::into).collect(),
+        dependencies: Vec::new(),
+        licence,
+        sensitive: description.sensitive,
+    };
+    let stage = |WrittenStage { name, package, config }| DraftStage { name, package, config };
+    Ok(Draft {
+        manifest,
+        listing,
+        files,
+        stages: description.stages.into_iter().map(stage).collect(),
+        dependencies: description.dependencies,
+        description: path,
+        warnings,
+    })
+}
+
+impl Draft {
+    /// The manifest so far; complete when nothing is [`unresolved`](Self::unresolved).
+    #[must_use]
+    pub const fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// How it is to be listed.
+    #[must_use]
+    pub const fn listing(&self) -> &ListingDraft {
+        &self.listing
+    }
+
+    /// The files, in order of name.
+    #[must_use]
+    pub fn files(&self) -> &[DraftFile] {
+        &self.files
+    }
+
+    /// What the person should know before publishing.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Packages that must be looked up: stages, then dependencies. `org` publishes.
+    #[must_use]
+    pub fn unresolved(&self, org: &OrgName) -> Vec<Reference> {
+        let stages = self.stages.iter().map(|stage| &stage.package);
+        stages
+            .chain(&self.dependencies)
+            .map(|written| match written {
+                WrittenReference::Any(reference) => reference.clone(),
+                WrittenReference::Own { name, version } => Reference::Named {
+                    org: org.clone(),
+                    name: name.clone(),
+                    version: version.clone(),
+                },
+            })
+            .collect()
+    }
+
+    /// Fills in what was looked up: `found` answers [`unresolved`](Self::unresolved) one to one. A pipeline without an
+    /// interface of its own gets that of its ends.
+    ///
+    /// # Errors
+    /// [`PackageError::Rule`] when the number of answers is another, or a stage cannot be one.
+    pub fn fill(&mut self, found: &[Detail]) -> Result<(), PackageError> {
+        if found.len() != self.stages.len() + self.dependencies.len() {
+            return Err(self.rule("stages", "not every package was looked up".into()));
+        }
+        let (stages, dependencies) = found.split_at(self.stages.len());
+        let ends_given =
+            self.manifest.interface != guildhall_protocol::interface::Interface::default();
+        if let ([first, ..], [.., last], false) = (stages, stages, ends_given) {
+            self.manifest.interface.inputs.clone_from(&first.listing.interface.inputs);
+            self.manifest.interface.outputs.clone_from(&last.listing.interface.outputs);
+        }
+        for (stage, detail) in self.stages.iter().zip(stages) {
+            if !matches!(detail.listing.kind, Kind::Algorithm | Kind::Model) {
+                let (name, kind) = (&stage.name, detail.listing.kind);
+                let why = format!("`{name}` is a {kind}; a stage is an algorithm or a model");
+                return Err(self.rule("stages", why));
+            }
+        }
+        let filled = self.stages.iter().zip(stages).map(|(stage, detail)| Stage {
+            name: stage.name.clone(),
+            package: detail.package_id,
+            reference: Some(detail.reference.clone()),
+            config: stage.config.clone(),
+        });
+        self.manifest.stages = filled.collect();
+        self.manifest.dependencies = dependencies.iter().map(|detail| detail.package_id).collect();
+        Ok(())
+    }
+
+    /// What [`Client::publish`](crate::Client::publish) takes.
+    ///
+    /// # Errors
+    /// [`PackageError::Rule`] with the first rule that the manifest breaks.
+    pub fn request(&self, dry_run: bool) -> Result<PublishRequest, PackageError> {
+        self.check(&self.manifest)?;
+        Ok(PublishRequest {
+            manifest: self.manifest.clone(),
+            listing: self.listing.clone(),
+            dry_run,
+        })
+    }
+
+    fn check(&self, manifest: &Manifest) -> Result<(), PackageError> {
+        manifest
+            .check()
+            .map_err(|rule| PackageError::Rule { path: self.description.clone(), rule })?;
+        let shown = self.listing.documentation.iter().chain(&self.listing.examples);
+        match shown.into_iter().find(|name| manifest.file(name).is_none()) {
+            Some(name) => Err(self.rule("files", format!("`{name}` is not in the package"))),
+            None => Ok(()),
+        }
+    }
+
+    fn rule(&self, what: &'static str, why: String) -> PackageError {
+        let rule = DecodeError::Rule { what, why };
+        PackageError::Rule { path: self.description.clone(), rule }
+    }
+}

@@ -1,0 +1,211 @@
+//! What happens to a node, and what it decides to do about it.
+
+use guildhall_protocol::body::NodeBody;
+use guildhall_protocol::name::CategoryPrefix;
+use guildhall_protocol::query::{Query, Suggestion};
+use guildhall_protocol::record::Record;
+use guildhall_protocol::wire::{Request, Response};
+use guildhall_protocol::{Hash, PackageId, PublicKey, RecordId, api};
+
+/// Names a request that this node sent, until its response comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CallId(pub u64);
+
+/// Names a request that a peer sent, until it is answered. Chosen by the shell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReplyId(pub u64);
+
+/// Names a gossip message until its verdict is given. Chosen by the shell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GossipId(pub u64);
+
+/// Something happened.
+#[derive(Debug)]
+pub enum Event {
+    /// A connection is open; nothing is known of the peer but its key.
+    Connected {
+        /// Who.
+        peer: PublicKey,
+    },
+    /// The last connection to a peer is gone.
+    Disconnected {
+        /// Who.
+        peer: PublicKey,
+    },
+    /// A peer asks.
+    Request {
+        /// Who.
+        peer: PublicKey,
+        /// To be answered under this name.
+        reply: ReplyId,
+        /// What.
+        request: Request,
+    },
+    /// A request of ours was answered, or could not be delivered.
+    Response {
+        /// Which.
+        call: CallId,
+        /// The answer, or why there is none.
+        result: Result<Response, String>,
+    },
+    /// A record came by gossip from an admitted peer.
+    Gossip {
+        /// The neighbour that passed it on.
+        from: PublicKey,
+        /// To be judged under this name.
+        message: GossipId,
+        /// The record's bytes.
+        bytes: Vec<u8>,
+    },
+    /// A record that this node wrote is on disk.
+    Wrote(Box<Record>),
+    /// A requester asks this node.
+    Search {
+        /// Names the question; unguessable, because it is shown as the query's id.
+        ask: Hash,
+        /// What is asked.
+        query: Box<Query>,
+    },
+    /// The DHT named holders for a question.
+    Holders {
+        /// The question.
+        ask: Hash,
+        /// Nodes that say they hold the category, strangers among them.
+        peers: Vec<PublicKey>,
+    },
+    /// A complete package is on disk.
+    PackageHeld(PackageId),
+    /// Time passed; comes about once a second.
+    Tick,
+}
+
+/// Something is to be done. Effects are carried out in the order in which they were returned.
+#[derive(Debug)]
+pub enum Effect {
+    /// Send a request; its response comes back under `call`.
+    Call {
+        /// Its name.
+        call: CallId,
+        /// To whom.
+        peer: PublicKey,
+        /// What.
+        request: Request,
+    },
+    /// Answer a peer.
+    Respond {
+        /// Which request.
+        reply: ReplyId,
+        /// The answer.
+        response: Response,
+    },
+    /// Answer a peer with a page of a log from the store.
+    RespondRecords {
+        /// Which request.
+        reply: ReplyId,
+        /// Whose log.
+        author: PublicKey,
+        /// From which position on.
+        from_seq: u64,
+        /// Listing bodies outside these categories are left out.
+        follows: Vec<CategoryPrefix>,
+    },
+    /// Answer a peer with listing records from the store.
+    RespondListings {
+        /// Which request.
+        reply: ReplyId,
+        /// The records, best first.
+        listings: Vec<RecordId>,
+    },
+    /// Tell the overlay what to do with a gossip message.
+    Verdict {
+        /// Which message.
+        message: GossipId,
+        /// What to do.
+        verdict: Verdict,
+    },
+    /// Keep records.
+    Store(Vec<Record>),
+    /// Spread a record.
+    Publish(Box<Record>),
+    /// Let a peer take part in everything.
+    Admit {
+        /// Who.
+        peer: PublicKey,
+    },
+    /// Cut a peer off.
+    Expel {
+        /// Who.
+        peer: PublicKey,
+    },
+    /// Remember where a peer listens.
+    SetKnown {
+        /// Who.
+        peer: PublicKey,
+        /// Where.
+        addresses: Vec<String>,
+    },
+    /// Try to connect.
+    Dial {
+        /// To whom.
+        peer: PublicKey,
+        /// Where, by its own node record.
+        addresses: Vec<String>,
+    },
+    /// Say in the DHT that this node has something.
+    Provide(Hash),
+    /// Ask the DHT who has one of these; the union comes back as [`Event::Holders`].
+    FindHolders {
+        /// The question it is for.
+        ask: Hash,
+        /// Keys to look up.
+        keys: Vec<Hash>,
+    },
+    /// Answer a requester.
+    Answer {
+        /// The question.
+        ask: Hash,
+        /// The answer.
+        found: Box<Found>,
+    },
+    /// Something was refused or dropped; for the log.
+    Note(String),
+}
+
+/// What becomes of a gossip message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Pass it on.
+    Accept,
+    /// It is bad, and so is who sent it.
+    Reject,
+    /// Do not pass it on; nobody is to blame.
+    Ignore,
+}
+
+/// The answer to a question.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// Ranked results.
+    pub results: Vec<Suggestion>,
+    /// How they were found.
+    pub via: api::Via,
+    /// Nodes that were asked.
+    pub asked: u64,
+    /// Nodes that answered in time.
+    pub answered: u64,
+    /// Holders that the DHT named.
+    pub holders: u64,
+    /// What was left out, in words.
+    pub notes: Vec<String>,
+}
+
+/// What a node knows of another node: the newest node record of its log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeView {
+    /// The org's root key.
+    pub root: PublicKey,
+    /// Position of the record in the node's log.
+    pub seq: u64,
+    /// What the record says.
+    pub body: NodeBody,
+}

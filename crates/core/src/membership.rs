@@ -1,0 +1,320 @@
+//! Who is at the other end, and who may come in.
+
+use guildhall_federation::{Authority, Outsider, check_delegation};
+use guildhall_protocol::body::{Acceptance, Admission};
+use guildhall_protocol::limits::INVITE_MAX_LIFE_MS;
+use guildhall_protocol::name::OrgName;
+use guildhall_protocol::record::{Record, RecordError};
+use guildhall_protocol::statement::{InviteUse, Signed};
+use guildhall_protocol::wire::{Hello, Invite, Reason, Request, Response};
+use guildhall_protocol::{Hash, PublicKey, RecordId, SecretKey};
+use guildhall_sync::Offered;
+use serde_bytes::ByteBuf;
+
+use crate::event::{Effect, ReplyId};
+use crate::node::{Call, Core, PEERS_MAX, PeerState, refused, respond};
+
+/// Ticks between two greetings of a peer that is not admitted yet, or two dials of one that is away.
+const RETRY_TICKS: u64 = 3;
+
+/// Ticks between two comparisons of logs with a peer: repairs what gossip lost.
+const COMPARE_TICKS: u64 = 15;
+
+/// Dials started in one tick, so that a thousand absent nodes do not become a storm.
+const DIALS_PER_TICK: usize = 4;
+
+/// Most records of a log that asks to come in; a node that wrote more joins with a new key.
+const JOIN_RECORDS_MAX: usize = 1_024;
+
+impl Core {
+    pub(crate) fn handle_connected(&mut self, peer: PublicKey, out: &mut Vec<Effect>) {
+        if self.peers.len() >= PEERS_MAX && !self.peers.contains_key(&peer) {
+            out.push(Effect::Note(format!("{peer:?} is cut off: {PEERS_MAX} peers are tracked")));
+            out.push(Effect::Expel { peer });
+            return;
+        }
+        let state = self.peers.entry(peer).or_default();
+        *state = PeerState { connected: true, ..PeerState::default() };
+        self.greet(peer, out);
+    }
+
+    pub(crate) fn handle_disconnected(&mut self, peer: PublicKey, out: &mut Vec<Effect>) {
+        self.schedule.handle_gone(&peer);
+        self.peers.remove(&peer);
+        let open: Vec<Hash> = self.asks.keys().copied().collect();
+        open.into_iter().for_each(|ask| self.handle_no_answer(peer, ask, out));
+    }
+
+    fn hello(&self) -> Hello {
+        Hello {
+            federation: self.federation.id(),
+            delegation: self.me.node.delegation.clone(),
+            addresses: self.addresses.clone(),
+        }
+    }
+
+    fn greet(&mut self, peer: PublicKey, out: &mut Vec<Effect>) {
+        if let Some(state) = self.peers.get_mut(&peer) {
+            state.tried_at = Some(self.ticks);
+        }
+        let hello = self.hello();
+        self.call(peer, Call::Hello { peer }, Request::Hello(hello), out);
+    }
+
+    pub(crate) fn handle_hello(
+        &mut self,
+        now_ms: u64,
+        peer: PublicKey,
+        reply: ReplyId,
+        hello: Hello,
+        out: &mut Vec<Effect>,
+    ) {
+        match self.check_hello(now_ms, peer, &hello) {
+            Ok(authority) => {
+                respond(out, reply, Response::Hello(self.hello()));
+                self.admit(peer, authority, hello.addresses, out);
+            }
+            Err(why) => respond(out, reply, refused(Reason::NotAdmitted, why)),
+        }
+    }
+
+    pub(crate) fn handle_hello_back(
+        &mut self,
+        now_ms: u64,
+        peer: PublicKey,
+        hello: &Hello,
+        out: &mut Vec<Effect>,
+    ) {
+        match self.check_hello(now_ms, peer, hello) {
+            Ok(authority) => self.admit(peer, authority, hello.addresses.clone(), out),
+            Err(why) => out.push(Effect::Note(format!("{peer:?} is not admitted: {why}"))),
+        }
+    }
+
+    fn check_hello(&self, now_ms: u64, peer: PublicKey, hello: &Hello) -> Result<Authority, String> {
+        if hello.federation != self.federation.id() {
+            return Err("it is in another federation".to_owned());
+        }
+        check_delegation(&self.federation, &hello.delegation, peer, now_ms)
+            .map_err(|outsider: Outsider| outsider.to_string())
+    }
+
+    fn admit(
+        &mut self,
+        peer: PublicKey,
+        authority: Authority,
+        addresses: Vec<String>,
+        out: &mut Vec<Effect>,
+    ) {
+        let state = self.peers.entry(peer).or_default();
+        state.connected = true;
+        if state.admitted.replace(authority).is_some() {
+            return;
+        }
+        out.push(Effect::SetKnown { peer, addresses });
+        out.push(Effect::Admit { peer });
+        self.call(peer, Call::Heads { peer }, Request::Heads, out);
+        self.ask_admitted(peer, out);
+    }
+
+    /// Trusts the node behind an invite before its membership is known here: its key and the federation's id came
+    /// with the invite, and everything it sends is verified as ever.
+    #[must_use]
+    pub fn sponsor(&mut self, peer: PublicKey, root: PublicKey, org: OrgName) -> Vec<Effect> {
+        let mut out = Vec::new();
+        self.admit(peer, Authority { root, org }, Vec::new(), &mut out);
+        self.start_pulls(&mut out);
+        out
+    }
+
+    pub(crate) fn handle_join(
+        &mut self,
+        now_ms: u64,
+        peer: PublicKey,
+        reply: ReplyId,
+        records: &[ByteBuf],
+        out: &mut Vec<Effect>,
+    ) {
+        match self.try_join(now_ms, peer, records) {
+            Ok(records) => {
+                let mut stored = Vec::new();
+                for record in records {
+                    if let Offered::Appended(appended) = self.logs.offer(&record) {
+                        stored.extend(appended);
+                    }
+                }
+                out.push(Effect::Store(stored.clone()));
+                stored.iter().for_each(|record| self.evaluate(record, out));
+                stored.into_iter().for_each(|record| out.push(Effect::Publish(Box::new(record))));
+                respond(out, reply, Response::Joined { founding: self.federation.founding().clone() });
+            }
+            Err(why) => {
+                out.push(Effect::Note(format!("{peer:?} may not join: {why}")));
+                respond(out, reply, refused(Reason::BadInvite, why));
+            }
+        }
+    }
+
+    /// The records of a log that brings its org in: one author, the peer itself; one chain; the acceptance last.
+    fn try_join(
+        &self,
+        now_ms: u64,
+        peer: PublicKey,
+        records: &[ByteBuf],
+    ) -> Result<Vec<Record>, String> {
+        if records.len() > JOIN_RECORDS_MAX {
+            return Err(format!("its log has more than {JOIN_RECORDS_MAX} records"));
+        }
+        let records: Vec<Record> = records
+            .iter()
+            .map(|bytes| Record::open(bytes))
+            .collect::<Result<_, RecordError>>()
+            .map_err(|error| error.to_string())?;
+        let mut prev = None;
+        for (seq, record) in (0..).zip(&records) {
+            let header = record.header();
+            if header.author != peer || header.seq != seq || header.prev != prev {
+                return Err("the records are not the log of the node that sent them".to_owned());
+            }
+            guildhall_federation::check_record(record, now_ms).map_err(|error| error.to_string())?;
+            prev = Some(record.id());
+        }
+        let acceptance = records.last().ok_or("there is no acceptance")?;
+        self.federation.check_join(acceptance, now_ms).map_err(|error| error.to_string())?;
+        Ok(records)
+    }
+
+    /// Makes an invite: the admission to write, and what the person passes on once it is written.
+    #[must_use]
+    pub fn invite(&self, seed: Hash, life_ms: u64, now_ms: u64) -> (Admission, Box<InviteDraft>) {
+        let invite_key = SecretKey::from_seed(seed.as_bytes());
+        let expires_ms = now_ms.saturating_add(life_ms.min(INVITE_MAX_LIFE_MS));
+        let admission = Admission {
+            federation: self.federation.id(),
+            invite: invite_key.public(),
+            expires_ms,
+        };
+        let draft = InviteDraft {
+            invite: Invite {
+                federation: self.federation.id(),
+                name: self.federation.name().to_owned(),
+                org: self.me.org.clone(),
+                admission: RecordId(Hash::of(&[])),
+                seed,
+                addresses: self.addresses.clone(),
+                expires_ms,
+            },
+        };
+        (admission, Box::new(draft))
+    }
+
+    /// The acceptance with which this org uses an invite.
+    #[must_use]
+    pub fn acceptance(&self, invite: &Invite) -> Acceptance {
+        let key = SecretKey::from_seed(invite.seed.as_bytes());
+        let invite_use = InviteUse {
+            invite: key.public(),
+            federation: invite.federation,
+            root: self.me.root,
+            org: self.me.org.clone(),
+        };
+        Acceptance {
+            federation: invite.federation,
+            admission: invite.admission,
+            invite_use: Signed::new(&invite_use, &key),
+        }
+    }
+
+    /// The set of members is another one: what was set aside may count now, and peers may have more.
+    pub(crate) fn members_changed(&mut self, out: &mut Vec<Effect>) {
+        let gone: Vec<PublicKey> = self
+            .nodes
+            .values()
+            .map(|view| view.root)
+            .filter(|root| self.federation.member(root).is_none())
+            .collect();
+        for root in gone {
+            self.catalog.remove_org(&root);
+            self.nodes.retain(|_, view| view.root != root);
+        }
+        for record in self.outsiders.take() {
+            self.evaluate(&record, out);
+        }
+        let admitted: Vec<PublicKey> = self.admitted_peers().collect();
+        for peer in admitted {
+            self.call(peer, Call::Heads { peer }, Request::Heads, out);
+        }
+    }
+
+    pub(crate) fn admitted_peers(&self) -> impl Iterator<Item = PublicKey> + '_ {
+        self.peers.iter().filter(|(_, state)| state.admitted.is_some()).map(|(peer, _)| *peer)
+    }
+
+    pub(crate) fn handle_tick(&mut self, now_ms: u64, out: &mut Vec<Effect>) {
+        self.ticks += 1;
+        let due = |state: &PeerState, ticks: u64| {
+            state.tried_at.is_none_or(|at| ticks.saturating_sub(at) >= RETRY_TICKS)
+        };
+        let ungreeted: Vec<PublicKey> = self
+            .peers
+            .iter()
+            .filter(|(_, state)| state.connected && state.admitted.is_none() && due(state, self.ticks))
+            .map(|(peer, _)| *peer)
+            .collect();
+        ungreeted.into_iter().for_each(|peer| self.greet(peer, out));
+        if self.ticks.is_multiple_of(COMPARE_TICKS) {
+            let admitted: Vec<PublicKey> = self.admitted_peers().collect();
+            for peer in admitted {
+                self.call(peer, Call::Heads { peer }, Request::Heads, out);
+            }
+        }
+        if self.ticks.is_multiple_of(RETRY_TICKS) {
+            self.dial_absent(out);
+        }
+        self.expire_asks(now_ms, out);
+        for lost in self.leases.expire(now_ms).iter().filter(|expired| expired.was_open) {
+            out.push(Effect::Note(format!("the job of run {:?} is taken for lost", lost.run)));
+        }
+    }
+
+    /// Dials members' nodes that are known and away, a few at a time and in turn.
+    fn dial_absent(&self, out: &mut Vec<Effect>) {
+        let absent: Vec<PublicKey> = self
+            .nodes
+            .keys()
+            .filter(|node| **node != self.me.node.public() && !self.peers.contains_key(node))
+            .copied()
+            .collect();
+        if absent.is_empty() {
+            return;
+        }
+        let turn = usize::try_from(self.ticks / RETRY_TICKS).unwrap_or_default();
+        let from = turn.wrapping_mul(DIALS_PER_TICK) % absent.len();
+        let in_turn = absent.iter().cycle().skip(from).take(DIALS_PER_TICK.min(absent.len()));
+        in_turn.for_each(|peer| self.dial(*peer, out));
+
+    }
+}
+
+impl Core {
+    /// Tries to connect to a node where its record says it listens.
+    pub(crate) fn dial(&self, peer: PublicKey, out: &mut Vec<Effect>) {
+        if let Some(view) = self.nodes.get(&peer) {
+            out.push(Effect::Dial { peer, addresses: view.body.addresses.clone() });
+        }
+    }
+}
+
+/// An invite whose admission is not written yet.
+#[derive(Debug)]
+pub struct InviteDraft {
+    invite: Invite,
+}
+
+impl InviteDraft {
+    /// The invite, now that its admission has an id.
+    #[must_use]
+    pub fn finish(self, admission: RecordId) -> Invite {
+        Invite { admission, ..self.invite }
+    }
+}

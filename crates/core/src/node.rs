@@ -1,0 +1,310 @@
+//! The composed state of a node, and the way in: [`Core::handle`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use guildhall_catalog::Catalog;
+use guildhall_federation::{Authority, State};
+use guildhall_pipeline::lease;
+use guildhall_protocol::body::{HardwareOffer, NodeBody, RecordBody};
+use guildhall_protocol::name::CategoryPrefix;
+use guildhall_protocol::record::{Body, Record, RecordError};
+use guildhall_protocol::wire::{Reason, Refusal, Request, Response};
+use guildhall_protocol::{Hash, PackageId, PublicKey, cbor};
+use guildhall_sync::{Logs, Schedule};
+
+use crate::event::{CallId, Effect, Event, NodeView, ReplyId};
+use crate::find::Ask;
+use crate::identity::{DelegatedKey, Identity};
+
+/// Most peers tracked; the overlay's connection limits are far below.
+pub(crate) const PEERS_MAX: usize = 4_096;
+
+/// What the node's keeper decided.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Categories whose listings are kept.
+    pub follows: Vec<CategoryPrefix>,
+    /// Hardware that is lent.
+    pub offer: Option<HardwareOffer>,
+    /// Engines this node can execute with.
+    pub engines: Vec<String>,
+    /// What its workers are kept in.
+    pub isolation: Vec<String>,
+    /// Version of the software.
+    pub software: String,
+    /// Secret from which lease ids are derived, so that nobody can guess one.
+    pub lease_seed: Hash,
+}
+
+/// Everything that a node decides with.
+#[derive(Debug)]
+pub struct Core {
+    pub(crate) me: Identity,
+    pub(crate) settings: Settings,
+    pub(crate) addresses: Vec<String>,
+    pub(crate) federation: State,
+    pub(crate) logs: Logs,
+    pub(crate) schedule: Schedule,
+    pub(crate) catalog: Catalog,
+    pub(crate) nodes: BTreeMap<PublicKey, NodeView>,
+    pub(crate) peers: BTreeMap<PublicKey, PeerState>,
+    pub(crate) calls: BTreeMap<CallId, Call>,
+    pub(crate) next_call: u64,
+    pub(crate) asks: BTreeMap<Hash, Ask>,
+    pub(crate) outsiders: Outsiders,
+    pub(crate) leases: lease::Book,
+    pub(crate) leases_granted: u64,
+    pub(crate) packages: BTreeSet<PackageId>,
+    pub(crate) provided: BTreeSet<Hash>,
+    pub(crate) looked_up: usize,
+    pub(crate) ticks: u64,
+}
+
+/// A connected peer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PeerState {
+    pub(crate) connected: bool,
+    /// The org it speaks for, once its hello held.
+    pub(crate) admitted: Option<Authority>,
+    /// The tick at which it was last greeted or dialled.
+    pub(crate) tried_at: Option<u64>,
+}
+
+/// What a request that was sent is for.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Call {
+    Hello { peer: PublicKey },
+    Heads { peer: PublicKey },
+    Pull { peer: PublicKey, author: PublicKey },
+    Query { peer: PublicKey, ask: Hash },
+}
+
+/// Records of orgs that are not members, as far as is known: kept in case a membership record is still on its way.
+#[derive(Debug, Default)]
+pub(crate) struct Outsiders {
+    pub(crate) records: Vec<Record>,
+    pub(crate) len_bytes: usize,
+}
+
+impl Outsiders {
+    /// Further records are stored and relayed, but evaluated only after the next start.
+    const RECORDS_MAX: usize = 4_096;
+    /// Likewise.
+    const BYTES_MAX: usize = 16 * 1024 * 1024;
+
+    /// Keeps a record; `false` when there is no room.
+    pub(crate) fn keep(&mut self, record: &Record) -> bool {
+        let len_bytes = self.len_bytes + record.bytes().len();
+        if self.records.len() >= Self::RECORDS_MAX || len_bytes > Self::BYTES_MAX {
+            return false;
+        }
+        self.len_bytes = len_bytes;
+        self.records.push(record.clone());
+        true
+    }
+
+    pub(crate) fn take(&mut self) -> Vec<Record> {
+        self.len_bytes = 0;
+        std::mem::take(&mut self.records)
+    }
+}
+
+impl Core {
+    /// A node that knows its federation's founding and nothing else yet.
+    #[must_use]
+    pub fn new(me: Identity, settings: Settings, federation: State) -> Self {
+        Self {
+            me,
+            settings,
+            addresses: Vec::new(),
+            federation,
+            logs: Logs::default(),
+            schedule: Schedule::default(),
+            catalog: Catalog::default(),
+            nodes: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            next_call: 0,
+            asks: BTreeMap::new(),
+            outsiders: Outsiders::default(),
+            leases: lease::Book::default(),
+            leases_granted: 0,
+            packages: BTreeSet::new(),
+            provided: BTreeSet::new(),
+            looked_up: 0,
+            ticks: 0,
+        }
+    }
+
+    /// Takes an event in and returns what is to be done, in order.
+    #[must_use]
+    pub fn handle(&mut self, now_ms: u64, event: Event) -> Vec<Effect> {
+        let mut out = Vec::new();
+        match event {
+            Event::Connected { peer } => self.handle_connected(peer, &mut out),
+            Event::Disconnected { peer } => self.handle_disconnected(peer, &mut out),
+            Event::Request { peer, reply, request } => {
+                self.handle_request(now_ms, peer, reply, request, &mut out);
+            }
+            Event::Response { call, result } => {
+                self.handle_response(now_ms, call, result, &mut out);
+            }
+            Event::Gossip { from, message, bytes } => {
+                self.handle_gossip(now_ms, from, message, &bytes, &mut out);
+            }
+            Event::Wrote(record) => self.handle_wrote(*record, &mut out),
+            Event::Search { ask, query } => self.handle_search(now_ms, ask, *query, &mut out),
+            Event::Holders { ask, peers } => self.handle_holders(ask, &peers, &mut out),
+            Event::PackageHeld(package) => {
+                self.packages.insert(package);
+                self.provide(crate::keys::package_key(self.federation.id(), package), &mut out);
+            }
+            Event::Tick => self.handle_tick(now_ms, &mut out),
+        }
+        self.start_pulls(&mut out);
+        out
+    }
+
+    /// Writes and signs the next record of the node's log. Nothing changes here until the record, safely on disk,
+    /// comes back as [`Event::Wrote`]; until then nothing else may be written.
+    ///
+    /// # Errors
+    /// [`RecordError::Form`] when it would be too long.
+    pub fn write_as_node<T: RecordBody>(&self, body: &T, now_ms: u64) -> Result<Record, RecordError> {
+        self.write(&self.me.node, body, now_ms)
+    }
+
+    /// Like [`write_as_node`](Self::write_as_node), for the producer's log.
+    ///
+    /// # Errors
+    /// [`RecordError::Form`] when it would be too long.
+    pub fn write_as_producer<T: RecordBody>(
+        &self,
+        body: &T,
+        now_ms: u64,
+    ) -> Result<Record, RecordError> {
+        self.write(&self.me.producer, body, now_ms)
+    }
+
+    fn write<T: RecordBody>(
+        &self,
+        key: &DelegatedKey,
+        body: &T,
+        now_ms: u64,
+    ) -> Result<Record, RecordError> {
+        let bytes = cbor::encode(body);
+        let body = Body { record_type: T::TYPE, version: T::VERSION, bytes: &bytes };
+        let position = self.logs.next_position(&key.public());
+        Record::write(&key.secret, &key.delegation, position, &body, now_ms)
+    }
+
+    /// The node record that would be true now; `None` when the newest one in the log already says so.
+    #[must_use]
+    pub fn new_node_body(&self) -> Option<NodeBody> {
+        let body = NodeBody {
+            federation: self.federation.id(),
+            addresses: self.addresses.clone(),
+            follows: self.settings.follows.clone(),
+            engines: self.settings.engines.clone(),
+            offer: self.settings.offer.clone(),
+            isolation: self.settings.isolation.clone(),
+            software: self.settings.software.clone(),
+        };
+        let written = self.nodes.get(&self.me.node.public());
+        (written.map(|view| &view.body) != Some(&body)).then_some(body)
+    }
+
+    /// What the keeper decided now.
+    pub fn set_settings(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
+    /// Where the overlay listens now.
+    pub fn set_addresses(&mut self, addresses: Vec<String>) {
+        self.addresses = addresses;
+    }
+
+    fn handle_request(
+        &mut self,
+        now_ms: u64,
+        peer: PublicKey,
+        reply: ReplyId,
+        request: Request,
+        out: &mut Vec<Effect>,
+    ) {
+        let authority = self.peers.get(&peer).and_then(|state| state.admitted.clone());
+        match (request, authority) {
+            (Request::Hello(hello), _) => self.handle_hello(now_ms, peer, reply, hello, out),
+            (Request::Join { records }, _) => self.handle_join(now_ms, peer, reply, &records, out),
+            (_, None) => respond(
+                out,
+                reply,
+                refused(Reason::NotAdmitted, "say hello first, as a member's node"),
+            ),
+            (Request::Heads, _) => respond(out, reply, Response::Heads(self.logs.heads())),
+            (Request::Pull { author, from_seq }, Some(_)) => {
+                let follows = self.nodes.get(&peer).map(|view| view.body.follows.clone());
+                let follows = follows.unwrap_or_else(|| vec![CategoryPrefix::everything()]);
+                out.push(Effect::RespondRecords { reply, author, from_seq, follows });
+            }
+            (Request::Query(query), _) => self.handle_query(reply, &query, out),
+            (Request::Offer(offer), Some(authority)) => {
+                let response = self.handle_offer(now_ms, peer, &authority, &offer);
+                respond(out, reply, response);
+            }
+            _ => respond(out, reply, refused(Reason::Invalid, "this request is not known here")),
+        }
+    }
+
+    fn handle_response(
+        &mut self,
+        now_ms: u64,
+        call: CallId,
+        result: Result<Response, String>,
+        out: &mut Vec<Effect>,
+    ) {
+        match (self.calls.remove(&call), result) {
+            (Some(Call::Hello { peer }), Ok(Response::Hello(hello))) => {
+                self.handle_hello_back(now_ms, peer, &hello, out);
+            }
+            (Some(Call::Heads { peer }), Ok(Response::Heads(heads))) => {
+                self.schedule.handle_heads(peer, &heads);
+            }
+            (Some(Call::Pull { peer, author }), Ok(Response::Records { records })) => {
+                self.handle_pulled(now_ms, peer, author, &records, out);
+            }
+            (Some(Call::Pull { peer, author }), _) => {
+                self.schedule.handle_pulled(peer, author, false);
+            }
+            (Some(Call::Query { peer, ask }), Ok(Response::Found { listings })) => {
+                self.handle_found(now_ms, peer, ask, &listings, out);
+            }
+            (Some(Call::Query { peer, ask }), _) => self.handle_no_answer(peer, ask, out),
+            // A refused hello is said again at a later tick; the overlay cuts who is never admitted.
+            (Some(Call::Hello { .. } | Call::Heads { .. }) | None, _) => {}
+        }
+    }
+
+    /// Sends a request and remembers what it is for.
+    pub(crate) fn call(&mut self, peer: PublicKey, call: Call, request: Request, out: &mut Vec<Effect>) {
+        let id = CallId(self.next_call);
+        self.next_call += 1;
+        self.calls.insert(id, call);
+        out.push(Effect::Call { call: id, peer, request });
+    }
+
+    /// Provides a key once.
+    pub(crate) fn provide(&mut self, key: Hash, out: &mut Vec<Effect>) {
+        if self.provided.insert(key) {
+            out.push(Effect::Provide(key));
+        }
+    }
+}
+
+pub(crate) fn respond(out: &mut Vec<Effect>, reply: ReplyId, response: Response) {
+    out.push(Effect::Respond { reply, response });
+}
+
+pub(crate) fn refused(reason: Reason, detail: impl Into<String>) -> Response {
+    Response::Refused(Refusal::new(reason, detail))
+}

@@ -1,0 +1,223 @@
+//! How records spread: taken in from gossip and pulls, put into their logs, stored, evaluated.
+
+use guildhall_catalog::Entry;
+use guildhall_federation::{Change, check_record};
+use guildhall_protocol::body::{Listing, NodeBody};
+use guildhall_protocol::name::CategoryPrefix;
+use guildhall_protocol::record::Record;
+use guildhall_protocol::wire::Request;
+use guildhall_protocol::PublicKey;
+use guildhall_sync::Offered;
+use serde_bytes::ByteBuf;
+
+use crate::event::{Effect, GossipId, NodeView, Verdict};
+use crate::keys::{shard_key, shard_of, with_ancestors};
+use crate::node::{Call, Core};
+
+/// Whether the body of `record` is to be left out for a node that follows `follows`.
+#[must_use]
+pub fn withhold_body(record: &Record, follows: &[CategoryPrefix]) -> bool {
+    match record.body_as::<Listing>() {
+        Some(Ok(listing)) => {
+            !listing.categories.iter().any(|category| follows.iter().any(|f| category.is_within(f)))
+        }
+        _ => false,
+    }
+}
+
+impl Core {
+    /// First pass of the start: lets a stored record count for membership only. Called once for every record.
+    pub fn load_member(&mut self, record: &Record) {
+        // Who is a member is looked up in the second pass; a change means nothing yet.
+        let _change: Change = self.federation.handle_record(record);
+    }
+
+    /// Second pass of the start: takes a stored record into its log and evaluates it. Called once for every record, in
+    /// order of each log, after [`load_member`](Self::load_member) saw them all. The effects say what to provide.
+    #[must_use]
+    pub fn load(&mut self, record: &Record) -> Vec<Effect> {
+        let mut out = Vec::new();
+        self.logs.offer(record);
+        self.evaluate(record, &mut out);
+        out
+    }
+
+    pub(crate) fn handle_gossip(
+        &mut self,
+        now_ms: u64,
+        from: PublicKey,
+        message: GossipId,
+        bytes: &[u8],
+        out: &mut Vec<Effect>,
+    ) {
+        let verdict = match Record::open(bytes) {
+            Err(error) => {
+                out.push(Effect::Note(format!("gossip from {from:?} is refused: {error}")));
+                Verdict::Reject
+            }
+            Ok(record) => match check_record(&record, now_ms) {
+                Err(error) => {
+                    out.push(Effect::Note(format!("{:?} is not taken: {error}", record.id())));
+                    Verdict::Ignore
+                }
+                Ok(()) => self.take_in(&record, Some(from), out),
+            },
+        };
+        out.push(Effect::Verdict { message, verdict });
+    }
+
+    pub(crate) fn handle_pulled(
+        &mut self,
+        now_ms: u64,
+        peer: PublicKey,
+        author: PublicKey,
+        records: &[ByteBuf],
+        out: &mut Vec<Effect>,
+    ) {
+        let before = self.logs.len_of(&author);
+        for bytes in records {
+            match Record::open(bytes) {
+                Ok(record) if record.header().author == author => {
+                    if let Err(error) = check_record(&record, now_ms) {
+                        out.push(Effect::Note(format!("{:?} is not taken: {error}", record.id())));
+                        break;
+                    }
+                    self.take_in(&record, None, out);
+                }
+                Ok(_) => {
+                    out.push(Effect::Note(format!("{peer:?} sent a record of another log")));
+                    break;
+                }
+                Err(error) => {
+                    out.push(Effect::Note(format!("a record from {peer:?} is refused: {error}")));
+                    break;
+                }
+            }
+        }
+        self.schedule.handle_pulled(peer, author, self.logs.len_of(&author) > before);
+    }
+
+    /// A record of ours is on disk: it enters its log and spreads.
+    pub(crate) fn handle_wrote(&mut self, record: Record, out: &mut Vec<Effect>) {
+        match self.logs.offer(&record) {
+            Offered::Appended(_) => {
+                self.evaluate(&record, out);
+                out.push(Effect::Publish(Box::new(record)));
+            }
+            other => out.push(Effect::Note(format!("our own record did not fit its log: {other:?}"))),
+        }
+    }
+
+    /// Puts a verified record into its log, and what follows from that.
+    fn take_in(
+        &mut self,
+        record: &Record,
+        from: Option<PublicKey>,
+        out: &mut Vec<Effect>,
+    ) -> Verdict {
+        let mine = record.delegation().root == self.me.root;
+        let kept = if !mine && withhold_body(record, &self.settings.follows) {
+            record.without_body()
+        } else {
+            record.clone()
+        };
+        match self.logs.offer(&kept) {
+            Offered::Appended(records) => {
+                out.push(Effect::Store(records.clone()));
+                records.iter().for_each(|record| self.evaluate(record, out));
+                Verdict::Accept
+            }
+            Offered::Filled => {
+                out.push(Effect::Store(vec![kept.clone()]));
+                self.evaluate(&kept, out);
+                Verdict::Accept
+            }
+            Offered::Known => Verdict::Ignore,
+            Offered::Waiting { .. } => {
+                let header = record.header();
+                if let Some(peer) = from {
+                    self.schedule.handle_glimpse(peer, header.author, header.seq.saturating_add(1));
+                }
+                Verdict::Ignore
+            }
+            Offered::Forked(fork) => {
+                let author = record.header().author;
+                out.push(Effect::Note(format!(
+                    "{author:?} has two records at position {}: {:?} and {:?}; its log stops there",
+                    fork.seq, fork.ours, fork.theirs
+                )));
+                Verdict::Ignore
+            }
+        }
+    }
+
+    /// Lets a record that is in its log count: as a membership record, a node's description or a listing.
+    pub(crate) fn evaluate(&mut self, record: &Record, out: &mut Vec<Effect>) {
+        if self.federation.handle_record(record) == Change::Members {
+            self.members_changed(out);
+        }
+        let root = record.delegation().root;
+        if self.federation.member(&root).is_none() {
+            if !self.outsiders.keep(record) {
+                out.push(Effect::Note(format!("{:?} of a stranger is not looked at", record.id())));
+            }
+            return;
+        }
+        if let Some(Ok(body)) = record.body_as::<NodeBody>() {
+            self.evaluate_node(record, body, out);
+        } else if let Some(Ok(listing)) = record.body_as::<Listing>() {
+            self.evaluate_listing(record, listing, out);
+        }
+    }
+
+    fn evaluate_node(&mut self, record: &Record, body: NodeBody, out: &mut Vec<Effect>) {
+        let header = record.header();
+        let known = self.nodes.get(&header.author);
+        if body.federation != self.federation.id() || known.is_some_and(|k| k.seq > header.seq) {
+            return;
+        }
+        if header.author != self.me.node.public() {
+            out.push(Effect::SetKnown { peer: header.author, addresses: body.addresses.clone() });
+        }
+        let view = NodeView { root: record.delegation().root, seq: header.seq, body };
+        self.nodes.insert(header.author, view);
+    }
+
+    pub(crate) fn evaluate_listing(
+        &mut self,
+        record: &Record,
+        listing: Listing,
+        out: &mut Vec<Effect>,
+    ) {
+        let root = record.delegation().root;
+        let Some(member) = self.federation.member(&root) else { return };
+        if listing.federation != self.federation.id() {
+            return;
+        }
+        let followed = !withhold_body(record, &self.settings.follows);
+        let categories = listing.categories.clone();
+        self.catalog.insert(Entry {
+            org: member.org.clone(),
+            root,
+            listing,
+            listing_id: record.id(),
+            author: record.header().author,
+            seq: record.header().seq,
+            time_ms: record.header().time_ms,
+        });
+        if followed {
+            let shard = shard_of(self.me.node.public());
+            for category in categories.iter().flat_map(with_ancestors) {
+                self.provide(shard_key(self.federation.id(), &category, shard), out);
+            }
+        }
+    }
+
+    /// Starts the pulls that are due.
+    pub(crate) fn start_pulls(&mut self, out: &mut Vec<Effect>) {
+        for pull in self.schedule.poll_pulls(&self.logs) {
+            let request = Request::Pull { author: pull.author, from_seq: pull.from_seq };
+            self.call(pull.peer, Call::Pull { peer: pull.peer, author: pull.author }, request, out);
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Reading what a request carries: JSON bodies within their bound, ids in paths, references in queries.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue};
+use guildhall_protocol::name::Reference;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{ApiError, ErrorKind};
+use crate::upload::Upload;
+
+/// Longest JSON body where a route sets no other bound, bytes. The longest real one is a query or an offer, a few KiB;
+/// this is what costs a node nothing to hold for a moment.
+pub(crate) const JSON_MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// Longest body of `POST /publish`, bytes: a manifest of 8 MiB in CBOR is at most four times as long in JSON.
+pub(crate) const PUBLISH_MAX_BYTES: usize = 32 * 1024 * 1024;
+
+/// Longest body of `POST /runs`, bytes: a screenful of records of some MiB each, in base64. More than that is a data
+/// package.
+pub(crate) const RUN_MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// The media type of blobs. A page of another origin cannot send it without asking, and it is never allowed.
+pub(crate) const OCTETS: &str = "application/octet-stream";
+
+/// A JSON body of at most `MAX_BYTES`.
+pub(crate) struct Json<T, const MAX_BYTES: usize = JSON_MAX_BYTES>(pub(crate) T);
+
+impl<S: Sync, T: DeserializeOwned, const MAX_BYTES: usize> FromRequest<S> for Json<T, MAX_BYTES> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        let mut upload = Upload::new(body);
+        if let Err(refusal) = expect_media_type(&parts.headers, "application/json") {
+            upload.drain().await;
+            return Err(refusal);
+        }
+        let bytes = upload.whole(MAX_BYTES, announced_bytes(&parts.headers)).await?;
+        let value = serde_json::from_slice(&bytes).map_err(|error| {
+            // The error names line and column, and for a wrong value the field.
+            ApiError::invalid("bad_json", format!("the body is not what this route takes: {error}"))
+        })?;
+        Ok(Self(value))
+    }
+}
+
+/// The bytes of a blob, as they come.
+pub(crate) struct Octets(pub(crate) Upload);
+
+impl<S: Sync> FromRequest<S> for Octets {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        let mut upload = Upload::new(body);
+        match expect_media_type(&parts.headers, OCTETS) {
+            Ok(()) => Ok(Self(upload)),
+            Err(refusal) => {
+                upload.drain().await;
+                Err(refusal)
+            }
+        }
+    }
+}
+
+fn expect_media_type(headers: &HeaderMap, expected: &'static str) -> Result<(), ApiError> {
+    let essence = |value: &HeaderValue| -> Option<String> {
+        let value = value.to_str().ok()?;
+        Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+    };
+    match headers.get(CONTENT_TYPE).and_then(essence) {
+        Some(sent) if sent == expected => Ok(()),
+        _ => Err(ApiError::new(
+            ErrorKind::MediaType,
+            "wrong_media_type",
+            format!("this route takes a body of type `{expected}`"),
+        )
+        .with_help(format!("curl -H 'content-type: {expected}' ..."))),
+    }
+}
+
+fn announced_bytes(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// The id in a path.
+pub(crate) struct Id<T>(pub(crate) T);
+
+impl<S, T> FromRequestParts<S> for Id<T>
+where
+    S: Send + Sync,
+    T: FromStr<Err: Display>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let refuse = |why: &dyn Display| ApiError::invalid("bad_id", format!("in the path: {why}"));
+        let Path(text) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection: PathRejection| refuse(&rejection.body_text()))?;
+        text.parse().map(Self).map_err(|error| refuse(&error))
+    }
+}
+
+/// The reference in `?ref=`.
+pub(crate) struct RefQuery(pub(crate) Reference);
+
+#[derive(Deserialize)]
+struct RefParameter {
+    #[serde(rename = "ref")]
+    reference: Reference,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for RefQuery {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Query(parameter) = Query::<RefParameter>::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection: QueryRejection| {
+                ApiError::invalid("bad_reference", rejection.body_text())
+            })?;
+        Ok(Self(parameter.reference))
+    }
+}

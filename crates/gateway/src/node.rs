@@ -1,0 +1,98 @@
+//! The port: what the gateway asks of a node, a method for each route.
+//!
+//! The gateway has checked form, size, host and token before it calls; the node decides everything else. A call is
+//! dropped at any `await` when its client goes away, so a method must leave nothing half done behind.
+
+use std::pin::Pin;
+
+use futures::stream::BoxStream;
+use guildhall_protocol::api::{
+    BlobStored, Detail, FetchRequest, Fetched, Follows, InviteRequest, InviteText, OfferChange,
+    OutputLine, Peer, PublishRequest, Published, RunReport, RunRequest, RunStarted, SearchAnswer,
+    Status,
+};
+use guildhall_protocol::manifest::Manifest;
+use guildhall_protocol::name::Reference;
+use guildhall_protocol::query::Query;
+use guildhall_protocol::{Hash, PackageId, RecordId, RunId};
+use tokio::io::AsyncRead;
+
+use crate::error::ApiError;
+use crate::upload::Upload;
+
+/// What a method of [`Node`] returns.
+pub type Answer<T> = Result<T, ApiError>;
+
+/// A node, as its HTTP API sees it.
+pub trait Node: Send + Sync + 'static {
+    /// `GET /status`; also feeds `/metrics`, so it should be cheap.
+    fn status(&self) -> impl Future<Output = Answer<Status>> + Send;
+
+    /// `GET /peers`.
+    fn peers(&self) -> impl Future<Output = Answer<Vec<Peer>>> + Send;
+
+    /// `POST /invites`.
+    fn invite(&self, request: InviteRequest) -> impl Future<Output = Answer<InviteText>> + Send;
+
+    /// `POST /join`: the status afterwards, with the federation that was joined.
+    fn join(&self, invite: InviteText) -> impl Future<Output = Answer<Status>> + Send;
+
+    /// `PUT /offer`: the status afterwards.
+    fn set_offer(&self, change: OfferChange) -> impl Future<Output = Answer<Status>> + Send;
+
+    /// `PUT /follows`: the status afterwards.
+    fn set_follows(&self, follows: Follows) -> impl Future<Output = Answer<Status>> + Send;
+
+    /// `POST /blobs`. The node caps the length and drops what it wrote when [`Upload::chunk`] fails.
+    fn store_blob(&self, upload: &mut Upload) -> impl Future<Output = Answer<BlobStored>> + Send;
+
+    /// `GET /blobs/{hash}`.
+    fn blob(&self, hash: Hash) -> impl Future<Output = Answer<Blob>> + Send;
+
+    /// `POST /publish`. A package that fails its checks is an [`ApiError::failed`] with a detail for each check.
+    fn publish(&self, request: PublishRequest) -> impl Future<Output = Answer<Published>> + Send;
+
+    /// `POST /search`.
+    fn search(&self, query: Query) -> impl Future<Output = Answer<SearchAnswer>> + Send;
+
+    /// `GET /show?ref=`.
+    fn show(&self, reference: Reference) -> impl Future<Output = Answer<Detail>> + Send;
+
+    /// `POST /fetch`. Returns when the package is complete.
+    fn fetch(&self, request: FetchRequest) -> impl Future<Output = Answer<Fetched>> + Send;
+
+    /// `GET /packages`: complete packages that are here.
+    fn packages(&self) -> impl Future<Output = Answer<Vec<PackageId>>> + Send;
+
+    /// `GET /packages/{id}/manifest`.
+    fn manifest(&self, package: PackageId) -> impl Future<Output = Answer<Manifest>> + Send;
+
+    /// `POST /runs`. Returns when the run is under way, not when it ends.
+    fn start_run(&self, request: RunRequest) -> impl Future<Output = Answer<RunStarted>> + Send;
+
+    /// `GET /runs`: newest first, as many as the node remembers.
+    fn runs(&self) -> impl Future<Output = Answer<Vec<RunReport>>> + Send;
+
+    /// `GET /runs/{id}`.
+    fn run(&self, run: RunId) -> impl Future<Output = Answer<RunReport>> + Send;
+
+    /// `GET /runs/{id}/outputs`: what came out so far, in order.
+    fn run_outputs(&self, run: RunId) -> impl Future<Output = Answer<OutputLines>> + Send;
+
+    /// `GET /runs/{id}/receipt`: the encoded [`Receipt`](guildhall_protocol::receipt::Receipt).
+    fn run_receipt(&self, run: RunId) -> impl Future<Output = Answer<Vec<u8>>> + Send;
+
+    /// `GET /records/{id}`: the record's bytes as they were signed.
+    fn record(&self, record: RecordId) -> impl Future<Output = Answer<Vec<u8>>> + Send;
+}
+
+/// The outputs of a run, one by one. An error ends the response early, so that the client sees it cut off.
+pub type OutputLines = BoxStream<'static, Answer<OutputLine>>;
+
+/// A blob on its way to a client.
+pub struct Blob {
+    /// Length, bytes; `content` yields exactly as many.
+    pub len_bytes: u64,
+    /// The bytes.
+    pub content: Pin<Box<dyn AsyncRead + Send>>,
+}

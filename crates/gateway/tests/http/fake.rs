@@ -1,0 +1,232 @@
+//! A node that answers from constants and remembers blobs.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use futures::StreamExt;
+use guildhall_gateway::{Answer, ApiError, Blob, Node, Options, OutputLines, Upload, serve};
+use guildhall_protocol::api::{
+    BlobStored, Detail, FetchRequest, Fetched, Follows, InviteRequest, InviteText, OfferChange,
+    OutputLine, OutputValue, Peer, PublishRequest, Published, RunReport, RunRequest, RunStarted,
+    SearchAnswer, Status, Via,
+};
+use guildhall_protocol::manifest::{Kind, MANIFEST_FORMAT, Manifest};
+use guildhall_protocol::name::{CategoryPrefix, Reference};
+use guildhall_protocol::query::Query;
+use guildhall_protocol::{Hash, PackageId, RecordId, RunId};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Longest blob that the fake takes, bytes.
+pub(crate) const BLOB_MAX_BYTES: usize = 1024 * 1024;
+
+/// Records that come out of the run that exists.
+pub(crate) const RECORDS: u64 = 1000;
+
+#[derive(Default)]
+pub(crate) struct Fake {
+    blobs: Mutex<BTreeMap<Hash, Vec<u8>>>,
+    follows: Mutex<Vec<CategoryPrefix>>,
+}
+
+/// A gateway over a [`Fake`] on a port of its own.
+pub(crate) struct Running {
+    pub(crate) address: std::net::SocketAddr,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) ended: JoinHandle<Result<(), guildhall_gateway::ServeError>>,
+}
+
+impl Running {
+    pub(crate) async fn start(token: Option<&str>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let options = Options::default().with_token(token.map(str::to_owned));
+        let node = Arc::new(Fake::default());
+        let ended = tokio::spawn(serve(listener, node, options, shutdown.clone()));
+        Self { address, shutdown, ended }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub(crate) fn client(&self) -> guildhall_client::Client {
+        guildhall_client::Client::new(&self.url()).unwrap()
+    }
+}
+
+/// The run that exists.
+pub(crate) fn run_id() -> RunId {
+    RunId(Hash::of(b"run"))
+}
+
+pub(crate) fn package_id() -> PackageId {
+    PackageId(Hash::of(b"package"))
+}
+
+pub(crate) fn manifest() -> Manifest {
+    serde_json::from_value(json!({
+        "format": MANIFEST_FORMAT, "kind": Kind::Data, "files": [], "licence": "unknown",
+    }))
+    .unwrap()
+}
+
+fn unknown<T>(what: &str) -> Answer<T> {
+    Err(ApiError::not_found("unknown", format!("there is no {what}")).with_help("guild search"))
+}
+
+fn report(run: RunId) -> RunReport {
+    serde_json::from_value(json!({
+        "run_id": run, "ref": "lab-a/digits@1.0.0", "state": "completed", "executed_on": null,
+        "records": RECORDS, "seconds": 0.5, "accuracy": null, "failure": null, "receipts": [],
+        "log": [],
+    }))
+    .unwrap()
+}
+
+impl Node for Fake {
+    async fn status(&self) -> Answer<Status> {
+        let follows = self.follows.lock().unwrap().clone();
+        let key = guildhall_protocol::SecretKey::from_seed(&[7; 32]).public();
+        Ok(serde_json::from_value(json!({
+            "org": "lab-a", "root": key, "node": key, "peer_id": "12D3KooW", "api": "http://x",
+            "home": "/home", "addresses": [], "follows": follows, "offer": null, "engines": [],
+            "federation": { "id": Hash::of(b"f"), "name": "lab-a", "members": ["lab-a"] },
+            "isolation": [], "peers": 2, "records": 31, "listings": 5, "packages": 4, "jobs": 1,
+            "software": "0.1.0", "uptime_s": 9,
+        }))
+        .unwrap())
+    }
+
+    async fn peers(&self) -> Answer<Vec<Peer>> {
+        Ok(Vec::new())
+    }
+
+    async fn invite(&self, request: InviteRequest) -> Answer<InviteText> {
+        Ok(InviteText { invite: format!("guild-invite:{:?}", request.expires_in_s) })
+    }
+
+    async fn join(&self, invite: InviteText) -> Answer<Status> {
+        if invite.invite == "guild-invite:good" {
+            return self.status().await;
+        }
+        Err(ApiError::conflict("bad_invite", "this invite was used").with_detail("by lab-b"))
+    }
+
+    async fn set_offer(&self, _change: OfferChange) -> Answer<Status> {
+        self.status().await
+    }
+
+    async fn set_follows(&self, follows: Follows) -> Answer<Status> {
+        *self.follows.lock().unwrap() = follows.follows;
+        self.status().await
+    }
+
+    async fn store_blob(&self, upload: &mut Upload) -> Answer<BlobStored> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = upload.chunk().await? {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() > BLOB_MAX_BYTES {
+                return Err(ApiError::too_large("blob_too_large", "no blob is that long here"));
+            }
+        }
+        let (hash, len_bytes) = (Hash::of(&bytes), upload.taken_bytes());
+        self.blobs.lock().unwrap().insert(hash, bytes);
+        Ok(BlobStored { hash, len_bytes })
+    }
+
+    async fn blob(&self, hash: Hash) -> Answer<Blob> {
+        let Some(bytes) = self.blobs.lock().unwrap().get(&hash).cloned() else {
+            return unknown("blob");
+        };
+        Ok(Blob {
+            len_bytes: bytes.len().try_into().unwrap(),
+            content: Box::pin(std::io::Cursor::new(bytes)),
+        })
+    }
+
+    async fn publish(&self, request: PublishRequest) -> Answer<Published> {
+        let (package_id, _) = request.manifest.seal();
+        Ok(Published {
+            reference: "lab-a/digits@1.0.0".parse().unwrap(),
+            kind: request.manifest.kind,
+            package_id,
+            listing_id: (!request.dry_run).then(|| RecordId(package_id.0)),
+            checks: Vec::new(),
+        })
+    }
+
+    async fn search(&self, query: Query) -> Answer<SearchAnswer> {
+        if query.text.as_deref() == Some("panic") {
+            panic!("asked to");
+        }
+        Ok(SearchAnswer {
+            query_id: Hash::of(b"query"),
+            results: Vec::new(),
+            via: Via::Local,
+            asked: 0,
+            answered: 0,
+            holders: 0,
+            notes: query.text.into_iter().collect(),
+        })
+    }
+
+    async fn show(&self, reference: Reference) -> Answer<Detail> {
+        unknown(&reference.to_string())
+    }
+
+    async fn fetch(&self, request: FetchRequest) -> Answer<Fetched> {
+        Ok(Fetched {
+            reference: request.reference,
+            package_id: package_id(),
+            manifest: manifest(),
+            fetched_bytes: 0,
+            fetched_files: 0,
+            from: Vec::new(),
+            seconds: 0.0,
+        })
+    }
+
+    async fn packages(&self) -> Answer<Vec<PackageId>> {
+        Ok(vec![package_id()])
+    }
+
+    async fn manifest(&self, package: PackageId) -> Answer<Manifest> {
+        if package == package_id() { Ok(manifest()) } else { unknown("package") }
+    }
+
+    async fn start_run(&self, _request: RunRequest) -> Answer<RunStarted> {
+        Ok(RunStarted { run_id: run_id() })
+    }
+
+    async fn runs(&self) -> Answer<Vec<RunReport>> {
+        Ok(vec![report(run_id())])
+    }
+
+    async fn run(&self, run: RunId) -> Answer<RunReport> {
+        if run == run_id() { Ok(report(run)) } else { unknown("run") }
+    }
+
+    async fn run_outputs(&self, run: RunId) -> Answer<OutputLines> {
+        let cut_off = run != run_id();
+        let lines = futures::stream::iter(0..RECORDS).map(move |index| {
+            if cut_off && index == 10 {
+                return Err(ApiError::internal("the run's records are damaged"));
+            }
+            let value = OutputValue::Text("a\nb".into());
+            Ok(OutputLine { index, name: format!("{index}.pgm"), value })
+        });
+        Ok(lines.boxed())
+    }
+
+    async fn run_receipt(&self, _run: RunId) -> Answer<Vec<u8>> {
+        Err(ApiError::unavailable("no_receipt", "the run is not over"))
+    }
+
+    async fn record(&self, record: RecordId) -> Answer<Vec<u8>> {
+        Ok(record.0.as_bytes().to_vec())
+    }
+}

@@ -1,0 +1,288 @@
+//! Type check: whether stages fit each other, and what the whole takes and yields.
+//!
+//! This version passes one value from stage to stage (plain form), and one value enters and leaves a run for each
+//! record. A stage therefore has exactly one output port, and exactly one input port that must be fed: the only
+//! required one, or the only one at all.
+
+use std::collections::BTreeMap;
+
+use guildhall_protocol::PackageId;
+use guildhall_protocol::contract::{Contract, LimitSet};
+use guildhall_protocol::interface::{Interface, Misfit, Port, PortType, fits};
+use guildhall_protocol::limits::PIPELINE_MAX_STAGES;
+use guildhall_protocol::manifest::{Kind, Manifest, Stage};
+
+/// What is known of one stage when a pipeline is checked and planned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StageInfo {
+    /// Name, unique in the pipeline.
+    pub name: String,
+    /// The package that is executed.
+    pub package: PackageId,
+    /// Its ports.
+    pub interface: Interface,
+    /// Its limits; `None` when nothing is executed.
+    pub contract: Option<Contract>,
+    /// The engine that executes it; `None` when nothing is executed.
+    pub engine: Option<String>,
+    /// Settings for the package.
+    pub config: BTreeMap<String, String>,
+    /// Limits of the listing, where it is tighter than the manifest.
+    pub listing: LimitSet,
+}
+
+impl StageInfo {
+    /// The stage that executes `package`, whose manifest this is, without settings.
+    #[must_use]
+    pub fn new(name: impl Into<String>, package: PackageId, manifest: &Manifest) -> Self {
+        Self {
+            name: name.into(),
+            package,
+            interface: manifest.interface.clone(),
+            contract: manifest.contract.clone(),
+            engine: manifest.code.as_ref().map(|code| code.engine().to_owned()),
+            config: BTreeMap::new(),
+            listing: LimitSet::default(),
+        }
+    }
+
+    /// The same stage under the limits of its listing's contract.
+    #[must_use]
+    pub fn with_listing(mut self, contract: Option<&Contract>) -> Self {
+        self.listing = contract.map(LimitSet::from).unwrap_or_default();
+        self
+    }
+
+    /// Memory it may hold: the smaller of manifest's and listing's, bytes; 0 when nothing is executed.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        let contract = self.contract.as_ref().map_or(0, |contract| contract.memory_bytes);
+        self.listing.memory_bytes.map_or(contract, |listing| listing.min(contract))
+    }
+}
+
+/// The stages of a package: a pipeline's own, or the package itself as the only one, named `name`. `manifest_of` knows
+/// the manifests of the stages' packages.
+///
+/// # Errors
+/// [`PipelineError::NotHere`] when a stage's manifest is not known, [`PipelineError::Nested`] when it is a pipeline.
+pub fn expand<'m>(
+    name: &str,
+    package: PackageId,
+    manifest: &Manifest,
+    manifest_of: impl Fn(PackageId) -> Option<&'m Manifest>,
+) -> Result<Vec<StageInfo>, PipelineError> {
+    if manifest.kind != Kind::Pipeline {
+        return Ok(vec![StageInfo::new(name, package, manifest)]);
+    }
+    let stage_info = |stage: &Stage| {
+        let found = manifest_of(stage.package).ok_or_else(|| PipelineError::NotHere {
+            stage: stage.name.clone(),
+            package: stage.package,
+        })?;
+        if found.kind == Kind::Pipeline {
+            return Err(PipelineError::Nested { stage: stage.name.clone() });
+        }
+        let info = StageInfo::new(&stage.name, stage.package, found);
+        Ok(StageInfo { config: stage.config.clone(), ..info })
+    };
+    manifest.stages.iter().map(stage_info).collect()
+}
+
+/// Checks that every stage can be executed and that each one's output fits the next one's input. Returns the interface
+/// of the whole: the first stage's inputs and the last one's outputs.
+///
+/// # Errors
+/// [`PipelineError`] with the first thing that does not hold, in order of the stages.
+pub fn check(stages: &[StageInfo]) -> Result<Interface, PipelineError> {
+    let (Some(first), Some(last)) = (stages.first(), stages.last()) else {
+        return Err(PipelineError::Empty);
+    };
+    if stages.len() > PIPELINE_MAX_STAGES {
+        return Err(PipelineError::TooMany { count: stages.len() });
+    }
+    let mut before: Option<(&StageInfo, &Port)> = None;
+    for stage in stages {
+        if stage.engine.is_none() || stage.contract.is_none() {
+            return Err(PipelineError::NoCode { stage: stage.name.clone() });
+        }
+        let input = fed_port(&stage.interface).map_err(|ports| PipelineError::Inputs {
+            stage: stage.name.clone(),
+            ports: names(ports),
+        })?;
+        let [output] = stage.interface.outputs.as_slice() else {
+            let ports = names(&stage.interface.outputs);
+            return Err(PipelineError::Outputs { stage: stage.name.clone(), ports });
+        };
+        if let Some((from, from_port)) = before
+            && let Err(why) = fits(&from_port.port_type, &input.port_type)
+        {
+            return Err(PipelineError::Misfit(Box::new(PortMisfit {
+                from_stage: from.name.clone(),
+                from_port: from_port.clone(),
+                to_stage: stage.name.clone(),
+                to_port: input.clone(),
+                why,
+            })));
+        }
+        before = Some((stage, output));
+    }
+    Ok(Interface {
+        inputs: first.interface.inputs.clone(),
+        outputs: last.interface.outputs.clone(),
+    })
+}
+
+/// Checks that records of type `source` may enter a pipeline with this interface.
+///
+/// # Errors
+/// [`InputError`].
+pub fn check_input(interface: &Interface, source: &PortType) -> Result<(), InputError> {
+    let input = fed_port(interface).map_err(|ports| InputError::Ports { ports: names(ports) })?;
+    fits(source, &input.port_type).map_err(|why| {
+        InputError::Misfit(Box::new(SourceMisfit {
+            source_type: source.clone(),
+            to_port: input.clone(),
+            why,
+        }))
+    })
+}
+
+/// The port that a data package's records come out of; `None` when it says nothing about records.
+#[must_use]
+pub fn source_port(data: &Manifest) -> Option<&Port> {
+    let records = data.records.as_ref()?;
+    data.interface.outputs.iter().find(|port| port.name == records.port)
+}
+
+/// The one input port that must be fed, or all of them when it is not one.
+fn fed_port(interface: &Interface) -> Result<&Port, &[Port]> {
+    let mut required = interface.inputs.iter().filter(|port| !port.optional);
+    match (required.next(), required.next(), interface.inputs.as_slice()) {
+        (Some(port), None, _) | (None, None, [port]) => Ok(port),
+        (_, _, ports) => Err(ports),
+    }
+}
+
+fn names(ports: &[Port]) -> Vec<String> {
+    ports.iter().map(|port| port.name.clone()).collect()
+}
+
+/// Why stages make no pipeline that can be run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PipelineError {
+    /// There is no stage.
+    #[error("a pipeline needs at least one stage")]
+    Empty,
+    /// There are too many.
+    #[error("{count} stages are more than the {PIPELINE_MAX_STAGES} that a pipeline may have")]
+    TooMany {
+        /// How many.
+        count: usize,
+    },
+    /// A stage's manifest is not known.
+    #[error("stage `{stage}`: its package {package} is not here")]
+    NotHere {
+        /// The stage.
+        stage: String,
+        /// Its package.
+        package: PackageId,
+    },
+    /// A stage is itself a pipeline.
+    #[error("stage `{stage}` is a pipeline; write its stages instead")]
+    Nested {
+        /// The stage.
+        stage: String,
+    },
+    /// No engine executes the stage.
+    #[error("stage `{stage}` has no code that an engine executes")]
+    NoCode {
+        /// The stage.
+        stage: String,
+    },
+    /// Not one input port must be fed.
+    #[error(
+        "stage `{stage}` takes one value: one input is required, but it has {}",
+        listed("input", ports)
+    )]
+    Inputs {
+        /// The stage.
+        stage: String,
+        /// Its input ports.
+        ports: Vec<String>,
+    },
+    /// There is not one output port.
+    #[error(
+        "stage `{stage}` yields one value: one output is needed, but it has {}",
+        listed("output", ports)
+    )]
+    Outputs {
+        /// The stage.
+        stage: String,
+        /// Its output ports.
+        ports: Vec<String>,
+    },
+    /// What one stage yields is not what the next one takes.
+    #[error(transparent)]
+    Misfit(#[from] Box<PortMisfit>),
+}
+
+/// An output that does not fit the input after it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "stage `{from_stage}` yields `{}` ({}), which does not fit `{}` ({}) of stage `{to_stage}`: {why}",
+    from_port.name, from_port.port_type, to_port.name, to_port.port_type
+)]
+pub struct PortMisfit {
+    /// The earlier stage.
+    pub from_stage: String,
+    /// Its output.
+    pub from_port: Port,
+    /// The later stage.
+    pub to_stage: String,
+    /// Its input.
+    pub to_port: Port,
+    /// What does not fit.
+    #[source]
+    pub why: Misfit,
+}
+
+/// Why records cannot enter a pipeline.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InputError {
+    /// Not one input port must be fed.
+    #[error(
+        "a run takes one value for each record, but there are {}",
+        listed("required input", ports)
+    )]
+    Ports {
+        /// The input ports.
+        ports: Vec<String>,
+    },
+    /// The records are of another type.
+    #[error(transparent)]
+    Misfit(#[from] Box<SourceMisfit>),
+}
+
+/// Records that do not fit the port they should enter.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the records ({source_type}) do not fit the input `{}` ({}): {why}", to_port.name, to_port.port_type)]
+pub struct SourceMisfit {
+    /// Type of the records.
+    pub source_type: PortType,
+    /// The port.
+    pub to_port: Port,
+    /// What does not fit.
+    #[source]
+    pub why: Misfit,
+}
+
+/// `no output`, or `2 outputs: a, b`.
+fn listed(what: &str, ports: &[String]) -> String {
+    match ports.len() {
+        0 => format!("no {what}"),
+        count => format!("{count} {what}s: {}", ports.join(", ")),
+    }
+}

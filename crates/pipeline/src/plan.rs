@@ -1,0 +1,69 @@
+//! Plans: what a job needs of the node that executes it.
+
+use guildhall_protocol::RunId;
+use guildhall_protocol::contract::Hardware;
+use guildhall_protocol::interface::Interface;
+use guildhall_protocol::wire::{JobStage, OfferRequest};
+
+use crate::check::{PipelineError, StageInfo, check};
+
+/// A checked pipeline, ready to be placed. All its stages go to one node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Stages in order, as an executor is told.
+    pub stages: Vec<JobStage>,
+    /// The stages' names, in the same order.
+    pub names: Vec<String>,
+    /// Engines that the stages need, sorted, each once.
+    pub engines: Vec<String>,
+    /// Most memory that one stage's contract asks for, bytes.
+    pub memory_bytes: u64,
+    /// Hardware that satisfies every stage.
+    pub hardware: Hardware,
+    /// What the whole takes and yields.
+    pub interface: Interface,
+}
+
+impl Plan {
+    /// What a node is asked before it is sent the job.
+    #[must_use]
+    pub fn offer_request(&self, run: RunId) -> OfferRequest {
+        OfferRequest {
+            run,
+            stages: self.stages.iter().map(|stage| stage.package).collect(),
+            engines: self.engines.clone(),
+            memory_bytes: self.memory_bytes,
+        }
+    }
+}
+
+/// Checks `stages` and sums up what they need.
+///
+/// # Errors
+/// [`PipelineError`] from [`check`].
+pub fn plan(stages: &[StageInfo]) -> Result<Plan, PipelineError> {
+    let interface = check(stages)?;
+    let mut engines: Vec<String> = stages.iter().filter_map(|stage| stage.engine.clone()).collect();
+    engines.sort_unstable();
+    engines.dedup();
+    let contracts = || stages.iter().filter_map(|stage| stage.contract.as_ref());
+    let job_stage = |stage: &StageInfo| JobStage {
+        package: stage.package,
+        config: stage.config.clone(),
+        listing: stage.listing,
+    };
+    Ok(Plan {
+        stages: stages.iter().map(job_stage).collect(),
+        names: stages.iter().map(|stage| stage.name.clone()).collect(),
+        engines,
+        memory_bytes: stages.iter().map(StageInfo::memory_bytes).max().unwrap_or_default(),
+        hardware: Hardware {
+            cores: contracts().map(|one| one.hardware.cores).max().unwrap_or_default(),
+            gpu_memory_bytes: contracts()
+                .map(|one| one.hardware.gpu_memory_bytes)
+                .max()
+                .unwrap_or_default(),
+        },
+        interface,
+    })
+}

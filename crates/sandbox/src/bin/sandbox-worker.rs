@@ -1,0 +1,18 @@
+//! A worker process and nothing else, for the tests of this crate. With an argument it tries to break out instead.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if std::env::args_os().len() < 2 {
+        return guildhall_sandbox::worker_main();
+    }
+    match guildhall_sandbox::try_to_break_out() {
+        Ok((isolation, worked)) => {
+            let mut stdout = std::io::stdout();
+            let _nobody_listens = writeln!(stdout, "{isolation:?}\n{}", worked.join("\n"));
+            ExitCode::SUCCESS
+        }
+        Err(_) => ExitCode::FAILURE,
+    }
+}

@@ -1,0 +1,144 @@
+//! What node and worker say to each other, and the values they exchange.
+//!
+//! The node asks, the worker answers each request once and in order; its first word, unasked, answers [`Setup`].
+
+use std::collections::BTreeMap;
+
+use guildhall_protocol::contract::Determinism;
+use guildhall_protocol::interface::Interface;
+use guildhall_protocol::manifest::{Code, FileEntry};
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{Failure, excerpt};
+
+/// Most imports or tensors in a report: a person reads it, and no interface has more ports.
+const REPORT_MAX_ITEMS: usize = 64;
+
+/// The bytes of one value, and the port that they belong to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortValue {
+    /// Port of the interface.
+    pub port: String,
+    /// Plain form of the value, as `guildhall_protocol::interface` defines it.
+    #[serde(with = "serde_bytes")]
+    pub bytes: Vec<u8>,
+}
+
+/// How well a worker is shut in. What a node advertises is the worst of its workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Isolation {
+    /// Memory, processor time, descriptors, file length and core dumps are limited.
+    pub rlimits: bool,
+    /// It can gain no rights by executing something, and no core or tracer can read it.
+    pub no_new_privs: bool,
+    /// The kernel refuses every system call that is not on the worker's list.
+    pub seccomp: bool,
+    /// The kernel refuses every file and TCP port, whatever the call.
+    pub landlock: bool,
+}
+
+/// What an inspection learned about the code.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CodeReport {
+    /// `module name` of each import, in order; modules only.
+    pub imports: Vec<String>,
+    /// Inputs of the graph; graphs only.
+    pub inputs: Vec<TensorInfo>,
+    /// Outputs of the graph that are bound to ports; graphs only.
+    pub outputs: Vec<TensorInfo>,
+}
+
+impl CodeReport {
+    /// The same report as the node may show it: every text printable and short, no list beyond
+    /// [`REPORT_MAX_ITEMS`].
+    pub(crate) fn bounded(mut self) -> Self {
+        self.imports.truncate(REPORT_MAX_ITEMS);
+        for import in &mut self.imports {
+            *import = excerpt(import.as_bytes());
+        }
+        for side in [&mut self.inputs, &mut self.outputs] {
+            side.truncate(REPORT_MAX_ITEMS);
+            for tensor in side {
+                tensor.name = excerpt(tensor.name.as_bytes());
+                tensor.shape = excerpt(tensor.shape.as_bytes());
+            }
+        }
+        self
+    }
+}
+
+/// A tensor of a graph, in words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TensorInfo {
+    /// Its name in the graph.
+    pub name: String,
+    /// Type and dimensions, for example `F32 [1,64]`.
+    pub shape: String,
+}
+
+/// The first frame of a worker's life: the limits that it sets itself before it looks at anything foreign.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Setup {
+    /// Writable memory of the whole process, bytes.
+    pub(crate) data_bytes: u64,
+    /// Processor time of the whole process, seconds.
+    pub(crate) cpu_seconds: u64,
+}
+
+/// Everything an engine has to know about a stage, besides the bytes of its code.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct StageSpec {
+    pub(crate) interface: Interface,
+    pub(crate) code: Code,
+    pub(crate) file: FileEntry,
+    pub(crate) determinism: Determinism,
+    pub(crate) scoring_ms: u64,
+    pub(crate) memory_bytes: u64,
+    pub(crate) output_bytes: u64,
+    pub(crate) config: BTreeMap<String, String>,
+    pub(crate) seed: u64,
+}
+
+/// What the node asks.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Request {
+    /// Compare the file beside this frame with its entry. Answer: `Checked`.
+    CheckFile { entry: FileEntry },
+    /// Check the code in the file beside this frame and compile it, but keep nothing. Answer: `Inspected`.
+    Inspect { stage: Box<StageSpec> },
+    /// Make the code in the file beside this frame ready. Answer: `Loaded`.
+    Load { stage: Box<StageSpec> },
+    /// Score one record. Answer: `Scored`.
+    Score { inputs: Vec<PortValue> },
+    /// Compare the last record's output of this port. Answer: `Compared`.
+    Compare { expected: PortValue, tolerance: f64 },
+}
+
+/// What the worker answers. `Failed` and `GaveUp` answer anything.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Reply {
+    /// It is shut in and waits.
+    Ready(Isolation),
+    /// The file is what its entry says.
+    Checked,
+    /// The code can run here.
+    Inspected(CodeReport),
+    /// Records may come.
+    Loaded,
+    /// The record's outputs.
+    Scored {
+        outputs: Vec<PortValue>,
+        /// Processor time for this record, microseconds.
+        cpu_us: u64,
+        /// Most memory that the stage held, bytes, if its engine counts it.
+        memory_peak_bytes: Option<u64>,
+    },
+    /// The first difference in words, or none.
+    Compared { difference: Option<String> },
+    /// It did not work; the worker goes on.
+    Failed(Failure),
+    /// It did not work, and the worker ends because of it.
+    GaveUp(Failure),
+}

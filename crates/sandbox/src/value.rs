@@ -1,0 +1,256 @@
+//! Whether the bytes of a value are what its port says. Runs in workers only: these are parsers of foreign bytes.
+
+use std::collections::BTreeMap;
+
+use guildhall_protocol::interface::{
+    Dim, ElementType, LocationKind, MediaTypes, Port, PortType, Prediction, PredictionKind,
+    PredictionType, PredictionValue, TableType, TensorType,
+};
+
+use crate::formats;
+use crate::message::PortValue;
+
+/// Sizes of the named dimensions, as far as the record's values settled them.
+pub(crate) type DimSizes = BTreeMap<String, u64>;
+
+/// Checks one side of a record: every port that must be there once, nothing else, every value of its type.
+pub(crate) fn check_side(
+    ports: &[Port],
+    values: &[PortValue],
+    sizes: &mut DimSizes,
+) -> Result<(), String> {
+    for (at, value) in values.iter().enumerate() {
+        if !ports.iter().any(|port| port.name == value.port) {
+            return Err(format!("there is no port `{}`", value.port));
+        }
+        if values.iter().take(at).any(|earlier| earlier.port == value.port) {
+            return Err(format!("port `{}` has two values", value.port));
+        }
+    }
+    for port in ports {
+        match values.iter().find(|value| value.port == port.name) {
+            Some(value) => check(&port.port_type, &value.bytes, sizes)
+                .map_err(|why| format!("port `{}`: {why}", port.name))?,
+            None if port.optional => {}
+            None => return Err(format!("port `{}` has no value", port.name)),
+        }
+    }
+    Ok(())
+}
+
+/// Checks one value.
+pub(crate) fn check(
+    port_type: &PortType,
+    bytes: &[u8],
+    sizes: &mut DimSizes,
+) -> Result<(), String> {
+    match port_type {
+        PortType::Tensor(tensor) => check_tensor(tensor, bytes, sizes).map(drop),
+        PortType::Table(table) => check_table(table, bytes),
+        PortType::Text => utf8(bytes).map(drop),
+        PortType::Json(_) => serde_json::from_slice::<serde::de::IgnoredAny>(bytes)
+            .map(drop)
+            .map_err(|error| format!("not JSON: {error}")),
+        PortType::Prediction(prediction) => check_predictions(prediction, bytes).map(drop),
+        PortType::Image(media)
+        | PortType::Audio(media)
+        | PortType::Video(media)
+        | PortType::Bytes(media) => check_media(media, bytes),
+        _ => Err("this node does not know the port's type".into()),
+    }
+}
+
+fn utf8(bytes: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(bytes).map_err(|error| format!("not UTF-8: {error}"))
+}
+
+/// The dimensions that the length of `bytes` leads to. At most one may be unknown: the plain form carries no shape.
+pub(crate) fn check_tensor(
+    tensor: &TensorType,
+    bytes: &[u8],
+    sizes: &mut DimSizes,
+) -> Result<Vec<usize>, String> {
+    let Some(element_bytes) = tensor.dtype.len_bytes() else {
+        return Err("a tensor of text has no plain form".into());
+    };
+    let mut known = element_bytes;
+    let mut unknown: Option<&Dim> = None;
+    for dim in &tensor.dims {
+        let size = match dim {
+            Dim::Fixed(size) => Some(*size),
+            Dim::Named(name) => sizes.get(name).copied(),
+            Dim::Free => None,
+        };
+        match size {
+            Some(size) => known = known.checked_mul(size).ok_or("its dimensions are too large")?,
+            None if unknown.is_none() => unknown = Some(dim),
+            None => {
+                return Err("more than one dimension is unknown, and bytes carry no shape".into());
+            }
+        }
+    }
+    let len = bytes.len() as u64;
+    let size = match unknown {
+        None if len == known => 0,
+        Some(_) if known > 0 && len.is_multiple_of(known) => len / known,
+        Some(_) => return Err(format!("{len} bytes are no multiple of {known}")),
+        None => return Err(format!("{len} bytes, but its type has {known}")),
+    };
+    if let Some(Dim::Named(name)) = unknown {
+        sizes.insert(name.clone(), size);
+    }
+    if tensor.dtype == ElementType::Bool && bytes.iter().any(|byte| *byte > 1) {
+        return Err("a bool is neither 0 nor 1".into());
+    }
+    tensor
+        .dims
+        .iter()
+        .map(|dim| {
+            let size = match dim {
+                Dim::Fixed(size) => *size,
+                Dim::Named(name) => sizes.get(name).copied().unwrap_or(size),
+                Dim::Free => size,
+            };
+            usize::try_from(size).map_err(|_| "its dimensions are too large".to_owned())
+        })
+        .collect()
+}
+
+/// Checks that the header line has every column. Cells are the stages' business.
+fn check_table(table: &TableType, bytes: &[u8]) -> Result<(), String> {
+    let header = utf8(bytes)?.lines().next().unwrap_or_default();
+    let mut found = header.split(',').map(|cell| cell.trim().trim_matches('"'));
+    let missing =
+        table.columns.iter().find(|column| !found.clone().any(|cell| cell == column.name));
+    match missing {
+        Some(column) => Err(format!("the header line has no column `{}`", column.name)),
+        None if table.columns.is_empty() && found.all(str::is_empty) => {
+            Err("there is no header line".into())
+        }
+        None => Ok(()),
+    }
+}
+
+/// Checks the first bytes where all the media types that the port takes have known ones.
+fn check_media(media: &MediaTypes, bytes: &[u8]) -> Result<(), String> {
+    let mut known = media.media_types.iter().map(|name| formats::begins_as(name, bytes));
+    if media.media_types.is_empty() || known.any(|begins| begins != Some(false)) {
+        return Ok(());
+    }
+    Err(format!("it does not begin like {}", media.media_types.join(" or ")))
+}
+
+/// Parses a prediction value and checks each prediction against its port.
+pub(crate) fn check_predictions(
+    expected: &PredictionType,
+    bytes: &[u8],
+) -> Result<Vec<Prediction>, String> {
+    let predictions: Vec<Prediction> = serde_json::from_slice(bytes)
+        .map_err(|error| format!("not a list of predictions: {error}"))?;
+    for prediction in &predictions {
+        match (&prediction.value, expected.value) {
+            (PredictionValue::Class(class), PredictionKind::Class) => {
+                if !expected.labels.is_empty() && !expected.labels.contains(class) {
+                    return Err(format!("class `{class}` is not in the label set"));
+                }
+            }
+            (PredictionValue::Text(_), PredictionKind::Text)
+            | (PredictionValue::Number(_), PredictionKind::Number)
+            | (PredictionValue::Vector(_), PredictionKind::Vector) => {}
+            (_, kind) => return Err(format!("a prediction is no {kind:?}")),
+        }
+        if prediction.confidence.is_some_and(|confidence| !(0.0..=1.0).contains(&confidence)) {
+            return Err("a confidence is not between 0 and 1".into());
+        }
+        let location = prediction.location.as_ref().map(|location| {
+            use guildhall_protocol::interface::Location;
+            match location {
+                Location::Box(_) => LocationKind::Box,
+                Location::TextWindow(_) => LocationKind::TextWindow,
+                Location::FrameIndices(_) => LocationKind::FrameIndices,
+            }
+        });
+        if location != expected.location {
+            return Err("a prediction's location is not of the declared kind".into());
+        }
+    }
+    Ok(predictions)
+}
+
+#[cfg(test)]
+mod tests {
+    use guildhall_protocol::interface::{Column, JsonType};
+
+    use super::*;
+
+    fn tensor(dims: &[Dim]) -> PortType {
+        PortType::Tensor(TensorType { dtype: ElementType::F32, dims: dims.to_vec() })
+    }
+
+    #[test]
+    fn a_tensor_has_exactly_the_bytes_of_its_dimensions() {
+        let check = |port: &PortType, len: usize| check(port, &vec![0; len], &mut DimSizes::new());
+        let fixed = tensor(&[Dim::Fixed(2), Dim::Fixed(3)]);
+        assert_eq!(check(&fixed, 24), Ok(()));
+        assert!(check(&fixed, 20).is_err() && check(&fixed, 28).is_err());
+        let free = tensor(&[Dim::Free, Dim::Fixed(3)]);
+        assert_eq!(check(&free, 36), Ok(()));
+        assert!(check(&free, 16).is_err());
+        assert!(check(&tensor(&[Dim::Free, Dim::Free]), 36).is_err());
+        assert!(check(&tensor(&[Dim::Fixed(u64::MAX), Dim::Fixed(2)]), 8).is_err());
+        assert!(check(&tensor(&[Dim::Fixed(0), Dim::Free]), 0).is_err());
+    }
+
+    #[test]
+    fn a_named_dimension_means_one_number_throughout_a_record() {
+        let port = |name: &str| Port {
+            name: name.into(),
+            port_type: tensor(&[Dim::Named("n".into())]),
+            optional: false,
+            location: None,
+        };
+        let value = |name: &str, len| PortValue { port: name.into(), bytes: vec![0; len] };
+        let ports = [port("a"), port("b")];
+        let check = |values: &[PortValue]| check_side(&ports, values, &mut DimSizes::new());
+        assert_eq!(check(&[value("a", 8), value("b", 8)]), Ok(()));
+        assert!(check(&[value("a", 8), value("b", 12)]).is_err());
+        assert!(check(&[value("a", 8)]).is_err());
+        assert!(check(&[value("a", 8), value("a", 8)]).is_err());
+        assert!(check(&[value("a", 8), value("b", 8), value("c", 8)]).is_err());
+    }
+
+    #[test]
+    fn text_formats_are_parsed_as_far_as_the_port_promises() {
+        let mut sizes = DimSizes::new();
+        let json = PortType::Json(JsonType::default());
+        assert!(check(&json, br#"{"a": [1]}"#, &mut sizes).is_ok());
+        assert!(check(&json, br#"{"a": [1}"#, &mut sizes).is_err());
+        assert!(check(&json, "[".repeat(100_000).as_bytes(), &mut sizes).is_err());
+        assert!(check(&PortType::Text, b"\xff", &mut sizes).is_err());
+        let table = PortType::Table(TableType {
+            columns: vec![Column { name: "b".into(), dtype: ElementType::F64 }],
+        });
+        assert!(check(&table, b"a,\"b\"\n1,2\n", &mut sizes).is_ok());
+        assert!(check(&table, b"a,c\n1,2\n", &mut sizes).is_err());
+    }
+
+    #[test]
+    fn a_prediction_stays_inside_its_label_set() {
+        let port = PredictionType {
+            value: PredictionKind::Class,
+            labels: vec!["0".into(), "1".into()],
+            location: None,
+        };
+        for (text, is_right) in [
+            (r#"[{"input":0,"value":{"class":"1"},"confidence":0.5}]"#, true),
+            (r#"[{"input":0,"value":{"class":"1"}}]"#, true),
+            (r#"[{"input":0,"value":{"class":"2"}}]"#, false),
+            (r#"[{"input":0,"value":{"number":1}}]"#, false),
+            (r#"[{"input":0,"value":{"class":"1"},"confidence":1.5}]"#, false),
+            (r#"[{"input":0,"value":{"class":"1"},"location":{"box":[0,0,1,1]}}]"#, false),
+            (r#"{"input":0}"#, false),
+        ] {
+            assert_eq!(check_predictions(&port, text.as_bytes()).is_ok(), is_right, "{text}");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The worker's side: shuts itself in, then answers the node's requests one after another until the node hangs up.
+//!
+//! One worker serves one package and one job. It holds no key, sees no file but those handed to it, and trusts the node
+//! and nothing else. A panic in an engine is answered like any failure, and then the worker ends.
+
+mod escape;
+mod files;
+mod isolate;
+mod watch;
+
+use std::any::Any;
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+use guildhall_protocol::interface::Interface;
+use guildhall_protocol::manifest::Code;
+use rustix::time::{ClockId, clock_gettime};
+
+pub use self::escape::try_to_break_out;
+pub(crate) use self::watch::Alarm;
+use crate::channel::{Channel, ChannelError};
+use crate::compare;
+use crate::engine::{self, LoadedStage};
+use crate::failure::{Failure, excerpt};
+use crate::message::{PortValue, Reply, Request, Setup, StageSpec};
+use crate::value::{DimSizes, check_side};
+
+/// Exit code when a person started it by hand.
+const NOT_FOR_PEOPLE: u8 = 2;
+
+/// How tract begins its panic when the process has no memory left.
+const ALLOCATION_FAILED: &str = "failed to allocate";
+
+/// What the `guild worker` command does: serve the node at the other end of stdin.
+#[must_use]
+pub fn worker_main() -> ExitCode {
+    let stdin = std::io::stdin();
+    let is_socket = rustix::net::sockopt::socket_type(&stdin).is_ok();
+    let channel = stdin.as_fd().try_clone_to_owned().map(Channel::from_descriptor);
+    let served = match channel {
+        Ok(channel) if is_socket => serve(&channel),
+        _ => {
+            complain("this command is started by the node, not by people; try `guild up`");
+            return ExitCode::from(NOT_FOR_PEOPLE);
+        }
+    };
+    match served {
+        Ok(()) | Err(ServeError::Channel(ChannelError::Closed)) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The node reads the beginning of a dead worker's stderr.
+fn complain(what: &str) {
+    let _nobody_listens = writeln!(std::io::stderr(), "{what}");
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ServeError {
+    #[error("{0}")]
+    Channel(#[from] ChannelError),
+    #[error("a worker cannot shut itself in: {0}")]
+    Isolation(#[from] std::io::Error),
+    #[error("an engine panicked")]
+    Panic,
+}
+
+fn serve(channel: &Channel) -> Result<(), ServeError> {
+    let setup: Setup = channel.receive(None)?;
+    let isolation = isolate::shut_in(&setup)?;
+    watch::end_with(channel.watch()?)?;
+    let mut worker = Worker { alarm: Alarm::start()?, stage: None, outputs: Vec::new() };
+    std::panic::set_hook(Box::new(|_| {}));
+    channel.send(&Reply::Ready(isolation), None, None)?;
+    loop {
+        let (request, file) = channel.receive_with_file::<Request>()?;
+        let blame = Blame::of(&request);
+        match catch_unwind(AssertUnwindSafe(|| worker.handle(request, file))) {
+            Ok(Ok(reply)) => channel.send(&reply, None, None)?,
+            Ok(Err(failure)) => channel.send(&Reply::Failed(failure.bounded()), None, None)?,
+            Err(panic) => {
+                let failure = blame.for_panic(&*panic).bounded();
+                channel.send(&Reply::GaveUp(failure), None, None)?;
+                return Err(ServeError::Panic);
+            }
+        }
+    }
+}
+
+/// What a panic means, by what the worker was doing.
+#[derive(Clone, Copy)]
+enum Blame {
+    Module,
+    Model,
+    Worker,
+}
+
+impl Blame {
+    fn of(request: &Request) -> Self {
+        match request {
+            Request::Inspect { stage } | Request::Load { stage } => match stage.code {
+                Code::Command(_) => Self::Module,
+                _ => Self::Model,
+            },
+            _ => Self::Worker,
+        }
+    }
+
+    fn for_panic(self, panic: &(dyn Any + Send)) -> Failure {
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("an engine panicked");
+        if text.starts_with(ALLOCATION_FAILED) {
+            // The node knows the limit.
+            return Failure::MemoryLimit { limit_bytes: 0 };
+        }
+        let why = format!("the engine gave up: {text}");
+        match self {
+            Self::Module => Failure::InvalidModule { why },
+            Self::Model => Failure::InvalidModel { why },
+            Self::Worker => Failure::WorkerDied { why },
+        }
+    }
+}
+
+struct Worker {
+    alarm: Alarm,
+    stage: Option<Stage>,
+    /// Outputs of the last record, for comparisons.
+    outputs: Vec<PortValue>,
+}
+
+struct Stage {
+    interface: Interface,
+    output_bytes: u64,
+    loaded: Box<dyn LoadedStage>,
+}
+
+impl Worker {
+    fn handle(&mut self, request: Request, file: Option<OwnedFd>) -> Result<Reply, Failure> {
+        let file = || {
+            file.map(File::from)
+                .ok_or_else(|| Failure::Internal { why: "a request came without its file".into() })
+        };
+        match request {
+            Request::CheckFile { entry } => {
+                files::check(file()?, &entry)?;
+                Ok(Reply::Checked)
+            }
+            Request::Inspect { stage } => {
+                let engine = engine::of(&stage.code)?;
+                let code = files::load(file()?, &stage.file, engine.code_max_bytes())?;
+                engine.inspect(&stage, code).map(Reply::Inspected)
+            }
+            Request::Load { stage } => {
+                let engine = engine::of(&stage.code)?;
+                let code = files::load(file()?, &stage.file, engine.code_max_bytes())?;
+                let loaded = engine.load(&stage, code)?;
+                let StageSpec { interface, output_bytes, .. } = *stage;
+                self.stage = Some(Stage { interface, output_bytes, loaded });
+                Ok(Reply::Loaded)
+            }
+            Request::Score { inputs } => self.score(inputs),
+            Request::Compare { expected, tolerance } => self.compare(&expected, tolerance),
+        }
+    }
+
+    fn score(&mut self, inputs: Vec<PortValue>) -> Result<Reply, Failure> {
+        self.outputs.clear();
+        let stage = self.stage.as_mut().ok_or_else(nothing_loaded)?;
+        let mut sizes = DimSizes::new();
+        check_side(&stage.interface.inputs, &inputs, &mut sizes)
+            .map_err(|why| Failure::BadInput { why })?;
+        let started_us = processor_time_us();
+        let scored = stage.loaded.score(inputs, &sizes, &self.alarm)?;
+        let cpu_us = processor_time_us().saturating_sub(started_us);
+        let len_bytes: usize = scored.values.iter().map(|value| value.bytes.len()).sum();
+        if len_bytes as u64 > stage.output_bytes {
+            return Err(Failure::OutputLimit { limit_bytes: stage.output_bytes });
+        }
+        check_side(&stage.interface.outputs, &scored.values, &mut sizes)
+            .map_err(|why| Failure::BadOutput { why })?;
+        self.outputs.clone_from(&scored.values);
+        let memory_peak_bytes = scored.memory_peak_bytes;
+        Ok(Reply::Scored { outputs: scored.values, cpu_us, memory_peak_bytes })
+    }
+
+    fn compare(&self, expected: &PortValue, tolerance: f64) -> Result<Reply, Failure> {
+        let stage = self.stage.as_ref().ok_or_else(nothing_loaded)?;
+        let port = stage.interface.outputs.iter().find(|port| port.name == expected.port);
+        let found = self.outputs.iter().find(|value| value.port == expected.port);
+        let difference = match (port, found) {
+            (Some(port), Some(found)) => {
+                compare::difference(&port.port_type, &found.bytes, &expected.bytes, tolerance)
+            }
+            _ => Some("there is no output to compare".into()),
+        };
+        Ok(Reply::Compared { difference: difference.map(|text| excerpt(text.as_bytes())) })
+    }
+}
+
+fn nothing_loaded() -> Failure {
+    Failure::Internal { why: "a record came before its stage".into() }
+}
+
+/// Processor time of this thread so far, microseconds. Engines work on the thread that asks them; the process's own
+/// clock would only move with the kernel's ticks, because it has a limit.
+fn processor_time_us() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let micros = time.tv_sec.saturating_mul(1_000_000).saturating_add(time.tv_nsec / 1000);
+    u64::try_from(micros).unwrap_or_default()
+}

@@ -1,0 +1,14 @@
+//! Real worker processes against real and hostile packages.
+//!
+//! ```text
+//! test (the node's place) --socket pair--> sandbox-worker --> wasmtime or tract --> guest
+//! ```
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod digits;
+mod graphs;
+mod hostile;
+mod inspect;
+mod package;
+mod process;
+mod world;

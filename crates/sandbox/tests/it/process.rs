@@ -1,0 +1,145 @@
+//! Workers as processes: started by hand, killed from outside, orphaned, impersonated, and trying to break out.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use guildhall_sandbox::{Failure, Spawner};
+
+use crate::package::{PATIENT_MS, Package, limits, model, patient, record, spawner};
+
+fn endless() -> Package {
+    Package::text(r#"(module (memory (export "memory") 1) (func (export "_start") (loop (br 0))))"#)
+}
+
+/// Waits until it holds, or for a minute.
+fn converge(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_person_who_starts_a_worker_is_told_what_it_is() {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_sandbox-worker")).stdin(Stdio::null()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("started by the node"));
+}
+
+#[test]
+fn a_worker_killed_from_outside_is_a_failure_and_the_next_one_works() {
+    let package = endless();
+    let mut worker = package.start(&limits(PATIENT_MS, 16 << 20, 1000)).unwrap();
+    let killer = worker.killer();
+    let outside = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(50));
+        killer.kill();
+    });
+    let failure = worker.score(record(b"")).unwrap_err();
+    assert_eq!(failure, Failure::WorkerDied { why: "signal 9".into() });
+    assert!(!failure.is_fault_of_package());
+    outside.join().unwrap();
+    assert!(!worker.is_alive());
+    assert!(matches!(worker.score(record(b"")).unwrap_err(), Failure::WorkerDied { .. }));
+    assert!(model().score(&patient(), &[0; 256]).is_ok());
+}
+
+#[test]
+fn a_dropped_worker_is_gone() {
+    let worker = model().start(&patient()).unwrap();
+    let process = format!("/proc/{}", worker.process_id());
+    assert!(Path::new(&process).exists());
+    drop(worker);
+    assert!(!Path::new(&process).exists());
+}
+
+#[test]
+#[ignore = "the part of `a_busy_worker_ends_when_its_node_is_killed` that is killed"]
+fn score_something_endless() {
+    let package = endless();
+    let mut worker = package.start(&limits(10 * PATIENT_MS, 16 << 20, 1000)).unwrap();
+    let mut stdout = std::io::stdout();
+    std::io::Write::write_all(&mut stdout, format!("worker {}\n", worker.process_id()).as_bytes())
+        .unwrap();
+    worker.score(record(b"")).unwrap_err();
+}
+
+#[test]
+fn a_busy_worker_ends_when_its_node_is_killed() {
+    let mut node = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "process::score_something_endless", "--ignored", "--nocapture"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(node.stdout.take().unwrap()).lines();
+    let worker = lines
+        .map_while(Result::ok)
+        .find_map(|line| line.split_once("worker ").map(|(_, id)| id.to_owned()))
+        .unwrap();
+    let process = format!("/proc/{worker}");
+    assert!(Path::new(&process).exists());
+    node.kill().unwrap();
+    node.wait().unwrap();
+    // An orphan's zombie is the init process's to reap; dead is dead.
+    converge("the worker lives on", || {
+        !Path::new(&process).exists() || state(&process).is_none_or(|state| state == 'Z')
+    });
+}
+
+fn state(process: &str) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("{process}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+#[test]
+fn what_is_no_worker_is_a_failure_and_no_hang() {
+    let model = model();
+    let start = |program: &str, args: &[&str]| {
+        let args = args.iter().map(OsString::from).collect::<Vec<_>>();
+        let spawner = Spawner::new(program, args);
+        spawner.start(&model.files(), &patient(), &BTreeMap::new(), 0).unwrap_err()
+    };
+    let failure = start("/no/such/program", &[]);
+    assert!(matches!(failure, Failure::Internal { .. }), "{failure:?}");
+    let failure = start("/bin/true", &[]);
+    assert!(matches!(failure, Failure::WorkerDied { .. }), "{failure:?}");
+    let spawner = Spawner::this_program([OsString::from("--list")]);
+    let failure = spawner.isolation().unwrap_err();
+    assert_eq!(failure, Failure::WorkerDied { why: "exit status 0".into() });
+    let no_memory = "echo 'memory allocation of 7 bytes failed' >&2; kill -ABRT $$";
+    let failure = start("/bin/sh", &["-c", no_memory]);
+    assert_eq!(failure, Failure::MemoryLimit { limit_bytes: patient().memory_bytes.value });
+    // It speaks a length of 0x64636261 bytes, then a frame that is no message.
+    for words in ["abcdefgh", r"\001\000\000\000\377", r"\001\000\000\000\001"] {
+        let speak = format!("printf '{words}' >&0; exec sleep 60");
+        let failure = start("/bin/sh", &["-c", &speak]);
+        match failure {
+            Failure::WorkerDied { why } => assert!(why.contains("protocol"), "{why}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn nothing_inside_reaches_files_network_or_programs() {
+    let output = Command::new(env!("CARGO_BIN_EXE_sandbox-worker"))
+        .arg("try to break out")
+        .env_clear()
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let (isolation, worked) = said.split_once('\n').unwrap();
+    assert!(isolation.contains("no_new_privs: true"), "{isolation}");
+    if isolation.contains("seccomp: true") {
+        assert_eq!(worked.trim(), "", "with {isolation}");
+    }
+    let reported = spawner().isolation().unwrap();
+    assert_eq!(format!("{reported:?}"), isolation);
+}

@@ -1,0 +1,150 @@
+//! The directory: names, creation, the lock that keeps a second process out.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use guildhall_protocol::Hash;
+
+use crate::error::OpenError;
+
+/// Paths inside a store's directory.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    dir: PathBuf,
+    /// Numbers temporary files. `tmp/` is empty at start and ours alone, so a counter is unique.
+    next_temp: AtomicU64,
+}
+
+impl Layout {
+    pub(crate) fn new(dir: &Path) -> Self {
+        Self { dir: dir.to_path_buf(), next_temp: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn catalogue(&self) -> PathBuf {
+        self.dir.join("catalogue.redb")
+    }
+
+    /// Where a new catalogue is prepared before it is renamed: a half-created one is never found.
+    pub(crate) fn new_catalogue(&self) -> PathBuf {
+        self.dir.join("catalogue.redb.new")
+    }
+
+    pub(crate) fn next_temp_file(&self) -> PathBuf {
+        let number = self.next_temp.fetch_add(1, Ordering::Relaxed);
+        self.temp_dir().join(number.to_string())
+    }
+
+    /// The folder a blob's file is in, named by the first hash byte so that none grows too long.
+    pub(crate) fn blob_dir(&self, hash: &Hash) -> PathBuf {
+        let [first, ..] = hash.as_bytes();
+        self.shard_dir(*first)
+    }
+
+    pub(crate) fn blob_file(&self, hash: &Hash) -> PathBuf {
+        self.blob_dir(hash).join(hash.to_hex())
+    }
+
+    /// Creates what is missing and takes the lock, which holds while the returned file is open.
+    pub(crate) fn lock(&self) -> Result<File, OpenError> {
+        let existed = self.dir.is_dir();
+        fs::create_dir_all(&self.dir).map_err(OpenError::io(&self.dir))?;
+        if !existed && let Some(parent) = self.dir.parent().filter(|p| !p.as_os_str().is_empty()) {
+            sync_dir(parent).map_err(OpenError::io(parent))?;
+        }
+        let path = self.dir.join("lock");
+        let mut options = OpenOptions::new();
+        let file = options.create(true).truncate(false).write(true).open(&path);
+        let file = file.map_err(OpenError::io(&path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => Err(OpenError::Locked { dir: self.dir.clone() }),
+            Err(TryLockError::Error(source)) => Err(OpenError::Io { path, source }),
+        }
+    }
+
+    /// Makes `tmp/` exist and be empty, and all 256 blob folders exist, so that nobody creates one later. Only with the
+    /// lock held: another process's temporary files are not ours to remove.
+    pub(crate) fn prepare(&self) -> Result<(), OpenError> {
+        let temp = self.temp_dir();
+        create_dir(&temp)?;
+        for entry in fs::read_dir(&temp).map_err(OpenError::io(&temp))? {
+            let path = entry.map_err(OpenError::io(&temp))?.path();
+            fs::remove_file(&path).map_err(OpenError::io(&path))?;
+        }
+        let blobs = self.dir.join("blobs");
+        let mut created = create_dir(&blobs)?;
+        for first in 0..=u8::MAX {
+            created |= create_dir(&self.shard_dir(first))?;
+        }
+        if created {
+            sync_dir(&blobs).map_err(OpenError::io(&blobs))?;
+            sync_dir(&self.dir).map_err(OpenError::io(&self.dir))?;
+        }
+        Ok(())
+    }
+
+    fn temp_dir(&self) -> PathBuf {
+        self.dir.join("tmp")
+    }
+
+    fn shard_dir(&self, first: u8) -> PathBuf {
+        self.dir.join("blobs").join(format!("{first:02x}"))
+    }
+}
+
+/// Makes renames and new files in `dir` survive a power cut.
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Whether the directory had to be created.
+fn create_dir(path: &Path) -> Result<bool, OpenError> {
+    match fs::create_dir(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(source) => Err(OpenError::Io { path: path.to_path_buf(), source }),
+    }
+}
+
+/// A file in `tmp/` that is removed when dropped, unless it was moved into place.
+#[derive(Debug)]
+pub(crate) struct TempFile {
+    path: PathBuf,
+    moved: bool,
+}
+
+impl TempFile {
+    /// Creates the file at a path nobody else uses.
+    pub(crate) fn create(path: PathBuf) -> io::Result<(Self, File)> {
+        let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+        Ok((Self { path, moved: false }, file))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Renames it to `target`, replacing what is there.
+    pub(crate) fn move_to(&mut self, target: &Path) -> io::Result<()> {
+        fs::rename(&self.path, target)?;
+        self.moved = true;
+        Ok(())
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        // A file that cannot be removed now is removed at the next start.
+        if !self.moved
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            tracing::debug!(path = %self.path.display(), %error, "temporary file stays until the next start");
+        }
+    }
+}

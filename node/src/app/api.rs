@@ -1,0 +1,363 @@
+//! The node as its HTTP API sees it: the gateway's port, implemented.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use guildhall_core::{Event, Found};
+use guildhall_gateway::{Answer, ApiError, Blob, Node, OutputLines, Upload};
+use guildhall_overlay::peer_id_string;
+use guildhall_protocol::api::{
+    BlobStored, Detail, FederationStatus, FetchRequest, Fetched, Follows, InviteRequest,
+    InviteText, OfferChange, Peer, PublishRequest, Published, RunReport, RunRequest, RunStarted,
+    SearchAnswer, Status,
+};
+use guildhall_protocol::limits::INVITE_MAX_LIFE_MS;
+use guildhall_protocol::manifest::Manifest;
+use guildhall_protocol::name::Reference;
+use guildhall_protocol::query::Query;
+use guildhall_protocol::wire::Invite;
+use guildhall_protocol::{Hash, PackageId, PublicKey, RecordId, RunId};
+use guildhall_store::{Batch, BlobError};
+use tokio::sync::oneshot;
+
+use super::effects::Context;
+use super::{App, lock};
+use crate::clock;
+
+/// Largest blob that a client may upload, bytes: what fits the disks that nodes have, many times over.
+const BLOB_MAX_BYTES: u64 = 1 << 40;
+
+/// How long a search may take altogether: the core's own deadline and a DHT lookup before it.
+const SEARCH_MAX: Duration = Duration::from_secs(10);
+
+/// How long an invite holds when nobody says otherwise: a day.
+const INVITE_LIFE_MS: u64 = 24 * 60 * 60 * 1000;
+
+fn internal(error: impl std::fmt::Display) -> ApiError {
+    ApiError::internal(error.to_string())
+}
+
+/// The node behind its HTTP API.
+pub(crate) struct Api(pub(crate) Arc<App>);
+
+impl Node for Api {
+    async fn status(&self) -> Answer<Status> {
+        Ok(self.0.status())
+    }
+
+    async fn peers(&self) -> Answer<Vec<Peer>> {
+        Ok(self.0.peers().await)
+    }
+
+    async fn invite(&self, request: InviteRequest) -> Answer<InviteText> {
+        let life_ms = match request.expires_in_s {
+            Some(seconds) => seconds.saturating_mul(1000).min(INVITE_MAX_LIFE_MS),
+            None => INVITE_LIFE_MS,
+        };
+        let (admission, draft) = self.0.core().invite(clock::random(), life_ms, clock::now_ms());
+        let written = self.0.write(|core| core.write_as_node(&admission, clock::now_ms())).await;
+        let invite = draft.finish(written.map_err(internal)?.id());
+        Ok(InviteText { invite: invite.to_text() })
+    }
+
+    async fn join(&self, invite: InviteText) -> Answer<Status> {
+        let invite = Invite::from_text(&invite.invite).map_err(|error| {
+            ApiError::invalid("bad_invite", error.to_string()).with_help("guild invite, on a member's node")
+        })?;
+        self.0.join(&invite).await?;
+        Ok(self.0.status())
+    }
+
+    async fn set_offer(&self, change: OfferChange) -> Answer<Status> {
+        let mut config = self.0.home.config().map_err(internal)?;
+        config.offer = change.offer.clone();
+        self.0.home.save_config(&config).map_err(internal)?;
+        {
+            let mut core = self.0.core();
+            let mut settings = core.settings().clone();
+            settings.offer = change.offer;
+            core.set_settings(settings);
+        }
+        self.0.describe().await.map_err(internal)?;
+        Ok(self.0.status())
+    }
+
+    async fn set_follows(&self, follows: Follows) -> Answer<Status> {
+        let mut config = self.0.home.config().map_err(internal)?;
+        config.follows = follows.follows.clone();
+        self.0.home.save_config(&config).map_err(internal)?;
+        {
+            let mut core = self.0.core();
+            let mut settings = core.settings().clone();
+            settings.follows = follows.follows;
+            core.set_settings(settings);
+        }
+        self.0.describe().await.map_err(internal)?;
+        Ok(self.0.status())
+    }
+
+    async fn store_blob(&self, upload: &mut Upload) -> Answer<BlobStored> {
+        let mut writer = self.0.store.blob_writer(None, BLOB_MAX_BYTES).map_err(blob_error)?;
+        while let Some(bytes) = upload.chunk().await? {
+            tokio::task::block_in_place(|| writer.write_all(&bytes)).map_err(blob_error)?;
+        }
+        let staged = tokio::task::block_in_place(|| writer.finish()).map_err(blob_error)?;
+        let stored = BlobStored { hash: staged.hash(), len_bytes: staged.len_bytes() };
+        let mut batch = Batch::new();
+        batch.add_blob(staged);
+        self.0.store.commit(batch).await.map_err(internal)?;
+        Ok(stored)
+    }
+
+    async fn blob(&self, hash: Hash) -> Answer<Blob> {
+        let (file, len_bytes) = self.0.store.open_blob(&hash).map_err(blob_error)?;
+        Ok(Blob { len_bytes, content: Box::pin(tokio::fs::File::from_std(file)) })
+    }
+
+    async fn publish(&self, request: PublishRequest) -> Answer<Published> {
+        // A client that goes away does not stop a publication half-way: it ends, and is found again.
+        let app = Arc::clone(&self.0);
+        let (done, published) = oneshot::channel();
+        self.0.tasks.spawn("publish", async move {
+            let _gone = done.send(app.publish(request).await);
+        });
+        published.await.map_err(|_| ApiError::unavailable("stopping", "the node is stopping"))?
+    }
+
+    async fn search(&self, query: Query) -> Answer<SearchAnswer> {
+        query.check().map_err(|error| ApiError::invalid("bad_query", error.to_string()))?;
+        let (query_id, found) = self.0.ask(query).await?;
+        Ok(SearchAnswer {
+            query_id,
+            results: found.results,
+            via: found.via,
+            asked: found.asked,
+            answered: found.answered,
+            holders: found.holders,
+            notes: found.notes,
+        })
+    }
+
+    async fn show(&self, reference: Reference) -> Answer<Detail> {
+        self.0.look_up(&reference).await?;
+        self.0.detail(&reference).await
+    }
+
+    async fn fetch(&self, request: FetchRequest) -> Answer<Fetched> {
+        let package = self.0.resolve(&request.reference).await?;
+        let fetched = self.0.fetch_package(package, &[]).await.map_err(|error| {
+            ApiError::upstream("not_fetched", error.to_string()).with_help("guild peers")
+        })?;
+        Ok(Fetched {
+            reference: request.reference,
+            package_id: package,
+            manifest: fetched.manifest,
+            fetched_bytes: fetched.bytes,
+            fetched_files: fetched.files,
+            from: fetched.from.into_iter().collect(),
+            seconds: fetched.took.as_secs_f64(),
+        })
+    }
+
+    async fn packages(&self) -> Answer<Vec<PackageId>> {
+        self.0.store.packages().map_err(internal)
+    }
+
+    async fn manifest(&self, package: PackageId) -> Answer<Manifest> {
+        self.0.manifest(package).map_err(internal)?.ok_or_else(|| {
+            ApiError::not_found("unknown_package", format!("{package} is not here"))
+                .with_help(format!("guild get {package}"))
+        })
+    }
+
+    async fn start_run(&self, request: RunRequest) -> Answer<RunStarted> {
+        Ok(RunStarted { run_id: self.0.start_run(request).await? })
+    }
+
+    async fn runs(&self) -> Answer<Vec<RunReport>> {
+        Ok(self.0.run_reports())
+    }
+
+    async fn run(&self, run: RunId) -> Answer<RunReport> {
+        self.0.run_report(run)
+    }
+
+    async fn run_outputs(&self, run: RunId) -> Answer<OutputLines> {
+        self.0.run_outputs(run)
+    }
+
+    async fn run_receipt(&self, run: RunId) -> Answer<Vec<u8>> {
+        self.0.run_receipt(run)
+    }
+
+    async fn record(&self, record: RecordId) -> Answer<Vec<u8>> {
+        let stored = self.0.store.record_by_id(&record).map_err(internal)?;
+        stored.map(|stored| stored.bytes).ok_or_else(|| {
+            ApiError::not_found("unknown_record", format!("the record {record} is not here"))
+        })
+    }
+}
+
+impl App {
+    fn status(&self) -> Status {
+        let core = self.core();
+        let me = core.identity();
+        let settings = core.settings();
+        let federation = core.federation();
+        Status {
+            org: me.org.clone(),
+            root: me.root,
+            node: me.node.public(),
+            peer_id: peer_id_string(&me.node.public()),
+            api: self.url.clone(),
+            home: self.home.path().display().to_string(),
+            addresses: core.addresses().to_vec(),
+            federation: FederationStatus {
+                id: federation.id(),
+                name: federation.name().to_owned(),
+                members: federation.members().map(|(_, member)| member.org.clone()).collect(),
+            },
+            follows: settings.follows.clone(),
+            offer: settings.offer.clone(),
+            engines: settings.engines.clone(),
+            isolation: settings.isolation.clone(),
+            peers: core.peers_admitted() as u64,
+            records: core.logs().records(),
+            listings: core.catalog().len() as u64,
+            packages: core.packages() as u64,
+            jobs: self.jobs.load(Ordering::Relaxed),
+            software: settings.software.clone(),
+            uptime_s: self.started.elapsed().as_secs(),
+        }
+    }
+
+    async fn peers(&self) -> Vec<Peer> {
+        let connected = self.overlay.peers().await;
+        let core = self.core();
+        let me = core.identity().node.public();
+        let mut peers: std::collections::BTreeMap<PublicKey, Peer> = core
+            .nodes()
+            .filter(|(node, _)| **node != me)
+            .map(|(node, view)| {
+                let peer = Peer {
+                    peer_id: peer_id_string(node),
+                    org: core.federation().member(&view.root).map(|member| member.org.clone()),
+                    connected: false,
+                    admitted: false,
+                    address: view.body.addresses.first().cloned(),
+                    follows: view.body.follows.clone(),
+                    offer: view.body.offer.clone(),
+                    engines: view.body.engines.clone(),
+                };
+                (*node, peer)
+            })
+            .collect();
+        for info in connected {
+            let peer = peers.entry(info.peer).or_insert_with(|| Peer {
+                peer_id: peer_id_string(&info.peer),
+                org: core.authority(&info.peer).map(|authority| authority.org.clone()),
+                connected: true,
+                admitted: false,
+                address: None,
+                follows: Vec::new(),
+                offer: None,
+                engines: Vec::new(),
+            });
+            peer.connected = true;
+            peer.admitted = info.admitted;
+            peer.address = Some(info.address);
+        }
+        peers.into_values().collect()
+    }
+
+    /// Asks this node, and through it the federation.
+    pub(super) async fn ask(self: &Arc<Self>, query: Query) -> Answer<(Hash, Found)> {
+        let ask = clock::random();
+        let (sender, found) = oneshot::channel();
+        lock(&self.asks).insert(ask, sender);
+        self.drive(Event::Search { ask, query: Box::new(query) }, Context::default()).await;
+        let found = tokio::time::timeout(SEARCH_MAX, found).await;
+        lock(&self.asks).remove(&ask);
+        match found {
+            Ok(Ok(found)) => Ok((ask, found)),
+            _ => Err(ApiError::unavailable("no_answer", "the search did not end in time; try again")),
+        }
+    }
+
+    /// Makes sure that a reference is in the catalogue, if anybody in reach knows it.
+    async fn look_up(self: &Arc<Self>, reference: &Reference) -> Answer<()> {
+        let known = self.core().catalog().resolve(reference).is_ok();
+        if !known {
+            let query = Query { reference: Some(reference.clone()), ..Query::default() };
+            self.ask(query).await?;
+        }
+        Ok(())
+    }
+
+    /// The package that a reference stands for.
+    pub(super) async fn resolve(self: &Arc<Self>, reference: &Reference) -> Answer<PackageId> {
+        self.look_up(reference).await?;
+        let core = self.core();
+        match (core.catalog().resolve(reference), reference) {
+            (Ok(entry), _) => Ok(entry.listing.release.package),
+            // Not listed, but perhaps somebody holds it.
+            (Err(guildhall_catalog::ResolveError::Unlisted { .. }), Reference::Package(package)) => {
+                Ok(*package)
+            }
+            (Err(error), _) => Err(resolve_error(&error)),
+        }
+    }
+
+    async fn detail(self: &Arc<Self>, reference: &Reference) -> Answer<Detail> {
+        let (mut detail, federation) = {
+            let core = self.core();
+            let entry = core.catalog().resolve(reference).map_err(|error| resolve_error(&error))?;
+            let package = entry.listing.release.package;
+            let versions = core.catalog().versions(&entry.org, &entry.listing.release.name);
+            let detail = Detail {
+                reference: entry.reference(),
+                org: entry.org.clone(),
+                listing: entry.listing.clone(),
+                listing_id: entry.listing_id,
+                package_id: package,
+                held: core.holds(&package),
+                manifest: None,
+                versions: versions.map(|shown| shown.entry.version().clone()).collect(),
+                holders: Vec::new(),
+            };
+            (detail, core.federation().id())
+        };
+        detail.manifest = self.manifest(detail.package_id).map_err(internal)?;
+        let key = guildhall_core::package_key(federation, detail.package_id);
+        let found = self.providers(&[key]).await;
+        let core = self.core();
+        let own = core.holds(&detail.package_id).then(|| core.identity().org.clone());
+        let others = found.iter().filter_map(|peer| core.authority(peer)).map(|a| a.org.clone());
+        detail.holders = own.into_iter().chain(others).collect();
+        detail.holders.sort_unstable();
+        detail.holders.dedup();
+        Ok(detail)
+    }
+}
+
+fn resolve_error(error: &guildhall_catalog::ResolveError) -> ApiError {
+    let api = ApiError::not_found("unknown_reference", error.to_string());
+    match error {
+        guildhall_catalog::ResolveError::Unknown { nearest, .. } if !nearest.is_empty() => {
+            api.with_help(format!("guild show {}", nearest.first().map_or("", String::as_str)))
+                .with_detail(format!("did you mean {}?", nearest.join(", ")))
+        }
+        _ => api.with_help("guild search"),
+    }
+}
+
+fn blob_error(error: BlobError) -> ApiError {
+    match error {
+        BlobError::Missing { hash } => ApiError::not_found("unknown_blob", format!("{hash} is not here")),
+        BlobError::TooLong { max_len_bytes } => {
+            ApiError::too_large("blob_too_long", format!("a blob has at most {max_len_bytes} bytes"))
+        }
+        error => internal(error),
+    }
+}

@@ -1,0 +1,96 @@
+//! The task that drives the node: overlay events, answers and time go into the core, effects come out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use guildhall_core::Event;
+use guildhall_overlay::{self as overlay, Events};
+use guildhall_protocol::wire::{Reason, Refusal, Request, Response, decode_message};
+use guildhall_protocol::cbor;
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+use tracing::{debug, info};
+
+use super::App;
+use super::effects::Context;
+use crate::clock;
+
+/// Time between two ticks of the core, which counts in them.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Runs until the node is told to stop or the overlay ends.
+pub(super) async fn run(app: Arc<App>, mut events: Events, mut inbox: mpsc::Receiver<Event>) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            () = app.tasks.token().cancelled() => return,
+            event = events.next() => match event {
+                Some(event) => app.handle_overlay(event).await,
+                None => return,
+            },
+            event = inbox.recv() => match event {
+                Some(event) => app.drive(event, Context::default()).await,
+                None => return,
+            },
+            _ = ticks.tick() => app.drive(Event::Tick, Context::default()).await,
+        }
+    }
+}
+
+impl App {
+    /// Lets the core decide about an event, and carries out what it decided.
+    pub(super) async fn drive(self: &Arc<Self>, event: Event, context: Context) {
+        let effects = self.core().handle(clock::now_ms(), event);
+        self.perform(effects, context).await;
+    }
+
+    /// Hands an event to the driving task; for tasks that were started by it.
+    pub(super) async fn post(&self, event: Event) {
+        if self.events.send(event).await.is_err() {
+            debug!("an event came after the node stopped");
+        }
+    }
+
+    async fn handle_overlay(self: &Arc<Self>, event: overlay::Event) {
+        match event {
+            overlay::Event::Listening { address } => {
+                info!(address, "listening");
+                let addresses = self.overlay.addresses().await;
+                self.core().set_addresses(addresses);
+                if let Err(error) = self.describe().await {
+                    tracing::error!(%error, "the node's new address is not announced");
+                }
+            }
+            overlay::Event::Connected { peer, address, inbound } => {
+                info!(peer = overlay::peer_id_string(&peer), address, inbound, "connected");
+                self.drive(Event::Connected { peer }, Context::default()).await;
+            }
+            overlay::Event::Disconnected { peer } => {
+                info!(peer = overlay::peer_id_string(&peer), "disconnected");
+                self.drive(Event::Disconnected { peer }, Context::default()).await;
+            }
+            overlay::Event::Gossip { from, token, bytes } => {
+                let (message, context) = Context::of_gossip(token);
+                self.drive(Event::Gossip { from, message, bytes }, context).await;
+            }
+            overlay::Event::Request { peer, bytes, reply, .. } => {
+                match decode_message::<Request>(&bytes) {
+                    Ok(request) => {
+                        let (reply, context) = Context::of_request(reply);
+                        self.drive(Event::Request { peer, reply, request }, context).await;
+                    }
+                    Err(error) => {
+                        debug!(%error, peer = overlay::peer_id_string(&peer), "bad request");
+                        let refusal = Refusal::new(Reason::Invalid, error.to_string());
+                        // The peer may be gone; then nobody misses the answer.
+                        let _gone = reply.send(cbor::encode(&Response::Refused(refusal)));
+                    }
+                }
+            }
+            overlay::Event::Stream { peer, kind, stream } => self.serve_stream(peer, kind, stream),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Carrying out what the core decided.
+
+use std::sync::Arc;
+
+use guildhall_core::{CallId, Effect, Event, GossipId, ReplyId, Verdict, withhold_body};
+use guildhall_overlay::{self as overlay, GossipToken, PublishOutcome, Reply};
+use guildhall_protocol::limits::MESSAGE_MAX_BYTES;
+use guildhall_protocol::name::CategoryPrefix;
+use guildhall_protocol::record::Record;
+use guildhall_protocol::wire::{Request, Response, decode_message};
+use guildhall_protocol::{Hash, PublicKey, RecordId, cbor};
+use guildhall_store::Batch;
+use serde_bytes::ByteBuf;
+use tracing::{debug, error, warn};
+
+use super::{App, lock};
+
+/// Bytes of records in one response: a message less room for its frame.
+const PAGE_MAX_BYTES: usize = MESSAGE_MAX_BYTES - 64 * 1024;
+
+/// Records in one response.
+const PAGE_MAX_RECORDS: usize = 1_024;
+
+/// What the effects of one event answer to. Every request and gossip message is answered by the event it causes.
+#[derive(Default)]
+pub(super) struct Context {
+    reply: Option<Reply>,
+    gossip: Option<GossipToken>,
+}
+
+impl Context {
+    pub(super) fn of_request(reply: Reply) -> (ReplyId, Self) {
+        (ReplyId(0), Self { reply: Some(reply), gossip: None })
+    }
+
+    pub(super) fn of_gossip(token: GossipToken) -> (GossipId, Self) {
+        (GossipId(0), Self { reply: None, gossip: Some(token) })
+    }
+
+    fn answer(&mut self, response: &Response) {
+        if let Some(reply) = self.reply.take()
+            && let Err(error) = reply.send(cbor::encode(response))
+        {
+            debug!(%error, "a response was not sent");
+        }
+    }
+}
+
+impl App {
+    pub(super) async fn perform(self: &Arc<Self>, effects: Vec<Effect>, mut context: Context) {
+        for effect in effects {
+            self.perform_one(effect, &mut context).await;
+        }
+    }
+
+    async fn perform_one(self: &Arc<Self>, effect: Effect, context: &mut Context) {
+        match effect {
+            Effect::Call { call, peer, request } => self.call(call, peer, request),
+            Effect::Respond { response, .. } => context.answer(&response),
+            Effect::RespondRecords { author, from_seq, follows, .. } => {
+                context.answer(&self.page_of(author, from_seq, &follows));
+            }
+            Effect::RespondListings { listings, .. } => {
+                context.answer(&self.listing_records(&listings));
+            }
+            Effect::Verdict { verdict, .. } => {
+                if let Some(token) = context.gossip.take() {
+                    self.overlay.verdict(token, to_overlay(verdict)).await;
+                }
+            }
+            Effect::Store(records) => {
+                if let Err(error) = self.keep(&records).await {
+                    error!(%error, count = records.len(), "records are not on disk; peers will be asked again");
+                }
+            }
+            Effect::Publish(record) => match self.overlay.publish(record.bytes().to_vec()).await {
+                Ok(PublishOutcome::NoPeers) => debug!("no peer listens; records spread on connect"),
+                Ok(_) => {}
+                Err(error) => warn!(%error, "a record was not gossiped; peers will pull it"),
+            },
+            Effect::Admit { peer } => self.overlay.admit(peer).await,
+            Effect::Expel { peer } => self.overlay.expel(peer).await,
+            Effect::SetKnown { peer, addresses } => self.overlay.set_known(peer, addresses).await,
+            Effect::Dial { peer, addresses } => self.dial(peer, addresses),
+            Effect::Provide(key) => {
+                if let Err(error) = self.overlay.provide(key).await {
+                    warn!(%error, "the DHT does not hear of something that is here");
+                }
+            }
+            Effect::FindHolders { ask, keys } => self.find_holders(ask, keys),
+            Effect::Answer { ask, found } => {
+                if let Some(waiting) = lock(&self.asks).remove(&ask) {
+                    // Who asked may have gone away.
+                    let _gone = waiting.send(*found);
+                }
+            }
+            Effect::Note(text) => warn!("{text}"),
+        }
+    }
+
+    /// Puts records on disk.
+    pub(super) async fn keep(&self, records: &[Record]) -> Result<(), guildhall_store::WriteError> {
+        let mut batch = Batch::new();
+        for record in records {
+            let header = record.header();
+            batch.put_record(header.author, header.seq, record.id(), record.bytes().to_vec());
+        }
+        self.store.commit(batch).await
+    }
+
+    fn call(self: &Arc<Self>, call: CallId, peer: PublicKey, request: Request) {
+        let app = Arc::clone(self);
+        self.tasks.spawn("call", async move {
+            let result = app.request(peer, &request).await;
+            app.post(Event::Response { call, result }).await;
+        });
+    }
+
+    /// Sends a request and waits for its response.
+    pub(super) async fn request(&self, peer: PublicKey, request: &Request) -> Result<Response, String> {
+        let Ok(_turn) = self.calls.acquire().await else {
+            return Err("the node is stopping".to_owned());
+        };
+        let bytes = self.overlay.request(peer, cbor::encode(request)).await;
+        let bytes = bytes.map_err(|error| error.to_string())?;
+        decode_message(&bytes).map_err(|error| error.to_string())
+    }
+
+    fn dial(self: &Arc<Self>, peer: PublicKey, addresses: Vec<String>) {
+        let app = Arc::clone(self);
+        self.tasks.spawn("dial", async move {
+            let Ok(_turn) = app.calls.acquire().await else { return };
+            if let Err(error) = app.overlay.dial(addresses).await {
+                debug!(%error, peer = overlay::peer_id_string(&peer), "not reached");
+            }
+        });
+    }
+
+    fn find_holders(self: &Arc<Self>, ask: Hash, keys: Vec<Hash>) {
+        let app = Arc::clone(self);
+        self.tasks.spawn("find-holders", async move {
+            let peers = app.providers(&keys).await;
+            app.post(Event::Holders { ask, peers }).await;
+        });
+    }
+
+    /// Everybody who says in the DHT that they have one of these keys.
+    pub(super) async fn providers(&self, keys: &[Hash]) -> Vec<PublicKey> {
+        let lookups = keys.iter().map(|key| self.overlay.find_providers(*key));
+        let mut peers = Vec::new();
+        for result in futures::future::join_all(lookups).await {
+            match result {
+                Ok(found) => peers.extend(found),
+                Err(error) => debug!(%error, "a lookup in the DHT failed"),
+            }
+        }
+        peers.sort_unstable();
+        peers.dedup();
+        peers
+    }
+
+    /// A page of a log for a peer that follows `follows`.
+    fn page_of(&self, author: PublicKey, from_seq: u64, follows: &[CategoryPrefix]) -> Response {
+        let stored = self.store.records_of(&author, from_seq, PAGE_MAX_RECORDS, PAGE_MAX_BYTES);
+        let stored = stored.unwrap_or_else(|error| {
+            error!(%error, "a log is not served from here on");
+            Vec::new()
+        });
+        let records = stored.into_iter().map(|stored| match Record::open(&stored.bytes) {
+            Ok(record) if withhold_body(&record, follows) => record.without_body().bytes().to_vec(),
+            _ => stored.bytes,
+        });
+        Response::Records { records: records.map(ByteBuf::from).collect() }
+    }
+
+    /// Listing records by id, as many as fit one response.
+    fn listing_records(&self, ids: &[RecordId]) -> Response {
+        let mut len_bytes = 0;
+        let mut listings = Vec::new();
+        for id in ids {
+            match self.store.record_by_id(id) {
+                Ok(Some(stored)) => {
+                    len_bytes += stored.bytes.len();
+                    if len_bytes > PAGE_MAX_BYTES {
+                        break;
+                    }
+                    listings.push(ByteBuf::from(stored.bytes));
+                }
+                // Looked up elsewhere and kept in memory only.
+                Ok(None) => {}
+                Err(error) => error!(%error, "a listing is left out of an answer"),
+            }
+        }
+        Response::Found { listings }
+    }
+}
+
+const fn to_overlay(verdict: Verdict) -> overlay::Verdict {
+    match verdict {
+        Verdict::Accept => overlay::Verdict::Accept,
+        Verdict::Reject => overlay::Verdict::Reject,
+        Verdict::Ignore => overlay::Verdict::Ignore,
+    }
+}

@@ -1,0 +1,269 @@
+//! Publishing: what a producer brings is inspected and tested in workers, then signed, listed and announced.
+//!
+//! Nothing is signed before every check held. A publication that is cut off leaves blobs and perhaps a package behind,
+//! never a listing without its content; doing it again goes on where it stopped.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use guildhall_gateway::ApiError;
+use guildhall_pipeline as pipeline;
+use guildhall_protocol::PackageId;
+use guildhall_protocol::api::{Check, PublishRequest, Published};
+use guildhall_protocol::body::{Listing, Release};
+use guildhall_protocol::contract::{LimitSet, Limits, NodeLimits};
+use guildhall_protocol::interface::Interface;
+use guildhall_protocol::manifest::{FileEntry, Kind, Manifest};
+use guildhall_protocol::name::Reference;
+use guildhall_sandbox::{Failure, InspectLimits, PackageFiles, run_tests};
+use guildhall_store::{Batch, BlobError, Collection};
+use tracing::{info, warn};
+
+use super::App;
+use crate::clock;
+
+/// Orgs that should hold a copy when the producer says nothing: one may vanish while another is being repaired.
+const REPLICAS_DEFAULT: u8 = 3;
+
+impl App {
+    /// Tests a package whose blobs are here, and lists it unless `dry_run`.
+    pub(super) async fn publish(self: &Arc<Self>, request: PublishRequest) -> Result<Published, ApiError> {
+        let PublishRequest { manifest, listing: draft, dry_run } = request;
+        let _alone = self.publishing.lock().await;
+        manifest.check().map_err(|error| {
+            ApiError::failed("bad_manifest", error.to_string()).with_help("correct guild.toml, then publish again")
+        })?;
+        if manifest.sensitive {
+            return Err(ApiError::failed(
+                "sensitive_data",
+                "data declared sensitive must stay in its org, and this version cannot keep it from members yet",
+            ));
+        }
+        self.check_blobs(&manifest)?;
+        let (package, bytes) = manifest.seal();
+        let org = self.core().identity().org.clone();
+        let reference = Reference::Named {
+            org,
+            name: draft.name.clone(),
+            version: Some(draft.version.clone()),
+        };
+        if let Some(published) = self.already_published(&reference, package, manifest.kind)? {
+            return Ok(published);
+        }
+        let (interface, engines, mut checks) = self.check_stages(&manifest).await?;
+        checks.extend(self.test(package, &manifest).await?);
+        if checks.iter().any(|check| !check.passed) {
+            return Err(self.refuse(package, &reference, checks).await);
+        }
+        let mut published =
+            Published { reference, kind: manifest.kind, package_id: package, listing_id: None, checks };
+        if dry_run {
+            return Ok(published);
+        }
+        self.store_package(package, bytes).await?;
+        self.share(package, &manifest).await;
+        let release = Release { name: draft.name, version: draft.version, package };
+        let listing = Listing {
+            federation: self.core().federation().id(),
+            release: release.clone(),
+            kind: manifest.kind,
+            categories: draft.categories,
+            summary: draft.summary,
+            keywords: draft.keywords,
+            interface,
+            engines,
+            contract: manifest.contract.clone(),
+            len_bytes: manifest.len_bytes(),
+            claims: draft.claims,
+            suggested: draft.suggested,
+            uses: manifest.needs().collect(),
+            documentation: draft.documentation,
+            examples: draft.examples,
+            licence: manifest.licence.clone(),
+            visibility: draft.visibility,
+            replicas: draft.replicas.unwrap_or(REPLICAS_DEFAULT),
+        };
+        guildhall_protocol::body::RecordBody::check(&listing)
+            .map_err(|error| ApiError::failed("bad_listing", error.to_string()))?;
+        let failed = |error: super::WriteError| ApiError::internal(error.to_string());
+        self.write(|core| core.write_as_producer(&release, clock::now_ms())).await.map_err(failed)?;
+        let record =
+            self.write(|core| core.write_as_producer(&listing, clock::now_ms())).await.map_err(failed)?;
+        info!(reference = %published.reference, %package, "published");
+        published.listing_id = Some(record.id());
+        Ok(published)
+    }
+
+    /// Every file that the manifest names must have been uploaded.
+    fn check_blobs(&self, manifest: &Manifest) -> Result<(), ApiError> {
+        for file in &manifest.files {
+            let found = self.store.blob_len(&file.hash).map_err(|e| ApiError::internal(e.to_string()))?;
+            if found != Some(file.len_bytes) {
+                let why = match found {
+                    None => format!("file `{}` is missing: its bytes were never uploaded", file.name),
+                    Some(len) => format!("file `{}` has {len} bytes, not {}", file.name, file.len_bytes),
+                };
+                return Err(ApiError::failed("missing_file", why).with_help("guild publish DIR"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The same publication again is no error; another package under a used version is.
+    fn already_published(
+        &self,
+        reference: &Reference,
+        package: PackageId,
+        kind: Kind,
+    ) -> Result<Option<Published>, ApiError> {
+        let core = self.core();
+        match core.catalog().resolve(reference) {
+            Ok(entry) if entry.listing.release.package == package => Ok(Some(Published {
+                reference: reference.clone(),
+                kind,
+                package_id: package,
+                listing_id: Some(entry.listing_id),
+                checks: vec![Check {
+                    name: "already published".to_owned(),
+                    passed: true,
+                    detail: "this package is listed under this version".to_owned(),
+                }],
+            })),
+            Ok(entry) => Err(ApiError::conflict(
+                "version_taken",
+                format!("{reference} is released as {}; a version never changes", entry.listing.release.package),
+            )
+            .with_help("guild publish DIR --version with a higher version")),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// A pipeline's stages must be there and fit; everything else speaks for itself.
+    async fn check_stages(
+        self: &Arc<Self>,
+        manifest: &Manifest,
+    ) -> Result<(Interface, Vec<String>, Vec<Check>), ApiError> {
+        if manifest.kind != Kind::Pipeline {
+            let engines = manifest.code.iter().map(|code| code.engine().to_owned()).collect();
+            return Ok((manifest.interface.clone(), engines, Vec::new()));
+        }
+        let stages = self.stages_of("", PackageId(guildhall_protocol::Hash::of(&[])), manifest).await?;
+        let plan = pipeline::plan(&stages)
+            .map_err(|error| ApiError::failed("ports_do_not_fit", error.to_string()))?;
+        let check = Check {
+            name: "stages fit".to_owned(),
+            passed: true,
+            detail: format!("{} stages, every output fits the next input", stages.len()),
+        };
+        Ok((plan.interface, plan.engines, vec![check]))
+    }
+
+    /// The stages that a package is executed as, with their manifests fetched.
+    pub(super) async fn stages_of(
+        self: &Arc<Self>,
+        name: &str,
+        package: PackageId,
+        manifest: &Manifest,
+    ) -> Result<Vec<pipeline::StageInfo>, ApiError> {
+        let mut manifests = BTreeMap::new();
+        for stage in &manifest.stages {
+            let found = self.fetch_manifest(stage.package, &[]).await.map_err(|error| {
+                ApiError::failed("missing_stage", format!("stage `{}`: {error}", stage.name))
+            })?;
+            manifests.insert(stage.package, found);
+        }
+        let stages = pipeline::expand(name, package, manifest, |id| manifests.get(&id))
+            .map_err(|error| ApiError::failed("ports_do_not_fit", error.to_string()))?;
+        let core = self.core();
+        let listed = |stage: pipeline::StageInfo| {
+            let entry = core.catalog().of_package(stage.package).next();
+            let contract = entry.and_then(|shown| shown.entry.listing.contract.clone());
+            stage.with_listing(contract.as_ref())
+        };
+        Ok(stages.into_iter().map(listed).collect())
+    }
+
+    /// Inspects files and code, then runs the unit tests, each in a worker of its own.
+    async fn test(self: &Arc<Self>, package: PackageId, manifest: &Manifest) -> Result<Vec<Check>, ApiError> {
+        let turn = Arc::clone(&self.inspections).acquire_owned().await;
+        let Ok(_turn) = turn else {
+            return Err(ApiError::unavailable("stopping", "the node is stopping"));
+        };
+        let app = Arc::clone(self);
+        let manifest = manifest.clone();
+        let tested = tokio::task::spawn_blocking(move || app.test_blocking(&manifest)).await;
+        tested.map_err(|error| {
+            warn!(%error, %package, "testing a package ended early");
+            ApiError::internal("testing the package ended early")
+        })
+    }
+
+    fn test_blocking(&self, manifest: &Manifest) -> Vec<Check> {
+        let open = |file: &FileEntry| self.open_file(file);
+        let files = PackageFiles { manifest, open: &open };
+        let inspected = self.spawner.inspect(&files, &InspectLimits::default());
+        let mut checks = vec![as_check("files and code", inspected.as_ref().map(|inspection| {
+            let engine = inspection.engine.as_deref().map_or(String::new(), |e| format!(", runs on `{e}`"));
+            format!("{} files, {} bytes intact{engine}", inspection.files, inspection.len_bytes)
+        }))];
+        if inspected.is_err() || manifest.tests.is_empty() {
+            return checks;
+        }
+        let contract = manifest.contract.as_ref().map(LimitSet::from).unwrap_or_default();
+        let limits = Limits::smallest(contract, NodeLimits::default(), LimitSet::default());
+        match run_tests(&self.spawner, &files, &limits) {
+            Err(failure) => checks.push(as_check("unit tests", Err(&failure))),
+            Ok(outcomes) => checks.extend(outcomes.into_iter().map(|outcome| Check {
+                name: format!("test {}", outcome.name),
+                passed: outcome.passed,
+                detail: if outcome.passed { "as expected".to_owned() } else { outcome.why },
+            })),
+        }
+        checks
+    }
+
+    /// Opens a package's file read-only.
+    pub(super) fn open_file(&self, file: &FileEntry) -> std::io::Result<std::fs::File> {
+        match self.store.open_blob(&file.hash) {
+            Ok((opened, _)) => Ok(opened),
+            Err(BlobError::Io { source, .. }) => Err(source),
+            Err(error) => Err(std::io::Error::other(error.to_string())),
+        }
+    }
+
+    /// Keeps the error log and tells the producer what failed where.
+    async fn refuse(&self, package: PackageId, reference: &Reference, checks: Vec<Check>) -> ApiError {
+        let failed: Vec<String> = checks
+            .iter()
+            .filter(|check| !check.passed)
+            .map(|check| format!("{}: {}", check.name, check.detail))
+            .collect();
+        let mut batch = Batch::new();
+        let log = serde_json::json!({ "ref": reference, "time_ms": clock::now_ms(), "checks": checks });
+        batch.put_document(Collection::ErrorLogs, package.0.as_bytes(), log.to_string().into_bytes());
+        if let Err(error) = self.store.commit(batch).await {
+            warn!(%error, %package, "the error log is not kept");
+        }
+        let count = failed.len();
+        ApiError::failed("checks_failed", format!("{reference} is not listed: {count} of its checks failed"))
+            .with_details(failed)
+            .with_help("mend what is named above, then guild publish DIR")
+    }
+
+    async fn store_package(&self, package: PackageId, manifest: Vec<u8>) -> Result<(), ApiError> {
+        let failed = |error: String| ApiError::internal(format!("the package is not kept: {error}"));
+        self.store.put_blob(manifest).await.map_err(|error| failed(error.to_string()))?;
+        let mut batch = Batch::new();
+        batch.put_package(package, Vec::new());
+        self.store.commit(batch).await.map_err(|error| failed(error.to_string()))
+    }
+}
+
+fn as_check(name: &str, result: Result<String, &Failure>) -> Check {
+    match result {
+        Ok(detail) => Check { name: name.to_owned(), passed: true, detail },
+        Err(failure) => {
+            Check { name: name.to_owned(), passed: false, detail: failure.to_string() }
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The records that go into a run.
+
+use std::collections::BTreeMap;
+
+use guildhall_protocol::PackageId;
+use guildhall_protocol::limits::{JOB_MAX_RECORDS, VALUE_MAX_BYTES};
+use guildhall_protocol::manifest::{FileEntry, Manifest};
+
+use super::super::App;
+
+/// Longest labels file, bytes: a million lines of forty characters.
+const LABELS_MAX_BYTES: u64 = 40 * 1024 * 1024;
+
+/// A run's records, as far as the requester's node knows them.
+#[derive(Clone, Debug)]
+pub(super) enum Input {
+    /// The requester's own: name and value.
+    Records(Vec<(String, Vec<u8>)>),
+    /// The records of a data package, which the executor fetches.
+    Package { package: PackageId, manifest: Box<Manifest> },
+}
+
+impl Input {
+    /// Names of the records, in order.
+    pub(super) fn names(&self) -> Vec<String> {
+        match self {
+            Self::Records(records) => records.iter().map(|(name, _)| name.clone()).collect(),
+            Self::Package { manifest, .. } => {
+                manifest.record_files().map(|file| file.name.to_string()).collect()
+            }
+        }
+    }
+}
+
+/// The record files of a data package, checked against the bounds of a job.
+pub(super) fn record_files(manifest: &Manifest) -> Result<Vec<FileEntry>, String> {
+    let files: Vec<FileEntry> = manifest.record_files().cloned().collect();
+    if files.is_empty() {
+        return Err("the data package declares no records".to_owned());
+    }
+    if files.len() as u64 > JOB_MAX_RECORDS {
+        return Err(format!("{} records, at most {JOB_MAX_RECORDS} in one job", files.len()));
+    }
+    match files.iter().find(|file| file.len_bytes > VALUE_MAX_BYTES as u64) {
+        Some(file) => {
+            Err(format!("`{}` has {} bytes, at most {VALUE_MAX_BYTES}", file.name, file.len_bytes))
+        }
+        None => Ok(files),
+    }
+}
+
+impl App {
+    /// What is right for each record of a data package, by the record's name; empty when it does not say.
+    pub(super) fn labels(&self, manifest: &Manifest) -> BTreeMap<String, String> {
+        let labels = manifest.records.as_ref().and_then(|records| records.labels.as_ref());
+        let Some(file) = labels.and_then(|name| manifest.file(name)) else { return BTreeMap::new() };
+        let bytes = self.store.read_blob(&file.hash, LABELS_MAX_BYTES).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        // The header is `file,label`; labels that need quoting are not compared.
+        let lines = text.lines().skip(1).filter_map(|line| line.split_once(','));
+        lines.map(|(name, label)| (name.to_owned(), label.trim().to_owned())).collect()
+    }
+}

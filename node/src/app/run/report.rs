@@ -1,0 +1,133 @@
+//! What is told and kept about runs.
+
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use futures::StreamExt as _;
+use guildhall_gateway::{Answer, ApiError, OutputLines};
+use guildhall_protocol::api::{OutputLine, RunFailure, RunReport, RunState};
+use guildhall_protocol::{Hash, RunId};
+use guildhall_store::{Batch, Collection};
+use tokio::io::AsyncBufReadExt as _;
+use tracing::{error, warn};
+
+use super::super::{App, lock};
+use super::{Entry, Kept, RUNS_MAX};
+
+impl App {
+    /// Reads the runs of earlier starts; those that were under way when the node died have failed.
+    pub(in crate::app) fn load_runs(&self) {
+        let mut after = None;
+        loop {
+            let page = self.store.documents(Collection::Runs, after.as_deref(), RUNS_MAX);
+            let page = match page {
+                Ok(page) => page,
+                Err(error) => {
+                    warn!(%error, "earlier runs are not shown");
+                    return;
+                }
+            };
+            for (_, bytes) in page.documents {
+                match serde_json::from_slice::<Kept>(&bytes) {
+                    Ok(kept) => self.remember(kept),
+                    Err(error) => warn!(%error, "an earlier run is not shown"),
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                return;
+            }
+        }
+    }
+
+    fn remember(&self, mut kept: Kept) {
+        if kept.report.state == RunState::Running {
+            kept.report.state = RunState::Failed;
+            kept.report.failure = Some(RunFailure {
+                cause: "interrupted".to_owned(),
+                message: "this node stopped while the run was under way".to_owned(),
+                stage: None,
+                record: None,
+                limit_ms: None,
+                stopped_after_ms: None,
+            });
+        }
+        let id = kept.report.run_id;
+        let entry = Entry { id, started: Instant::now(), state: Mutex::new(kept) };
+        lock(&self.runs).insert(id, Arc::new(entry));
+    }
+
+    /// Makes room for one more run by forgetting the oldest that ended. `false` when all are still running.
+    pub(super) fn make_room(&self) -> bool {
+        let mut runs = lock(&self.runs);
+        if runs.len() < RUNS_MAX {
+            return true;
+        }
+        let ended = runs.iter().filter(|(_, entry)| lock(&entry.state).report.state != RunState::Running);
+        let oldest = ended.min_by_key(|(_, entry)| lock(&entry.state).started_ms).map(|(id, _)| *id);
+        oldest.is_some_and(|oldest| runs.remove(&oldest).is_some())
+    }
+
+    /// Puts a run's state on disk.
+    pub(super) async fn save_run(&self, entry: &Entry) {
+        let kept = lock(&entry.state).clone();
+        match serde_json::to_vec(&kept) {
+            Ok(bytes) => {
+                let mut batch = Batch::new();
+                batch.put_document(Collection::Runs, entry.id.0.as_bytes(), bytes);
+                if let Err(error) = self.store.commit(batch).await {
+                    error!(%error, run = %entry.id, "a run's state is not on disk");
+                }
+            }
+            Err(error) => error!(%error, run = %entry.id, "a run's state cannot be written"),
+        }
+    }
+
+    fn entry(&self, run: RunId) -> Answer<Arc<Entry>> {
+        lock(&self.runs).get(&run).cloned().ok_or_else(|| {
+            ApiError::not_found("unknown_run", format!("there is no run {run}")).with_help("guild runs")
+        })
+    }
+
+    pub(in crate::app) fn run_reports(&self) -> Vec<RunReport> {
+        let mut runs: Vec<_> = lock(&self.runs).values().cloned().collect();
+        runs.sort_by_key(|entry| std::cmp::Reverse(lock(&entry.state).started_ms));
+        runs.iter().map(|entry| entry.report()).collect()
+    }
+
+    pub(in crate::app) fn run_report(&self, run: RunId) -> Answer<RunReport> {
+        Ok(self.entry(run)?.report())
+    }
+
+    /// The lines that came out, from the blob they were written to.
+    pub(in crate::app) fn run_outputs(&self, run: RunId) -> Answer<OutputLines> {
+        let entry = self.entry(run)?;
+        let outputs: Option<Hash> = lock(&entry.state).outputs;
+        let Some(outputs) = outputs else {
+            return match entry.report().state {
+                RunState::Running => Err(ApiError::conflict("still_running", "the run has not ended yet")
+                    .with_help(format!("guild runs {run}"))),
+                _ => Ok(futures::stream::empty().boxed()),
+            };
+        };
+        let (file, _) =
+            self.store.open_blob(&outputs).map_err(|error| ApiError::internal(error.to_string()))?;
+        let lines = tokio::io::BufReader::new(tokio::fs::File::from_std(file)).lines();
+        let lines = futures::stream::unfold(lines, |mut lines| async {
+            let line = match lines.next_line().await {
+                Ok(Some(line)) => serde_json::from_str::<OutputLine>(&line)
+                    .map_err(|error| ApiError::internal(error.to_string())),
+                Ok(None) => return None,
+                Err(error) => Err(ApiError::internal(error.to_string())),
+            };
+            Some((line, lines))
+        });
+        Ok(lines.boxed())
+    }
+
+    pub(in crate::app) fn run_receipt(&self, run: RunId) -> Answer<Vec<u8>> {
+        let receipt = self.store.document(Collection::Receipts, run.0.as_bytes());
+        let receipt = receipt.map_err(|error| ApiError::internal(error.to_string()))?;
+        receipt.ok_or_else(|| ApiError::not_found("unknown_receipt", format!("there is no receipt of {run}")))
+    }
+}

@@ -1,0 +1,299 @@
+//! Assembly and lifecycle: open the home, load the records, listen, serve; then stop in stages.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use guildhall_core::{Core, Event, Identity, Settings};
+use guildhall_federation::State;
+use guildhall_overlay::{self as overlay, Overlay, peer_id_string};
+use guildhall_protocol::record::Record;
+use guildhall_protocol::statement::Signed;
+use guildhall_sandbox::Spawner;
+use guildhall_store::{Batch, Collection, OpenError, Store};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::api::Api;
+use super::{App, CALLS_MAX, EVENTS_MAX, INSPECTIONS_MAX, SERVED_MAX, drive, effects};
+use crate::config::Config;
+use crate::home::{self, Home};
+use crate::tasks::Tasks;
+
+/// How long HTTP requests may take to end when the node stops.
+const DRAIN_MAX: Duration = Duration::from_secs(3);
+
+/// How long tasks may take to notice that they are cancelled.
+const JOIN_MAX: Duration = Duration::from_secs(3);
+
+/// Under this key of the identity collection stands the node key that a store belongs to.
+const OWNER_KEY: &[u8] = b"node";
+
+/// What a start overrides in the configuration.
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    pub(crate) api: Option<SocketAddr>,
+    pub(crate) listen: Vec<String>,
+    pub(crate) token: Option<String>,
+    pub(crate) follows: Option<Vec<guildhall_protocol::name::CategoryPrefix>>,
+}
+
+/// A node that is up.
+pub(crate) struct Running {
+    pub(crate) app: Arc<App>,
+    pub(crate) addresses: Vec<String>,
+    http: tokio::sync::oneshot::Receiver<()>,
+    http_token: CancellationToken,
+}
+
+/// Starts the node of a home. When this returns, its API answers and the overlay listens.
+pub(crate) async fn start(home: Home, options: Options) -> Result<Running, StartError> {
+    let mut config = home.config()?;
+    if let Some(follows) = options.follows.clone()
+        && follows != config.follows
+    {
+        config.follows = follows;
+        home.save_config(&config)?;
+    }
+    let identity = home.identity(&config.org)?;
+    let founding = home.founding()?;
+    let store = open_store(&home)?;
+    check_owner(&store, &identity).await?;
+
+    let api = options.api.unwrap_or(config.api);
+    let token = options.token.or_else(|| config.token.clone());
+    if !api.ip().is_loopback() && token.is_none() {
+        return Err(StartError::TokenNeeded { api });
+    }
+    let listener = TcpListener::bind(api).await.map_err(|source| StartError::Api { api, source })?;
+    let api = listener.local_addr().map_err(|source| StartError::Api { api, source })?;
+
+    let listen = if options.listen.is_empty() { config.listen.clone() } else { options.listen };
+    let settings = overlay::Config {
+        seed: identity.node.secret.seed(),
+        listen,
+        limits: overlay::Limits::default(),
+    };
+    let (overlay, events, driver) = overlay::start(settings).await?;
+    let addresses = overlay.addresses().await;
+
+    let mut core = new_core(&home, &config, identity, founding)?;
+    core.set_addresses(addresses.clone());
+    let provided = load_records(&store, &mut core)?;
+    let tasks = Tasks::default();
+    let (app, inbox) = assemble(home, store, overlay, core, tasks.clone(), format!("http://{api}"));
+    tasks.spawn("overlay", driver);
+    app.overlay.set_federation(app.core().federation().id()).await;
+    app.perform(provided, effects::Context::default()).await;
+    for package in app.load_packages() {
+        app.drive(Event::PackageHeld(package), effects::Context::default()).await;
+    }
+    app.load_runs();
+    app.describe().await?;
+    tasks.spawn("drive", drive::run(Arc::clone(&app), events, inbox));
+
+    let (http, http_token) = serve_http(&app, listener, token);
+    app.home.save_api(&app.url)?;
+    info!(api = app.url, peer_id = peer_id_string(&app.overlay.me()), "ready");
+    Ok(Running { app, addresses, http, http_token })
+}
+
+fn serve_http(
+    app: &Arc<App>,
+    listener: TcpListener,
+    token: Option<String>,
+) -> (tokio::sync::oneshot::Receiver<()>, CancellationToken) {
+    let http_token = CancellationToken::new();
+    let (ended, http) = tokio::sync::oneshot::channel();
+    let options = guildhall_gateway::Options::default().with_token(token);
+    let serving = guildhall_gateway::serve(listener, Arc::new(Api(Arc::clone(app))), options, http_token.clone());
+    let tasks = app.tasks.clone();
+    app.tasks.spawn("http", async move {
+        if let Err(error) = serving.await {
+            error!(%error, "the API stopped");
+            tasks.cancel();
+        }
+        // Nobody waits for it when the node failed to start.
+        let _gone = ended.send(());
+    });
+    (http, http_token)
+}
+
+fn open_store(home: &Home) -> Result<Store, StartError> {
+    Store::open(&home.store()).map_err(|error| match error {
+        OpenError::Locked { .. } => StartError::InUse { home: home.path().to_owned() },
+        error => StartError::Store(error),
+    })
+}
+
+/// A store belongs to the node key that first opened it: a log has one writer.
+async fn check_owner(store: &Store, identity: &Identity) -> Result<(), StartError> {
+    let me = identity.node.public();
+    match store.document(Collection::Identity, OWNER_KEY)? {
+        Some(owner) if owner == me.as_bytes() => Ok(()),
+        Some(_) => Err(StartError::OtherIdentity),
+        None => {
+            let mut batch = Batch::new();
+            batch.put_document(Collection::Identity, OWNER_KEY, me.as_bytes().to_vec());
+            Ok(store.commit(batch).await?)
+        }
+    }
+}
+
+/// A core that has seen no record yet.
+pub(super) fn new_core(
+    home: &Home,
+    config: &Config,
+    identity: Identity,
+    founding: Signed,
+) -> Result<Core, StartError> {
+    let federation = State::found(founding).map_err(|_| StartError::Founding)?;
+    let settings = Settings {
+        follows: config.follows.clone(),
+        offer: config.offer.clone(),
+        engines: guildhall_sandbox::engines().into_iter().map(str::to_owned).collect(),
+        isolation: guildhall_sandbox::isolation(),
+        software: format!("guildhall/{}", env!("CARGO_PKG_VERSION")),
+        lease_seed: home.lease_seed()?,
+    };
+    Ok(Core::new(identity, settings, federation))
+}
+
+/// Folds every stored record into the core: members first, then everything.
+pub(super) fn load_records(
+    store: &Store,
+    core: &mut Core,
+) -> Result<Vec<guildhall_core::Effect>, StartError> {
+    store.for_each_record(|_, _, bytes| {
+        if let Ok(record) = Record::open(bytes) {
+            core.load_member(&record);
+        }
+    })?;
+    let mut provided = Vec::new();
+    let report = store.for_each_record(|author, seq, bytes| match Record::open(bytes) {
+        Ok(record) => provided.extend(core.load(&record)),
+        Err(error) => warn!(%error, ?author, seq, "a stored record does not verify and is left out"),
+    })?;
+    if report.is_complete() {
+        info!(records = report.loaded, "records loaded");
+    } else {
+        error!(
+            loaded = report.loaded,
+            damaged = report.corrupt_total,
+            missing = report.missing,
+            "records are damaged; peers will be asked for them"
+        );
+    }
+    Ok(provided)
+}
+
+fn assemble(
+    home: Home,
+    store: Store,
+    overlay: Overlay,
+    core: Core,
+    tasks: Tasks,
+    url: String,
+) -> (Arc<App>, mpsc::Receiver<Event>) {
+    let (events, inbox) = mpsc::channel(EVENTS_MAX);
+    let app = App {
+        core: Mutex::new(core),
+        store,
+        overlay,
+        spawner: Spawner::this_program(["worker".into()]),
+        home,
+        tasks,
+        url,
+        started: Instant::now(),
+        events,
+        asks: Mutex::new(BTreeMap::new()),
+        writing: tokio::sync::Mutex::new(()),
+        publishing: tokio::sync::Mutex::new(()),
+        calls: Arc::new(Semaphore::new(CALLS_MAX)),
+        served: Arc::new(Semaphore::new(SERVED_MAX)),
+        inspections: Arc::new(Semaphore::new(INSPECTIONS_MAX)),
+        shared_blobs: Mutex::new(BTreeSet::new()),
+        fetching: Mutex::new(BTreeMap::new()),
+        runs: Mutex::new(BTreeMap::new()),
+        jobs: AtomicU64::new(0),
+    };
+    (Arc::new(app), inbox)
+}
+
+impl Running {
+    /// Waits until the node is told to stop, then stops it in stages: refuse new work, let requests end, say goodbye
+    /// to peers, cancel what still runs, flush.
+    pub(crate) async fn until_stopped(self, signal: impl Future<Output = ()>) -> Result<(), StartError> {
+        let token = self.app.tasks.token().clone();
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = signal => info!("stopping"),
+        }
+        self.app.home.remove_api();
+        self.http_token.cancel();
+        if tokio::time::timeout(DRAIN_MAX, self.http).await.is_err() {
+            warn!("some HTTP requests were cut off");
+        }
+        self.app.tasks.cancel();
+        self.app.overlay.shutdown().await;
+        if !self.app.tasks.join(JOIN_MAX).await {
+            warn!("some tasks did not end in time");
+        }
+        self.app.store.close().await?;
+        match self.app.tasks.panicked() {
+            Some(task) => Err(StartError::Panicked { task }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why a node did not start, or stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error(transparent)]
+    Home(#[from] home::Error),
+    #[error("a node is running in {} already", home.display())]
+    InUse { home: PathBuf },
+    #[error("the store in this home was made by another node's key")]
+    OtherIdentity,
+    #[error("the founding in this home does not hold")]
+    Founding,
+    #[error("the API cannot listen on {api}: {source}")]
+    Api { api: SocketAddr, source: std::io::Error },
+    #[error("an API on {api} can be reached by others, so it needs a token")]
+    TokenNeeded { api: SocketAddr },
+    #[error("the overlay did not start: {0}")]
+    Overlay(#[from] overlay::StartError),
+    #[error("the store does not open: {0}")]
+    Store(OpenError),
+    #[error("the store is not readable: {0}")]
+    Read(#[from] guildhall_store::ReadError),
+    #[error("the store is not writable: {0}")]
+    Write(#[from] guildhall_store::WriteError),
+    #[error("the node could not describe itself: {0}")]
+    Describe(#[from] super::WriteError),
+    #[error("the task `{task}` panicked")]
+    Panicked { task: &'static str },
+}
+
+impl StartError {
+    /// What the person can do.
+    pub(crate) fn help(&self) -> Option<String> {
+        match self {
+            Self::Home(error) => error.help(),
+            Self::InUse { .. } => Some("guild status, or guild up with another --home".to_owned()),
+            Self::OtherIdentity => {
+                Some("restore the keys that belong to this store, or guild init a new --home".to_owned())
+            }
+            Self::Api { .. } => Some("guild up --api 127.0.0.1:0".to_owned()),
+            Self::TokenNeeded { .. } => Some("guild up --token SECRET, or --api 127.0.0.1:7480".to_owned()),
+            Self::Overlay(_) => Some("guild up --listen /ip4/127.0.0.1/tcp/0".to_owned()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! A node's home: the folder with its configuration, keys and store.
+//!
+//! ```text
+//! HOME/config.toml            what the keeper decided; edited by commands and by hand
+//! HOME/keys/node.key          secret seeds, hex, readable by the owner only
+//! HOME/keys/producer.key
+//! HOME/keys/node.delegation   what the org's root signed for them, CBOR
+//! HOME/keys/producer.delegation
+//! HOME/keys/lease.seed
+//! HOME/federation             the founding of the federation the node is in, CBOR
+//! HOME/store/                 records, packages, receipts
+//! HOME/api                    base URL of the running node's API; removed when it stops
+//! ```
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use guildhall_core::{DelegatedKey, Identity};
+use guildhall_protocol::limits::{DELEGATION_MAX_LIFE_MS, RECORD_MAX_BYTES};
+use guildhall_protocol::name::OrgName;
+use guildhall_protocol::statement::{Delegation, Founding, Role, Signed};
+use guildhall_protocol::{Hash, SecretKey, cbor};
+
+use crate::clock;
+use crate::config::Config;
+
+/// Longest configuration file that is read, bytes.
+const CONFIG_MAX_BYTES: u64 = 1024 * 1024;
+
+/// A folder that is, or will be, a node's home.
+#[derive(Clone, Debug)]
+pub(crate) struct Home(PathBuf);
+
+impl Home {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn store(&self) -> PathBuf {
+        self.0.join("store")
+    }
+
+    fn key(&self, name: &str) -> PathBuf {
+        self.0.join("keys").join(name)
+    }
+
+    /// Where the org's root key goes when nobody says otherwise: beside the home, not in it.
+    pub(crate) fn default_root_key(&self) -> PathBuf {
+        let mut name = self.0.file_name().unwrap_or_default().to_owned();
+        name.push(".root.key");
+        self.0.with_file_name(name)
+    }
+
+    /// Makes a new org with one node: a root key in a file of its own, a node and a producer key with delegations, and
+    /// a federation of one.
+    pub(crate) fn create(&self, org: &OrgName, root_out: &Path) -> Result<Identity, Error> {
+        if self.0.join("config.toml").exists() {
+            return Err(Error::Exists { home: self.0.clone() });
+        }
+        if root_out.exists() {
+            return Err(Error::RootKeyExists { path: root_out.to_owned() });
+        }
+        let now_ms = clock::now_ms();
+        let root = SecretKey::from_seed(clock::random().as_bytes());
+        let issue = |role| {
+            let key = SecretKey::from_seed(clock::random().as_bytes());
+            DelegatedKey::issue(&root, key, role, now_ms, now_ms + DELEGATION_MAX_LIFE_MS)
+        };
+        let (node, producer) = (issue(Role::Node), issue(Role::Producer));
+        let founding = Founding {
+            name: org.to_string(),
+            root: root.public(),
+            org: org.clone(),
+            admit: 1,
+            change: 1,
+            time_ms: now_ms,
+            nonce: clock::random(),
+        };
+        make_dir(&self.0)?;
+        make_dir(&self.0.join("keys"))?;
+        write_secret(root_out, &root.seed())?;
+        for (name, key) in [("node", &node), ("producer", &producer)] {
+            write_secret(&self.key(&format!("{name}.key")), &key.secret.seed())?;
+            let delegation = cbor::encode(&key.delegation);
+            write_file(&self.key(&format!("{name}.delegation")), &delegation, 0o644)?;
+        }
+        write_secret(&self.key("lease.seed"), clock::random().as_bytes())?;
+        self.save_founding(&Signed::new(&founding, &root))?;
+        // Last, because its presence says that the home is complete.
+        self.save_config(&Config::new(org.clone()))?;
+        Ok(Identity { org: org.clone(), root: root.public(), node, producer })
+    }
+
+    /// Reads the configuration.
+    pub(crate) fn config(&self) -> Result<Config, Error> {
+        let path = self.0.join("config.toml");
+        match fs::metadata(&path) {
+            Ok(meta) if meta.len() > CONFIG_MAX_BYTES => {
+                return Err(Error::Config { path, why: "longer than 1 MiB".to_owned() });
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(Error::Missing { home: self.0.clone() });
+            }
+            Err(source) => return Err(Error::Io { path, source }),
+        }
+        let text = fs::read_to_string(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
+        toml::from_str(&text).map_err(|error| Error::Config { path, why: error.to_string() })
+    }
+
+    /// Writes the configuration, whole or not at all.
+    pub(crate) fn save_config(&self, config: &Config) -> Result<(), Error> {
+        let path = self.0.join("config.toml");
+        let text = toml::to_string_pretty(config)
+            .map_err(|error| Error::Config { path: path.clone(), why: error.to_string() })?;
+        write_file(&path, text.as_bytes(), 0o644)
+    }
+
+    /// Reads the keys and checks that they and their delegations belong together.
+    pub(crate) fn identity(&self, org: &OrgName) -> Result<Identity, Error> {
+        let node = self.delegated("node", Role::Node)?;
+        let producer = self.delegated("producer", Role::Producer)?;
+        if node.1.root != producer.1.root {
+            return Err(Error::Foreign { path: self.key("producer.delegation") });
+        }
+        let root = node.1.root;
+        Ok(Identity { org: org.clone(), root, node: node.0, producer: producer.0 })
+    }
+
+    fn delegated(&self, name: &str, role: Role) -> Result<(DelegatedKey, Delegation), Error> {
+        let secret = SecretKey::from_seed(&read_secret(&self.key(&format!("{name}.key")))?);
+        let path = self.key(&format!("{name}.delegation"));
+        let bytes = fs::read(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
+        let broken = |why: String| Error::Delegation { path: path.clone(), why };
+        let signed: Signed =
+            cbor::decode(&bytes, RECORD_MAX_BYTES).map_err(|error| broken(error.to_string()))?;
+        let delegation: Delegation = signed.open().map_err(|error| broken(error.to_string()))?;
+        if delegation.key != secret.public() || delegation.role != role {
+            return Err(Error::Foreign { path });
+        }
+        Ok((DelegatedKey { secret, delegation: signed }, delegation))
+    }
+
+    /// The secret from which lease ids are derived.
+    pub(crate) fn lease_seed(&self) -> Result<Hash, Error> {
+        read_secret(&self.key("lease.seed")).map(Hash::from_bytes)
+    }
+
+    /// The founding of the federation the node is in.
+    pub(crate) fn founding(&self) -> Result<Signed, Error> {
+        let path = self.0.join("federation");
+        let bytes = fs::read(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
+        cbor::decode(&bytes, RECORD_MAX_BYTES)
+            .map_err(|error| Error::Delegation { path, why: error.to_string() })
+    }
+
+    pub(crate) fn save_founding(&self, founding: &Signed) -> Result<(), Error> {
+        write_file(&self.0.join("federation"), &cbor::encode(founding), 0o644)
+    }
+
+    /// Says where the API of the running node is.
+    pub(crate) fn save_api(&self, url: &str) -> Result<(), Error> {
+        write_file(&self.0.join("api"), url.as_bytes(), 0o644)
+    }
+
+    /// Says that no node is running here.
+    pub(crate) fn remove_api(&self) {
+        let path = self.0.join("api");
+        if let Err(error) = fs::remove_file(&path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, path = %path.display(), "the address of the API stays behind");
+        }
+    }
+}
+
+fn make_dir(path: &Path) -> Result<(), Error> {
+    let io = |source| Error::Io { path: path.to_owned(), source };
+    fs::create_dir_all(path).map_err(io)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(io)
+}
+
+/// Writes a file whole or not at all: a temporary one beside it is synced, then renamed.
+fn write_file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
+    let io = |source| Error::Io { path: path.to_owned(), source };
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let new = path.with_file_name(name);
+    let mut options = fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(mode).open(&new).map_err(io)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(io)?;
+    fs::rename(&new, path).map_err(io)?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    fs::File::open(parent.unwrap_or(Path::new("."))).and_then(|dir| dir.sync_all()).map_err(io)
+}
+
+fn write_secret(path: &Path, seed: &[u8; 32]) -> Result<(), Error> {
+    write_file(path, Hash::from_bytes(*seed).to_hex().as_bytes(), 0o600)
+}
+
+fn read_secret(path: &Path) -> Result<[u8; 32], Error> {
+    let io = |source| Error::Io { path: path.to_owned(), source };
+    let mode = fs::metadata(path).map_err(io)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        return Err(Error::Readable { path: path.to_owned(), mode: mode & 0o777 });
+    }
+    let text = fs::read_to_string(path).map_err(io)?;
+    text.trim().parse::<Hash>().map(|seed| *seed.as_bytes()).map_err(|_| Error::Delegation {
+        path: path.to_owned(),
+        why: "it does not hold 64 hex digits".to_owned(),
+    })
+}
+
+/// Why a home cannot be made or used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("there is no node in {}", home.display())]
+    Missing { home: PathBuf },
+    #[error("there is a node in {} already", home.display())]
+    Exists { home: PathBuf },
+    #[error("there is a root key in {} already; it is never overwritten", path.display())]
+    RootKeyExists { path: PathBuf },
+    #[error("{}: {why}", path.display())]
+    Config { path: PathBuf, why: String },
+    #[error("{} belongs to another identity than the keys beside it", path.display())]
+    Foreign { path: PathBuf },
+    #[error("{} is unusable: {why}", path.display())]
+    Delegation { path: PathBuf, why: String },
+    #[error("{} can be read by others (mode {mode:o}), so it is not used", path.display())]
+    Readable { path: PathBuf, mode: u32 },
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+}
+
+impl Error {
+    /// What the person can do.
+    pub(crate) fn help(&self) -> Option<String> {
+        Some(match self {
+            Self::Missing { home } => format!("guild init --org NAME --home {}", home.display()),
+            Self::Exists { .. } => "guild up, or guild init with another --home".to_owned(),
+            Self::RootKeyExists { .. } => "guild init --root-out FILE with another file".to_owned(),
+            Self::Readable { path, .. } => format!("chmod 600 {}", path.display()),
+            Self::Foreign { .. } => "restore keys and delegations of one home together".to_owned(),
+            Self::Config { .. } | Self::Delegation { .. } | Self::Io { .. } => return None,
+        })
+    }
+}

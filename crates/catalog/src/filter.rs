@@ -9,7 +9,7 @@ use guildhall_protocol::query::{Query, TypeQuery};
 
 use crate::entry::Entry;
 
-/// Whether `entry` passes every filter of `query`. The text is no filter here; see [`rank`](crate::rank).
+/// Whether `entry` passes every filter of `query`. The text is no filter here; see [`rank`](crate::rank()).
 #[must_use]
 pub fn matches(query: &Query, entry: &Entry) -> bool {
     let listing = &entry.listing;

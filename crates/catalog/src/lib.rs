@@ -1,7 +1,7 @@
 //! The catalogue: what a node knows of the federation's content, and which of it answers a query.
 //!
 //! It is a fold over listings and can be rebuilt from them at any time: the same listings in any order make the same
-//! [`Catalog`] ([`entry`] says which listing wins). Answers explain themselves: a [`rank`] score is the sum of terms,
+//! [`Catalog`] ([`entry`] says which listing wins). Answers explain themselves: a score of [`mod@rank`] is the sum of terms,
 //! and each term says in words what was compared with what.
 //!
 //! Left to others: whether a record's signatures hold and its org is a member (`federation`), who may see a listing

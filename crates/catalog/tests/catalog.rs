@@ -133,6 +133,26 @@ fn a_version_keeps_a_bounded_number_of_packages_and_authors() {
 }
 
 #[test]
+fn which_authors_and_packages_are_kept_does_not_depend_on_the_order() {
+    let many: Vec<Entry> = (0..20_u64)
+        .flat_map(|n| {
+            let by_author = Entry {
+                author: key(&n.to_string()),
+                listing_id: record(n),
+                ..entry("lab/letters@1.0.0")
+            };
+            let of_package = Entry {
+                listing_id: record(100 + n),
+                ..with("lab/digits@1.0.0", |l| l.release.package = package(&n.to_string()))
+            };
+            [by_author, of_package]
+        })
+        .collect();
+    let forward = catalog(many.clone());
+    assert_eq!(forward, catalog(many.into_iter().rev()));
+}
+
+#[test]
 fn what_is_unknown_names_what_may_have_been_meant() {
     let catalog = catalog(["lab/digits@1.0.0", "lab/digits@1.1.0", "mercy/xrays@1.0.0"].map(entry));
     for (asked, expected) in [

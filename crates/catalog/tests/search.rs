@@ -193,6 +193,15 @@ fn a_score_explains_itself_in_words() {
 }
 
 #[test]
+fn a_word_of_two_letters_is_only_found_whole() {
+    let query = Query { text: Some("di mnist".into()), ..Query::default() };
+    let found = search([entry("lab/digits@1.0.0")], &query);
+    assert_eq!(found[0].terms[0].why, "1 of 2 words found; `mnist` in the keywords");
+    let found = search([entry("lab/di-gits@1.0.0")], &query);
+    assert!(found[0].terms[0].why.starts_with("2 of 2 words found; `di` in the name"));
+}
+
+#[test]
 fn what_is_not_declared_is_said_too() {
     let bare = |kind| {
         with("lab/digits@0.1.0", |listing| {

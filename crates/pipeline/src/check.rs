@@ -254,8 +254,8 @@ pub struct PortMisfit {
 pub enum InputError {
     /// Not one input port must be fed.
     #[error(
-        "a run takes one value for each record, but there are {}",
-        listed("required input", ports)
+        "a record is one value: one input is required, but there are {}",
+        listed("input", ports)
     )]
     Ports {
         /// The input ports.
@@ -279,10 +279,10 @@ pub struct SourceMisfit {
     pub why: Misfit,
 }
 
-/// `no output`, or `2 outputs: a, b`.
+/// `no outputs`, or `2 outputs: a, b`.
 fn listed(what: &str, ports: &[String]) -> String {
     match ports.len() {
-        0 => format!("no {what}"),
+        0 => format!("no {what}s"),
         count => format!("{count} {what}s: {}", ports.join(", ")),
     }
 }

@@ -1,6 +1,6 @@
 //! Pipelines: do the stages fit, where can they run, and did a run deliver what was signed.
 //!
-//! - [`check`]: stages against each other and against the source of the records; the interface of the whole.
+//! - [`mod@check`]: stages against each other and against the source of the records; the interface of the whole.
 //! - [`plan`](mod@plan): what a job needs of a node: packages, engines, memory, hardware.
 //! - [`place`](mod@place): which nodes to try, best first, and in words why the others cannot.
 //! - [`run`]: the requester's side of a run: records in order exactly once, and receipts that match them.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use guildhall_core::{Event, package_key};
 use guildhall_overlay::{Stream, StreamKind, peer_id_string};
 use guildhall_protocol::limits::MANIFEST_MAX_BYTES;
-use guildhall_protocol::manifest::Manifest;
+use guildhall_protocol::manifest::{FileEntry, Manifest};
 use guildhall_protocol::name::OrgName;
 use guildhall_protocol::wire::{BlobReply, BlobRequest};
 use guildhall_protocol::{Hash, PackageId, PublicKey};
@@ -275,6 +275,22 @@ impl App {
                 Ok(Some(staged?))
             }
         }
+    }
+
+    /// Gets one file of a package.
+    pub(super) async fn fetch_file(
+        &self,
+        package: PackageId,
+        file: &FileEntry,
+    ) -> Result<(), FetchError> {
+        if !self.has_good_blob(&file.hash, file.len_bytes)? {
+            let mut holders = self.holders(package, &[]).await;
+            let (blob, _) = self.fetch_blob(&mut holders, file.hash, Some(file.len_bytes)).await?;
+            let mut batch = Batch::new();
+            batch.add_blob(blob);
+            self.store.commit(batch).await?;
+        }
+        Ok(())
     }
 
     /// Takes the complete packages of the store into what is shared; at the start.

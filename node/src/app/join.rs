@@ -97,11 +97,11 @@ impl App {
     ) -> Result<(), ApiError> {
         let internal = |error: start::StartError| ApiError::internal(error.to_string());
         let config = self.home.config().map_err(|error| ApiError::internal(error.to_string()))?;
-        let (identity, addresses) = {
+        let (identity, addresses, isolation) = {
             let core = self.core();
-            (core.identity().clone(), core.addresses().to_vec())
+            (core.identity().clone(), core.addresses().to_vec(), core.settings().isolation.clone())
         };
-        let mut core = start::new_core(&self.home, &config, identity, founding).map_err(internal)?;
+        let mut core = start::new_core(&self.home, &config, identity, founding, isolation).map_err(internal)?;
         core.set_addresses(addresses);
         let effects = start::load_records(&self.store, &mut core).map_err(internal)?;
         let federation = core.federation().id();

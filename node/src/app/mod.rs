@@ -29,7 +29,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use crate::home::Home;
 use crate::tasks::Tasks;
 
-pub(crate) use start::{Options, Running, StartError, start};
+pub(crate) use start::{Options, start};
 
 /// Events that wait for the driving task: responses, DHT answers and ticks. When full, who has one waits.
 const EVENTS_MAX: usize = 1_024;

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::api::Api;
+use super::run::isolation_names;
 use super::{App, CALLS_MAX, EVENTS_MAX, INSPECTIONS_MAX, SERVED_MAX, drive, effects};
 use crate::config::Config;
 use crate::home::{self, Home};
@@ -82,11 +83,13 @@ pub(crate) async fn start(home: Home, options: Options) -> Result<Running, Start
     let (overlay, events, driver) = overlay::start(settings).await?;
     let addresses = overlay.addresses().await;
 
-    let mut core = new_core(&home, &config, identity, founding)?;
+    let spawner = Spawner::this_program(["worker".into()]);
+    let isolation = isolation_of(&spawner).await?;
+    let mut core = new_core(&home, &config, identity, founding, isolation)?;
     core.set_addresses(addresses.clone());
     let provided = load_records(&store, &mut core)?;
     let tasks = Tasks::default();
-    let (app, inbox) = assemble(home, store, overlay, core, tasks.clone(), format!("http://{api}"));
+    let (app, inbox) = assemble(home, store, overlay, core, (tasks.clone(), spawner), format!("http://{api}"));
     tasks.spawn("overlay", driver);
     app.overlay.set_federation(app.core().federation().id()).await;
     app.perform(provided, effects::Context::default()).await;
@@ -145,19 +148,31 @@ async fn check_owner(store: &Store, identity: &Identity) -> Result<(), StartErro
     }
 }
 
+/// What workers are kept in on this machine; found out by starting one.
+async fn isolation_of(spawner: &Spawner) -> Result<Vec<String>, StartError> {
+    let spawner = spawner.clone();
+    let isolation = tokio::task::spawn_blocking(move || spawner.isolation()).await;
+    match isolation {
+        Ok(Ok(isolation)) => Ok(isolation_names(isolation)),
+        Ok(Err(failure)) => Err(StartError::Worker(failure.to_string())),
+        Err(error) => Err(StartError::Worker(error.to_string())),
+    }
+}
+
 /// A core that has seen no record yet.
 pub(super) fn new_core(
     home: &Home,
     config: &Config,
     identity: Identity,
     founding: Signed,
+    isolation: Vec<String>,
 ) -> Result<Core, StartError> {
     let federation = State::found(founding).map_err(|_| StartError::Founding)?;
     let settings = Settings {
         follows: config.follows.clone(),
         offer: config.offer.clone(),
-        engines: guildhall_sandbox::engines().into_iter().map(str::to_owned).collect(),
-        isolation: guildhall_sandbox::isolation(),
+        engines: guildhall_sandbox::engine_names().into_iter().map(|name| name.to_string()).collect(),
+        isolation,
         software: format!("guildhall/{}", env!("CARGO_PKG_VERSION")),
         lease_seed: home.lease_seed()?,
     };
@@ -197,7 +212,7 @@ fn assemble(
     store: Store,
     overlay: Overlay,
     core: Core,
-    tasks: Tasks,
+    (tasks, spawner): (Tasks, Spawner),
     url: String,
 ) -> (Arc<App>, mpsc::Receiver<Event>) {
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
@@ -205,7 +220,7 @@ fn assemble(
         core: Mutex::new(core),
         store,
         overlay,
-        spawner: Spawner::this_program(["worker".into()]),
+        spawner,
         home,
         tasks,
         url,
@@ -277,6 +292,8 @@ pub(crate) enum StartError {
     Write(#[from] guildhall_store::WriteError),
     #[error("the node could not describe itself: {0}")]
     Describe(#[from] super::WriteError),
+    #[error("workers do not start on this machine: {0}")]
+    Worker(String),
     #[error("the task `{task}` panicked")]
     Panicked { task: &'static str },
 }

@@ -1,21 +1,32 @@
 //! `guild init`: makes an org with its first node.
 
-use std::path::PathBuf;
+use super::{failed, home};
+use crate::cli::{Context, Failure, InitArgs};
 
-use guildhall_core::Identity;
-use guildhall_protocol::name::OrgName;
-
-use crate::home::{Error, Home};
-
-/// What was made.
-pub(crate) struct Made {
-    pub(crate) identity: Identity,
-    pub(crate) root_key: PathBuf,
-}
-
-/// Makes the home, the keys and the root key's file.
-pub(crate) fn run(home: &Home, org: &OrgName, root_out: Option<PathBuf>) -> Result<Made, Error> {
-    let root_key = root_out.unwrap_or_else(|| home.default_root_key());
-    let identity = home.create(org, &root_key)?;
-    Ok(Made { identity, root_key })
+/// Makes the home, its keys, and the org's root key in a file of its own.
+pub(crate) async fn init(context: &Context, args: InitArgs) -> Result<(), Failure> {
+    let home = home(context);
+    let root_out = args.root_out.unwrap_or_else(|| home.default_root_key());
+    let made = home.create(&args.org, &root_out).map_err(|error| failed(&error, error.help()))?;
+    let peer_id = guildhall_overlay::peer_id_string(&made.node.public());
+    let output = &context.output;
+    if output.is_json() {
+        return output.json(&serde_json::json!({
+            "org": made.org,
+            "root": made.root,
+            "peer_id": peer_id,
+            "home": home.path(),
+            "root_key": root_out,
+        }));
+    }
+    if output.is_quiet() {
+        return output.line(&peer_id);
+    }
+    output.line(&format!("org        {}", made.org))?;
+    output.line(&format!("node       {peer_id}"))?;
+    output.line(&format!("home       {}", home.path().display()))?;
+    output.line(&format!("root key   {}", root_out.display()))?;
+    output.note("Keep the root key away from this machine: it speaks for the whole organisation.");
+    output.note(&format!("next: guild up --home {}", home.path().display()));
+    Ok(())
 }

@@ -1,37 +1,69 @@
 //! `guild up`: runs the node until it is told to stop.
 
+use std::io::IsTerminal as _;
+
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
 
-use crate::app::{Options, StartError, start};
-use crate::home::Home;
+use super::{failed, home};
+use crate::app::{Options, start};
+use crate::cli::{Context, Failure, UpArgs};
 
-/// What a node says when it is ready.
-#[derive(Debug, serde::Serialize)]
-pub(crate) struct Ready {
-    pub(crate) api: String,
-    pub(crate) peer_id: String,
-    pub(crate) addresses: Vec<String>,
-}
+/// What is logged when `GUILD_LOG` says nothing: our own words, and what libraries warn of.
+const LOG_DEFAULT: &str = "warn,guild=info";
 
 /// Starts the node, says that it is ready, and runs it until Ctrl-C or a termination signal.
-pub(crate) async fn run(
-    home: Home,
-    options: Options,
-    ready: impl FnOnce(&Ready),
-) -> Result<(), StartError> {
-    let running = start(home, options).await?;
-    ready(&Ready {
-        api: running.app.url.clone(),
-        peer_id: guildhall_overlay::peer_id_string(&running.app.overlay.me()),
-        addresses: running.addresses.clone(),
-    });
-    running.until_stopped(stop_signal()).await
+pub(crate) async fn up(context: &Context, args: UpArgs) -> Result<(), Failure> {
+    log_to_stderr(context);
+    let options = Options {
+        api: args.api,
+        listen: args.listen,
+        token: context.globals.token.clone(),
+        follows: (!args.follow.is_empty()).then_some(args.follow),
+    };
+    let running =
+        start(home(context), options).await.map_err(|error| failed(&error, error.help()))?;
+    let app = &running.app;
+    let peer_id = guildhall_overlay::peer_id_string(&app.overlay.me());
+    let output = &context.output;
+    if output.is_json() {
+        output.json(&serde_json::json!({
+            "api": app.url,
+            "peer_id": peer_id,
+            "addresses": running.addresses,
+        }))?;
+    } else if output.is_quiet() {
+        output.line(&app.url)?;
+    } else {
+        output.line(&format!("api        {}", app.url))?;
+        output.line(&format!("node       {peer_id}"))?;
+        for address in &running.addresses {
+            output.line(&format!("listening  {address}"))?;
+        }
+        let home = app.home.path().display();
+        output.note(&format!("next, in another terminal: guild status --home {home}"));
+        output.note(&format!("      to bring in another org: guild invite --home {home}"));
+    }
+    running.until_stopped(stop_signal()).await.map_err(|error| failed(&error, error.help()))
+}
+
+/// Logs to stderr: readable lines for a terminal, JSON otherwise when JSON is wanted.
+fn log_to_stderr(context: &Context) {
+    let filter = EnvFilter::try_from_env("GUILD_LOG").unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    // A second subscriber cannot be set; the first one stays.
+    let _set = match context.output.is_json() {
+        true => logs.json().try_init(),
+        false => logs.with_target(false).try_init(),
+    };
 }
 
 /// Ends when the process is asked to stop. Without signal handlers only Ctrl-C's default is left, which is to end.
 pub(crate) async fn stop_signal() {
-    let handlers = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-    match handlers {
+    match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
         (Ok(mut interrupt), Ok(mut terminate)) => {
             tokio::select! {
                 _ = interrupt.recv() => {}

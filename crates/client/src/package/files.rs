@@ -5,8 +5,10 @@
 //! published by accident.
 
 use std::fs::{self, File, Metadata};
+use std::io;
 use std::path::{Path, PathBuf};
 
+use guildhall_protocol::Hash;
 use guildhall_protocol::limits::PACKAGE_MAX_FILES;
 use guildhall_protocol::manifest::FileEntry;
 use guildhall_protocol::name::FileName;
@@ -88,16 +90,21 @@ impl Walk<'_> {
 
 fn hash(found: Found) -> Result<(PathBuf, FileEntry), PackageError> {
     let Found { name, path } = found;
-    let mut hasher = blake3::Hasher::new();
-    File::open(&path)
-        .and_then(|file| hasher.update_reader(file).map(|_| ()))
-        .map_err(|source| io_error(&path, source))?;
+    let (hash, len_bytes) = hash_file(&path).map_err(|source| io_error(&path, source))?;
     let media_type = media_type(name.as_str()).to_owned();
-    let entry =
-        FileEntry { name, len_bytes: hasher.count(), hash: hasher.finalize().into(), media_type };
-    Ok((path, entry))
+    Ok((path, FileEntry { name, len_bytes, hash, media_type }))
 }
 
-fn io_error(path: &Path, source: std::io::Error) -> PackageError {
+/// The BLAKE3 hash and the length, bytes, of a file.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn hash_file(path: &Path) -> io::Result<(Hash, u64)> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(File::open(path)?)?;
+    Ok((hasher.finalize().into(), hasher.count()))
+}
+
+fn io_error(path: &Path, source: io::Error) -> PackageError {
     PackageError::Io { path: path.to_owned(), source }
 }

@@ -72,6 +72,7 @@ mod size;
 
 pub use draft::{Draft, DraftFile, Overrides, read_dir, read_dir_with};
 pub use error::PackageError;
+pub use files::hash_file;
 pub use media::media_type;
 pub use publish::PublishError;
 pub use size::{ByteSize, ByteSizeError};

@@ -1,11 +1,13 @@
 //! The requester's side of a run: what was sent, what came back, and whether the receipts say the same.
 //!
 //! ```text
-//!            start_attempt          handle_ready          handle_finished
-//!   [idle] ---------------> [asked] ------------> [ready] ---------------> [ended]
-//!      ^                       |                     |  handle_failed
-//!      |      give_up          |                     v
-//!      +-----------------------+----------------- [failed] --handle_finished--> [ended]
+//!           start_attempt           handle_ready           handle_finished
+//!   [idle] --------------> [asked] --------------> [ready] ----------------> [ended]
+//!      ^                      |    handle_failed      |                         ^
+//!      |                      +-----------+-----------+                         |
+//!      |                                  v              handle_finished        |
+//!      +--- give_up, from any ------- [failed] ---------------------------------+
+//!           but [ended]
 //! ```
 //!
 //! A run may take several attempts, each on one node from its first record on. Every record is delivered exactly once
@@ -16,17 +18,19 @@
 //! counters and two hashes, however long the run is. A [`Violation`] means that the executor broke the protocol: give
 //! the attempt up, and try another node.
 
+mod error;
 mod receipt;
 
 use std::fmt;
 
 use guildhall_protocol::contract::Limits;
 use guildhall_protocol::limits::{JOB_ERROR_MAX_BYTES, JOB_MAX_RECORDS, VALUE_MAX_BYTES};
-use guildhall_protocol::receipt::{EdgeHasher, ReceiptError};
+use guildhall_protocol::receipt::EdgeHasher;
 use guildhall_protocol::statement::Signed;
 use guildhall_protocol::wire::JobFailure;
 use guildhall_protocol::{Hash, PackageId, PublicKey, RunId};
 
+pub use error::{CannotStart, InputError, Violation};
 pub use receipt::{Ending, Verified};
 
 /// Nodes that are tried for one run. If four cannot do it, the fifth will hardly do better, and somebody is waiting.
@@ -253,12 +257,14 @@ impl State {
         Ok(Accepted::Deliver)
     }
 
-    /// A stage failed. Cause and detail are cut to their bounds.
+    /// A stage failed, perhaps before the executor was ready. Cause and detail are cut to their bounds.
     ///
     /// # Errors
     /// [`Violation`].
     pub fn handle_failed(&mut self, mut failure: JobFailure) -> Result<(), Violation> {
-        self.expect(Phase::Ready)?;
+        if self.phase != Phase::Asked {
+            self.expect(Phase::Ready)?;
+        }
         let stages = self.spec.packages.len();
         if usize::try_from(failure.stage).map_or(true, |stage| stage >= stages) {
             return Err(Violation::NoSuchStage { stage: failure.stage });
@@ -322,116 +328,4 @@ impl State {
 /// Cuts `text` to at most `max_bytes`, at a letter's end.
 fn cut(text: &mut String, max_bytes: usize) {
     text.truncate(text.floor_char_boundary(max_bytes));
-}
-
-/// Why no attempt can begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum CannotStart {
-    /// An attempt is under way or the run has ended.
-    #[error("no attempt can begin: {phase}")]
-    Phase {
-        /// Where the run stands.
-        phase: Phase,
-    },
-    /// There were [`ATTEMPTS_MAX`] attempts.
-    #[error("{ATTEMPTS_MAX} nodes were tried already")]
-    Attempts,
-}
-
-/// What is wrong with an input record; a mistake on the requester's side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InputError {
-    /// Another record is next, or none is.
-    #[error("input record {index} came where {expected} is next or the end was announced")]
-    OutOfOrder {
-        /// The next position.
-        expected: u64,
-        /// The position that came.
-        index: u64,
-    },
-    /// The record is too long, or there are too many.
-    #[error(
-        "input record {index} of {len_bytes} bytes is beyond {JOB_MAX_RECORDS} records of \
-         {VALUE_MAX_BYTES} bytes"
-    )]
-    TooMuch {
-        /// Its position.
-        index: u64,
-        /// Its length, bytes.
-        len_bytes: usize,
-    },
-}
-
-/// What an executor did wrong.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Violation {
-    /// It sent something at the wrong time.
-    #[error("the executor sent a frame out of turn: {phase}")]
-    Phase {
-        /// Where the run stood.
-        phase: Phase,
-    },
-    /// It skipped a record.
-    #[error("the executor sent record {index} where {expected} is next")]
-    OutOfOrder {
-        /// The next position.
-        expected: u64,
-        /// The position that came.
-        index: u64,
-    },
-    /// It sent more records than it was given.
-    #[error("the executor sent more records than the {expected} it was given")]
-    TooMany {
-        /// Records it was given so far.
-        expected: u64,
-    },
-    /// It sent a record that is too long.
-    #[error("the executor sent record {index} of {len_bytes} bytes, at most {VALUE_MAX_BYTES}")]
-    TooLong {
-        /// Its position.
-        index: u64,
-        /// Its length, bytes.
-        len_bytes: usize,
-    },
-    /// It speaks of another number of stages.
-    #[error("the executor speaks of {found} stages, not {expected}")]
-    Stages {
-        /// Stages of the run.
-        expected: usize,
-        /// Stages it speaks of.
-        found: usize,
-    },
-    /// It speaks of a stage that there is not.
-    #[error("the executor speaks of stage {stage}, which the run does not have")]
-    NoSuchStage {
-        /// Which.
-        stage: u32,
-    },
-    /// A signature does not hold, or the jobs are no row of stages.
-    #[error(transparent)]
-    Receipt(#[from] ReceiptError),
-    /// It signed something else than what was agreed or received.
-    #[error("stage {stage}: the executor signed another {what} than was agreed or received")]
-    Signed {
-        /// The stage.
-        stage: usize,
-        /// What differs.
-        what: &'static str,
-    },
-    /// It finished without sending every record.
-    #[error("the executor finished after {received} of {expected} records")]
-    Incomplete {
-        /// Records received.
-        received: u64,
-        /// Records that there are.
-        expected: u64,
-    },
-    /// Earlier attempts delivered other records than this one signed for.
-    #[error(
-        "the records that an earlier attempt delivered are not the ones that this receipt covers"
-    )]
-    Differs,
 }

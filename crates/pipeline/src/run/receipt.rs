@@ -58,17 +58,17 @@ pub(super) fn verify(state: &State, signed: &[Signed]) -> Result<Verified, Viola
             ("package", job.package == *package),
             ("executor", Some(job.executor) == attempt.executor),
             ("requester", job.requester == spec.requester),
-            ("limit", limits == Some(&job.limits)),
+            ("limit", limits.is_none_or(|limits| *limits == job.limits)),
         ];
         if let Some((what, _)) = agreed.into_iter().find(|(_, holds)| !holds) {
             return Err(Violation::Signed { stage, what });
         }
     }
-    check_edges(state, &jobs)?;
     let ending = match &attempt.failure {
         None => completed(state, &jobs)?,
         Some(failure) => failed(failure, &jobs)?,
     };
+    check_edges(state, &jobs)?;
     Ok(Verified {
         run: spec.run,
         requester: spec.requester,

@@ -5,10 +5,14 @@ use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
 use std::time::Instant;
 
+use guildhall_protocol::manifest::Code;
 use serde::{Deserialize, Serialize};
 
 use super::process::{Process, Wait};
-use super::{COMPILE_MAX_MS, PackageFiles, Spawner, StageLimits, allowance_bytes};
+use super::{
+    COMPILE_MAX_MS, ONNX_ALLOWANCE_BYTES, PackageFiles, Spawner, StageLimits, WASM_ALLOWANCE_BYTES,
+    onnx_allowance_bytes,
+};
 use crate::failure::Failure;
 use crate::message::{CodeReport, Isolation, Reply, Request, Setup};
 
@@ -64,14 +68,19 @@ impl Spawner {
         let started = Instant::now();
         let manifest = package.manifest;
         let code = manifest.code.as_ref().map(|_| package.code()).transpose()?;
-        let allowance = code.map_or(0, |(code, entry, _)| allowance_bytes(code, entry));
+        // Only a graph is loaded whole; a module is compiled, and that is the engine's own memory.
+        let (memory_bytes, allowance_bytes) = match code {
+            Some((Code::Onnx(_), entry, _)) => (limits.memory_bytes, onnx_allowance_bytes(entry)),
+            Some(_) => (0, WASM_ALLOWANCE_BYTES),
+            None => (0, ONNX_ALLOWANCE_BYTES),
+        };
         let setup = Setup {
-            data_bytes: limits.memory_bytes.saturating_add(allowance),
+            data_bytes: memory_bytes.saturating_add(allowance_bytes),
             cpu_seconds: (manifest.len_bytes() / BYTES_PER_CPU_SECOND)
                 .saturating_add(limits.compile_ms / 1000)
                 .saturating_add(CPU_SLACK_SECONDS),
         };
-        let mut process = Process::start(self, setup, limits.memory_bytes)?;
+        let mut process = Process::start(self, setup, setup.data_bytes)?;
         for entry in &manifest.files {
             let file = package.open(entry)?;
             let request = Request::CheckFile { entry: entry.clone() };

@@ -110,11 +110,14 @@ struct StageLimits {
 /// Writable memory that the engine may take beside what the stage may, bytes.
 fn allowance_bytes(code: &Code, file: &FileEntry) -> u64 {
     match code {
-        Code::Onnx(_) => {
-            ONNX_ALLOWANCE_BYTES.saturating_add(file.len_bytes.saturating_mul(ONNX_COPIES))
-        }
+        Code::Onnx(_) => onnx_allowance_bytes(file),
         _ => WASM_ALLOWANCE_BYTES,
     }
+}
+
+/// Writable memory for the graph engine and for loading this file, bytes.
+fn onnx_allowance_bytes(file: &FileEntry) -> u64 {
+    ONNX_ALLOWANCE_BYTES.saturating_add(file.len_bytes.saturating_mul(ONNX_COPIES))
 }
 
 /// Starts workers.

@@ -24,10 +24,13 @@ pub(crate) const PATIENT_MS: u64 = 60_000;
 /// The examples of the repository.
 pub(crate) const DIGITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/digits");
 
+/// How a package's files are opened.
+type Open = Box<dyn Fn(&FileEntry) -> io::Result<File>>;
+
 pub(crate) struct Package {
     pub(crate) manifest: Manifest,
     folder: TempDir,
-    open: Box<dyn Fn(&FileEntry) -> io::Result<File>>,
+    open: Open,
 }
 
 pub(crate) fn spawner() -> Spawner {

@@ -50,10 +50,8 @@ pub(super) fn record_files(manifest: &Manifest) -> Result<Vec<FileEntry>, String
 }
 
 impl App {
-    /// What is right for each record of a data package, by the record's name; empty when it does not say.
-    pub(super) fn labels(&self, manifest: &Manifest) -> BTreeMap<String, String> {
-        let labels = manifest.records.as_ref().and_then(|records| records.labels.as_ref());
-        let Some(file) = labels.and_then(|name| manifest.file(name)) else { return BTreeMap::new() };
+    /// What is right for each record of a data package, by the record's name.
+    pub(super) fn read_labels(&self, file: &FileEntry) -> BTreeMap<String, String> {
         let bytes = self.store.read_blob(&file.hash, LABELS_MAX_BYTES).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
         // The header is `file,label`; labels that need quoting are not compared.

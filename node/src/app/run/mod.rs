@@ -3,8 +3,10 @@
 //! Both ends speak the frames of `guildhall_protocol::wire` over a stream. A run on this node uses the same frames over
 //! a pipe in memory, so there is one way to execute, not two.
 
+mod attempt;
 mod execute;
 mod input;
+mod outputs;
 mod report;
 mod request;
 mod stages;
@@ -13,11 +15,11 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use guildhall_protocol::api::{RunReport, RunState};
-use guildhall_protocol::interface::PortType;
 use guildhall_protocol::{Hash, RunId};
 use serde::{Deserialize, Serialize};
 
 use super::lock;
+pub(super) use stages::isolation_names;
 
 /// Runs that are remembered; the oldest that ended is forgotten when another starts.
 const RUNS_MAX: usize = 1_000;
@@ -67,10 +69,4 @@ impl Entry {
         }
         report
     }
-}
-
-/// What a run's outputs are, for showing them.
-#[derive(Clone, Debug)]
-struct OutputPort {
-    port_type: PortType,
 }

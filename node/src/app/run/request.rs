@@ -7,23 +7,28 @@ use std::time::Instant;
 use data_encoding::BASE64;
 use guildhall_gateway::ApiError;
 use guildhall_overlay::peer_id_string;
+use guildhall_pipeline::run::{Spec, State};
 use guildhall_pipeline::{self as pipeline, Candidate, Plan};
 use guildhall_protocol::api::{RunFailure, RunInput, RunReport, RunRequest, RunState};
 use guildhall_protocol::interface::PortType;
 use guildhall_protocol::limits::{JOB_MAX_RECORDS, VALUE_MAX_BYTES};
 use guildhall_protocol::manifest::Manifest;
-use guildhall_protocol::{PackageId, PublicKey, RunId};
+use guildhall_protocol::{Hash, PackageId, PublicKey, RunId};
+use guildhall_store::Batch;
 use tracing::info;
 
 use super::super::{App, lock};
 use super::attempt::{Attempt, Ended};
 use super::input::{Input, record_files};
+use super::outputs::Outputs;
 use super::{Entry, Kept};
 use crate::clock;
 
 /// Everything that a run needs to know before it is handed to a node.
 pub(super) struct Prepared {
     pub(super) run: RunId,
+    /// Key of the edge commitments.
+    pub(super) nonce: Hash,
     pub(super) plan: Plan,
     pub(super) input: Input,
     pub(super) request: RunRequest,
@@ -50,11 +55,12 @@ impl App {
         })?;
         let output_type = plan.interface.outputs.first().map(|port| port.port_type.clone());
         let labels = match &input {
-            Input::Package { manifest, .. } => self.fetch_labels(manifest, &input).await,
+            Input::Package { package, manifest } => self.fetch_labels(*package, manifest).await,
             Input::Records(_) => BTreeMap::new(),
         };
         let prepared = Prepared {
             run: RunId(clock::random()),
+            nonce: clock::random(),
             holders: self.listing_nodes(&plan, &input),
             output_type: output_type.unwrap_or(PortType::Text),
             plan,
@@ -95,37 +101,82 @@ impl App {
             tokio::select! {
                 biased;
                 () = app.tasks.token().cancelled() => {}
-                () = app.run_anywhere(&prepared, placed, &entry) => app.save_run(&entry).await,
+                () = app.run_to_the_end(&prepared, placed, &entry) => {}
             }
         });
         Ok(run)
     }
 
-    /// Tries the nodes in turn until one has done the run or the run itself is at fault.
-    async fn run_anywhere(
+    /// Runs, keeps what came out, and says how it ended.
+    async fn run_to_the_end(
         self: &Arc<Self>,
         prepared: &Prepared,
         placed: Vec<pipeline::Placed>,
         entry: &Entry,
     ) {
-        let mut last = None;
+        let outputs = Outputs::new(
+            &self.store,
+            prepared.input.names(),
+            prepared.output_type.clone(),
+            prepared.labels.clone(),
+        );
+        let ended = match outputs {
+            Ok(mut outputs) => {
+                let failed = self.run_anywhere(prepared, placed, entry, &mut outputs).await;
+                self.keep_outputs(entry, outputs).await.err().or(failed)
+            }
+            Err(error) => Some(failure("storage", error.to_string())),
+        };
+        info!(run = %entry.id, cause = ended.as_ref().map(|failure| failure.cause.as_str()), "run ended");
+        entry.update(|report| {
+            report.state = if ended.is_none() { RunState::Completed } else { RunState::Failed };
+            report.failure = ended;
+        });
+        self.save_run(entry).await;
+    }
+
+    /// Tries the nodes in turn until one has done the run or the run itself is at fault; returns the failure.
+    async fn run_anywhere(
+        self: &Arc<Self>,
+        prepared: &Prepared,
+        placed: Vec<pipeline::Placed>,
+        entry: &Entry,
+        outputs: &mut Outputs,
+    ) -> Option<RunFailure> {
+        let mut state = State::new(Spec {
+            run: prepared.run,
+            nonce: prepared.nonce,
+            requester: self.overlay.me(),
+            packages: prepared.plan.stages.iter().map(|stage| stage.package).collect(),
+            records: Some(prepared.input.names().len() as u64),
+            streamed: matches!(prepared.input, Input::Records(_)),
+        });
+        let mut last = "there was no node to ask".to_owned();
         for placed in placed {
             entry.log(format!("{}: {}", peer_id_string(&placed.node), placed.why));
             let attempt = Attempt { app: self, prepared, entry, node: placed.node };
-            match attempt.run().await {
-                Ended::Completed => {
-                    info!(run = %prepared.run, "completed");
-                    return;
-                }
-                Ended::Failed(failure) => return fail(entry, failure),
+            match attempt.run(&mut state, outputs).await {
+                Ended::Completed => return None,
+                Ended::Failed(failure) => return Some(failure),
                 Ended::Elsewhere(why) => {
                     entry.log(format!("{} did not do it: {why}", peer_id_string(&placed.node)));
-                    last = Some(why);
+                    last = why;
                 }
             }
         }
-        let why = last.unwrap_or_else(|| "there was no node to ask".to_owned());
-        fail(entry, failure("no_executor", format!("no node did the run; the last said: {why}")));
+        Some(failure("no_executor", format!("no node did the run; the last one said: {last}")))
+    }
+
+    async fn keep_outputs(&self, entry: &Entry, outputs: Outputs) -> Result<(), RunFailure> {
+        let storage = |error: String| failure("storage", format!("the outputs are not kept: {error}"));
+        let staged = tokio::task::block_in_place(|| outputs.finish());
+        let staged = staged.map_err(|error| storage(error.to_string()))?;
+        let hash = staged.hash();
+        let mut batch = Batch::new();
+        batch.add_blob(staged);
+        self.store.commit(batch).await.map_err(|error| storage(error.to_string()))?;
+        lock(&entry.state).outputs = Some(hash);
+        Ok(())
     }
 
     /// The manifest of a package, from here or from a holder.
@@ -143,7 +194,7 @@ impl App {
                 let manifest = self.manifest_of(package).await?;
                 record_files(&manifest).map_err(|why| bad(format!("{reference}: {why}")))?;
                 let port = pipeline::source_port(&manifest)
-                    .map_err(|error| bad(format!("{reference}: {error}")))?;
+                    .ok_or_else(|| bad(format!("{reference}: its records have no port")))?;
                 pipeline::check_input(&plan.interface, &port.port_type)
                     .map_err(|error| ApiError::failed("ports_do_not_fit", format!("{reference}: {error}")))?;
                 Ok(Input::Package { package, manifest: Box::new(manifest) })
@@ -166,14 +217,12 @@ impl App {
         }
     }
 
-    /// The right answers of a data package, if it has any; getting them is no reason to fail.
-    async fn fetch_labels(self: &Arc<Self>, manifest: &Manifest, input: &Input) -> BTreeMap<String, String> {
-        let Input::Package { package, .. } = input else { return BTreeMap::new() };
-        if manifest.records.as_ref().is_none_or(|records| records.labels.is_none()) {
-            return BTreeMap::new();
-        }
-        match self.fetch_labels_file(*package, manifest).await {
-            Ok(()) => self.labels(manifest),
+    /// The right answers of a data package, if it has any; not getting them is no reason to fail.
+    async fn fetch_labels(&self, package: PackageId, manifest: &Manifest) -> BTreeMap<String, String> {
+        let labels = manifest.records.as_ref().and_then(|records| records.labels.as_ref());
+        let Some(file) = labels.and_then(|name| manifest.file(name)) else { return BTreeMap::new() };
+        match self.fetch_file(package, file).await {
+            Ok(()) => self.read_labels(file),
             Err(error) => {
                 info!(%error, "the labels are not here, so no accuracy is computed");
                 BTreeMap::new()
@@ -247,13 +296,4 @@ pub(super) fn failure(cause: &str, message: String) -> RunFailure {
         limit_ms: None,
         stopped_after_ms: None,
     }
-}
-
-fn fail(entry: &Entry, failure: RunFailure) {
-    info!(run = %entry.id, cause = failure.cause, "failed");
-    entry.update(|report| {
-        report.state = RunState::Failed;
-        report.seconds = entry.started.elapsed().as_secs_f64();
-        report.failure = Some(failure);
-    });
 }

@@ -5,7 +5,7 @@ use guildhall_protocol::manifest::Manifest;
 use guildhall_protocol::receipt::{EdgeHasher, Used};
 use guildhall_protocol::wire::{JobFailure, RecordFrame};
 use guildhall_protocol::{Hash, PackageId};
-use guildhall_sandbox::{Failure, Killer, PortValue, RunWorker};
+use guildhall_sandbox::{Failure, Isolation, Killer, PortValue, RunWorker};
 use tokio::sync::mpsc;
 
 use super::execute::shorten;
@@ -45,7 +45,8 @@ impl StageRun {
         let inputs = &manifest.interface.inputs;
         let fed = inputs.iter().find(|port| !port.optional).or(inputs.first());
         let input_port = fed.ok_or_else(|| format!("{package} has no input"))?.name.clone();
-        let engine = manifest.code.as_ref().map(guildhall_sandbox::engine_version);
+        let engine =
+            manifest.code.as_ref().map(|code| format!("{}/{}", code.engine(), env!("CARGO_PKG_VERSION")));
         Ok(Self {
             package,
             engine: engine.unwrap_or_default(),
@@ -100,7 +101,7 @@ impl Chain {
                     return Produced::Failed(JobFailure {
                         stage,
                         record: index,
-                        cause: failure.cause().to_owned(),
+                        cause: cause_of(&failure).to_owned(),
                         detail: shorten(&failure.to_string()),
                         stopped_after_ms: match failure {
                             Failure::Timeout { stopped_after_ms, .. } => Some(stopped_after_ms),
@@ -120,8 +121,11 @@ impl Chain {
 
     /// What the weakest of the workers is kept in.
     pub(super) fn isolation(&self) -> Vec<String> {
-        let levels = self.stages.iter().map(|stage| stage.worker.isolation());
-        levels.reduce(guildhall_sandbox::Isolation::weaker).map(|level| level.names()).unwrap_or_default()
+        let mut levels = self.stages.iter().map(|stage| isolation_names(stage.worker.isolation()));
+        let first = levels.next().unwrap_or_default();
+        levels.fold(first, |weakest, level| {
+            weakest.into_iter().filter(|name| level.contains(name)).collect()
+        })
     }
 
     /// The first stage that has scored fewer records than the one before it: where a stopped job was.
@@ -135,5 +139,36 @@ impl Chain {
     /// Records that came out of the last stage.
     pub(super) fn records(&self) -> u64 {
         self.stages.last().map_or(0, |stage| stage.records)
+    }
+}
+
+/// What a worker is kept in, by the names that nodes advertise.
+pub(in crate::app) fn isolation_names(isolation: Isolation) -> Vec<String> {
+    let Isolation { rlimits, no_new_privs, seccomp, landlock } = isolation;
+    [("rlimits", rlimits), ("no-new-privs", no_new_privs), ("seccomp", seccomp), ("landlock", landlock)]
+        .into_iter()
+        .filter(|(_, holds)| *holds)
+        .map(|(name, _)| name.to_owned())
+        .collect()
+}
+
+/// A stable word for the cause of a failure, for programs.
+fn cause_of(failure: &Failure) -> &'static str {
+    match failure {
+        Failure::Timeout { .. } => "timeout",
+        Failure::MemoryLimit { .. } => "memory",
+        Failure::OutputLimit { .. } => "output_limit",
+        Failure::Trap { .. } => "trap",
+        Failure::Exited { .. } => "exited",
+        Failure::ForbiddenImport { .. } => "forbidden_import",
+        Failure::InvalidModule { .. } | Failure::InvalidModel { .. } => "invalid_code",
+        Failure::CompileTimeout { .. } => "compile_timeout",
+        Failure::BadInput { .. } => "bad_input",
+        Failure::BadOutput { .. } => "bad_output",
+        Failure::FileMismatch { .. } | Failure::RefusedFormat { .. } | Failure::MissingFile { .. } => {
+            "bad_file"
+        }
+        Failure::WorkerDied { .. } => "worker_died",
+        _ => "internal",
     }
 }

@@ -1,0 +1,294 @@
+//! One attempt at a run on one node: lease, stream, records there, records back, signatures.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use guildhall_overlay::{StreamKind, peer_id_string};
+use guildhall_pipeline::run::{Accepted, Ending, State, Verified};
+use guildhall_protocol::api::{ExecutedOn, ReceiptReport, RunFailure};
+use guildhall_protocol::contract::Limits;
+use guildhall_protocol::receipt::Receipt;
+use guildhall_protocol::statement::Signed;
+use guildhall_protocol::wire::{
+    ExecutorFrame, JobFailure, JobInput, JobSpec, Lease, RecordFrame, Request, RequesterFrame,
+    Response,
+};
+use guildhall_protocol::{PublicKey, cbor};
+use guildhall_store::{Batch, Collection};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tracing::{debug, warn};
+
+use super::super::App;
+use super::super::frames::{self, FrameError};
+use super::Entry;
+use super::input::Input;
+use super::outputs::Outputs;
+use super::request::Prepared;
+use crate::clock;
+
+/// How long an executor may stay silent: it fetches packages and compiles them before its first word.
+const SILENCE_MAX: Duration = Duration::from_secs(120);
+
+/// Bytes on their way through memory when a run is executed on the node that asked for it.
+const PIPE_BYTES: usize = 256 * 1024;
+
+/// One attempt.
+pub(super) struct Attempt<'a> {
+    pub(super) app: &'a Arc<App>,
+    pub(super) prepared: &'a Prepared,
+    pub(super) entry: &'a Entry,
+    pub(super) node: PublicKey,
+}
+
+/// How an attempt ended.
+pub(super) enum Ended {
+    /// Every record came out, and the receipt holds.
+    Completed,
+    /// The run itself is at fault; another node would not help.
+    Failed(RunFailure),
+    /// This node could not do it; another one may.
+    Elsewhere(String),
+}
+
+impl Attempt<'_> {
+    pub(super) async fn run(&self, state: &mut State, outputs: &mut Outputs) -> Ended {
+        match self.try_run(state, outputs).await {
+            Ok(ended) => ended,
+            Err(why) => {
+                state.give_up();
+                Ended::Elsewhere(why.to_string())
+            }
+        }
+    }
+
+    async fn try_run(&self, state: &mut State, outputs: &mut Outputs) -> Result<Ended, AttemptError> {
+        let lease = self.lease().await?;
+        let org = {
+            let core = self.app.core();
+            let me = core.identity();
+            match self.node == me.node.public() {
+                true => Some(me.org.clone()),
+                false => core.authority(&self.node).map(|authority| authority.org.clone()),
+            }
+        };
+        let org = org.ok_or_else(|| AttemptError::Refused("it is no longer connected".to_owned()))?;
+        state.start_attempt(self.node).map_err(|error| AttemptError::Refused(error.to_string()))?;
+        let on = ExecutedOn { org, peer_id: peer_id_string(&self.node) };
+        self.entry.update(|report| report.executed_on = Some(on));
+        if self.node == self.app.overlay.me() {
+            let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
+            let (app, me) = (Arc::clone(self.app), self.node);
+            self.app.tasks.spawn("own-job", async move {
+                if let Err(error) = app.execute(me, theirs).await {
+                    debug!(%error, "a job of our own ended early");
+                }
+            });
+            self.talk(lease, state, outputs, ours).await
+        } else {
+            let stream = self.app.overlay.open_stream(self.node, StreamKind::Job).await;
+            let stream = stream.map_err(|error| AttemptError::Refused(error.to_string()))?;
+            self.talk(lease, state, outputs, stream).await
+        }
+    }
+
+    /// Asks the node for its hardware.
+    async fn lease(&self) -> Result<Lease, AttemptError> {
+        let offer = self.prepared.plan.offer_request(self.prepared.run);
+        if self.node == self.app.overlay.me() {
+            let granted = self.app.core().grant_own(clock::now_ms(), &offer);
+            return granted.map_err(|refusal| AttemptError::Refused(refusal.detail));
+        }
+        match self.app.request(self.node, &Request::Offer(Box::new(offer))).await {
+            Ok(Response::Lease(lease)) => Ok(lease),
+            Ok(Response::Refused(refusal)) => Err(AttemptError::Refused(refusal.detail)),
+            Ok(_) => Err(AttemptError::Refused("it answered something else".to_owned())),
+            Err(why) => Err(AttemptError::Refused(why)),
+        }
+    }
+
+    async fn talk(
+        &self,
+        lease: Lease,
+        state: &mut State,
+        outputs: &mut Outputs,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin,
+    ) -> Result<Ended, AttemptError> {
+        let (mut reader, mut writer) = tokio::io::split(stream);
+        let prepared = self.prepared;
+        let spec = JobSpec {
+            lease: lease.lease,
+            run: prepared.run,
+            nonce: prepared.nonce,
+            stages: prepared.plan.stages.clone(),
+            limits: prepared.request.limits,
+            input: match &prepared.input {
+                Input::Package { package, .. } => JobInput::Package(*package),
+                Input::Records(_) => JobInput::Stream,
+            },
+            holders: prepared.holders.clone(),
+        };
+        frames::send(&mut writer, &RequesterFrame::Start(Box::new(spec))).await?;
+        let limits = match self.next_frame(&mut reader).await? {
+            ExecutorFrame::Ready { limits } => limits,
+            ExecutorFrame::Refused(refusal) => return Err(AttemptError::Refused(refusal.detail)),
+            _ => return Err(AttemptError::Order),
+        };
+        state.handle_ready(limits.clone())?;
+        if let Input::Records(records) = &prepared.input {
+            for (index, (_, value)) in (0..).zip(records) {
+                state.handle_input(index, value).map_err(|error| AttemptError::Refused(error.to_string()))?;
+            }
+            state.handle_input_end();
+        }
+        let stop = AtomicBool::new(false);
+        let sending = self.send_records(&mut writer, &stop);
+        let receiving = async {
+            let received = self.receive(state, outputs, &mut reader).await;
+            stop.store(true, Ordering::Relaxed);
+            received
+        };
+        // A send that breaks shows on the other half too, with the executor's reason if it gave one.
+        let (_sent, received) = tokio::join!(sending, receiving);
+        let (jobs, verified) = received?;
+        self.conclude(&limits, verified, jobs, outputs, &mut writer).await
+    }
+
+    async fn send_records(
+        &self,
+        writer: &mut (impl AsyncWrite + Unpin),
+        stop: &AtomicBool,
+    ) -> Result<(), FrameError> {
+        let Input::Records(records) = &self.prepared.input else { return Ok(()) };
+        for (index, (_, value)) in (0..).zip(records) {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let record = RecordFrame { index, value: value.clone() };
+            frames::send(writer, &RequesterFrame::Record(record)).await?;
+        }
+        frames::send(writer, &RequesterFrame::End).await
+    }
+
+    async fn next_frame(
+        &self,
+        reader: &mut (impl AsyncRead + Unpin),
+    ) -> Result<ExecutorFrame, AttemptError> {
+        match tokio::time::timeout(SILENCE_MAX, frames::receive(reader)).await {
+            Ok(frame) => frame?.ok_or(AttemptError::Gone),
+            Err(_) => Err(AttemptError::Silent),
+        }
+    }
+
+    /// Takes outputs until the executor has signed.
+    async fn receive(
+        &self,
+        state: &mut State,
+        outputs: &mut Outputs,
+        reader: &mut (impl AsyncRead + Unpin),
+    ) -> Result<(Vec<Signed>, Verified), AttemptError> {
+        loop {
+            match self.next_frame(reader).await? {
+                ExecutorFrame::Record(record) => {
+                    if state.handle_record(record.index, &record.value)? == Accepted::Deliver {
+                        outputs
+                            .deliver(record.index, &record.value)
+                            .map_err(|error| AttemptError::Here(error.to_string()))?;
+                        let records = state.delivered();
+                        self.entry.update(|report| report.records = records);
+                    }
+                }
+                ExecutorFrame::Failed(failure) => state.handle_failed(failure)?,
+                ExecutorFrame::Finished { jobs } => {
+                    let verified = state.handle_finished(&jobs)?;
+                    return Ok((jobs, verified));
+                }
+                ExecutorFrame::Refused(refusal) => return Err(AttemptError::Refused(refusal.detail)),
+                _ => return Err(AttemptError::Order),
+            }
+        }
+    }
+
+    /// Signs the run, sends the signature, keeps the receipt and says how it ended.
+    async fn conclude(
+        &self,
+        limits: &[Limits],
+        verified: Verified,
+        jobs: Vec<Signed>,
+        outputs: &Outputs,
+        writer: &mut (impl AsyncWrite + Unpin),
+    ) -> Result<Ended, AttemptError> {
+        let statement = verified.run_statement(clock::now_ms());
+        let run = Signed::new(&statement, &self.app.core().identity().node.secret);
+        let receipt = Receipt { jobs, run: run.clone() };
+        let mut batch = Batch::new();
+        batch.put_document(
+            Collection::Receipts,
+            self.prepared.run.0.as_bytes(),
+            cbor::encode(&receipt),
+        );
+        let kept = self.app.store.commit(batch).await;
+        kept.map_err(|error| AttemptError::Here(error.to_string()))?;
+        let countersigned = frames::send(writer, &RequesterFrame::Countersigned(run)).await;
+        if let Err(error) = countersigned {
+            warn!(%error, run = %self.prepared.run, "the executor did not get the countersignature");
+        }
+        // Everything was said; the executor may be gone already.
+        let _closed = writer.shutdown().await;
+        let report = ReceiptReport {
+            executor: peer_id_string(&self.node),
+            requester: peer_id_string(&verified.requester),
+            verified: receipt.verify().is_ok(),
+            run: statement,
+            jobs: verified.jobs,
+        };
+        let accuracy = outputs.accuracy();
+        self.entry.update(|run| {
+            run.receipts.push(report);
+            run.accuracy = accuracy;
+        });
+        Ok(match verified.ending {
+            Ending::Completed => Ended::Completed,
+            Ending::Failed(failure) => Ended::Failed(self.explain(limits, failure)),
+        })
+    }
+
+    fn explain(&self, limits: &[Limits], failure: JobFailure) -> RunFailure {
+        let stage = usize::try_from(failure.stage).unwrap_or(usize::MAX);
+        let names = &self.prepared.plan.names;
+        let name = names.get(stage).map_or("?", String::as_str);
+        let limits = limits.get(stage);
+        let limit_ms = match failure.cause.as_str() {
+            "timeout" => limits.map(|limits| limits.scoring_ms.value),
+            "total_timeout" => limits.map(|limits| limits.total_ms.value),
+            _ => None,
+        };
+        RunFailure {
+            message: format!("stage `{name}`, record {}: {}", failure.record, failure.detail),
+            cause: failure.cause,
+            stage: Some(failure.stage),
+            record: Some(failure.record),
+            limit_ms,
+            stopped_after_ms: failure.stopped_after_ms,
+        }
+    }
+}
+
+/// Why an attempt ended without a receipt.
+#[derive(Debug, thiserror::Error)]
+enum AttemptError {
+    #[error("{0}")]
+    Refused(String),
+    #[error("it went away")]
+    Gone,
+    #[error("it was silent for {} s", SILENCE_MAX.as_secs())]
+    Silent,
+    #[error("it sent a frame out of turn")]
+    Order,
+    #[error(transparent)]
+    Violation(#[from] guildhall_pipeline::run::Violation),
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error("this node cannot keep the results: {0}")]
+    Here(String),
+}

@@ -1,0 +1,110 @@
+//! What every command is given: the global flags, the output, and the way to the node.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use guildhall_client::Client;
+
+use super::failure::Failure;
+use super::output::{Format, Output};
+use super::exit;
+
+/// Where a node's API is when nothing says otherwise.
+const NODE_DEFAULT: &str = "http://127.0.0.1:7480";
+
+/// The home when neither flag nor environment names one, below the person's own.
+const HOME_DEFAULT: &str = ".guild";
+
+/// Longest address that is read from a home, bytes.
+const URL_MAX_BYTES: usize = 1024;
+
+/// Flags that every command takes.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Globals {
+    /// Folder of the node's configuration, keys and store [default: ~/.guild]
+    #[arg(long, global = true, env = "GUILD_HOME", value_name = "DIR")]
+    pub home: Option<PathBuf>,
+    /// Node to ask [default: the one that is up in the home, else http://127.0.0.1:7480]
+    #[arg(long, global = true, env = "GUILD_NODE", value_name = "URL")]
+    pub node: Option<String>,
+    /// Token of the node's API; needed when it listens on more than loopback
+    #[arg(long, global = true, env = "GUILD_TOKEN", hide_env_values = true, value_name = "SECRET")]
+    pub token: Option<String>,
+    /// For whom to print
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    pub format: Format,
+}
+
+/// What every command is given.
+#[derive(Debug)]
+pub struct Context {
+    /// The global flags.
+    pub globals: Globals,
+    /// Where it prints.
+    pub output: Output,
+}
+
+impl Context {
+    /// From the global flags.
+    #[must_use]
+    pub fn new(globals: Globals) -> Self {
+        let output = Output::new(globals.format);
+        Self { globals, output }
+    }
+
+    /// The node's home, whether it exists or not.
+    #[must_use]
+    pub fn home(&self) -> PathBuf {
+        let default = || {
+            let own = std::env::var_os("HOME").filter(|home| !home.is_empty());
+            PathBuf::from(own.unwrap_or_else(|| ".".into())).join(HOME_DEFAULT)
+        };
+        self.globals.home.clone().unwrap_or_else(default)
+    }
+
+    /// A client of the node that is meant.
+    ///
+    /// # Errors
+    /// When the address or the token cannot be one.
+    pub fn client(&self) -> Result<Client, Failure> {
+        let url = match &self.globals.node {
+            Some(url) => url.clone(),
+            None => running_at(&self.home())?.unwrap_or_else(|| NODE_DEFAULT.to_owned()),
+        };
+        let client = match &self.globals.token {
+            Some(token) => Client::with_token(&url, token),
+            None => Client::new(&url),
+        };
+        Ok(client?)
+    }
+}
+
+/// What the running node of a home wrote about itself.
+fn running_at(home: &Path) -> Result<Option<String>, Failure> {
+    let path = home.join("api");
+    match std::fs::read_to_string(&path) {
+        Ok(text) if text.len() <= URL_MAX_BYTES => Ok(Some(text.trim().to_owned())),
+        Ok(_) => Err(Failure::new(exit::FAILED, format!("{} holds no address", path.display()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Failure::from_error(exit::FAILED, &error)
+            .with_cause(format!("while reading {}", path.display()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flag_wins_over_the_home_and_the_home_over_the_default() {
+        let home = tempfile::tempdir().unwrap();
+        let globals = Globals { home: Some(home.path().to_owned()), ..Globals::default() };
+        let url = |globals: &Globals| Context::new(globals.clone()).client().unwrap().url().to_owned();
+        assert_eq!(url(&globals), NODE_DEFAULT);
+        std::fs::write(home.path().join("api"), "http://127.0.0.1:1\n").unwrap();
+        assert_eq!(url(&globals), "http://127.0.0.1:1");
+        let flag = Some("http://[::1]:2/".to_owned());
+        assert_eq!(url(&Globals { node: flag, ..globals }), "http://[::1]:2");
+    }
+}

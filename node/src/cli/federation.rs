@@ -1,0 +1,159 @@
+//! `invite`, `join`, `status`, `peers`: who belongs together, and how the node is.
+
+use std::io::Read as _;
+
+use clap::Args;
+use guildhall_client::package::ByteSize;
+use guildhall_protocol::api::{InviteRequest, Peer, Status};
+use guildhall_protocol::body::HardwareOffer;
+use serde_json::json;
+
+use super::{Context, Failure, Period, Table, exit};
+
+/// Longest invite that is read from stdin, bytes: sixteen long addresses in base32.
+const INVITE_MAX_BYTES: u64 = 16 * 1024;
+
+/// `guild invite`.
+#[derive(Clone, Debug, Args)]
+pub struct InviteArgs {
+    /// How long it holds, at most 7d [default: 24h]
+    #[arg(long, value_name = "PERIOD")]
+    pub expires: Option<Period>,
+}
+
+/// `guild join`.
+#[derive(Clone, Debug, Args)]
+pub struct JoinArgs {
+    /// What `guild invite` printed at a member's node; `-` reads it from stdin
+    pub invite: String,
+}
+
+pub(super) async fn invite(context: &Context, args: &InviteArgs) -> Result<(), Failure> {
+    let request = InviteRequest { expires_in_s: args.expires.map(|period| period.seconds) };
+    let invite = context.client()?.invite(&request).await?;
+    if context.output.is_json() {
+        return context.output.json(&json!({ "invite": invite }));
+    }
+    context.output.note("Whoever has this string can join, once. Pass it on in private:");
+    context.output.line(&invite)
+}
+
+pub(super) async fn join(context: &Context, args: &JoinArgs) -> Result<(), Failure> {
+    let mut invite = args.invite.clone();
+    if invite == "-" {
+        invite.clear();
+        std::io::stdin()
+            .take(INVITE_MAX_BYTES)
+            .read_to_string(&mut invite)
+            .map_err(|error| Failure::from_error(exit::FAILED, &error))?;
+    }
+    let status = context.client()?.join(invite.trim()).await?;
+    if context.output.is_json() {
+        return context.output.json(&status);
+    }
+    let federation = &status.federation;
+    if context.output.is_quiet() {
+        return context.output.line(&federation.id.to_string());
+    }
+    context.output.line(&format!("joined {}, with {}", federation.name, list(&federation.members)))?;
+    context.output.note("next: guild peers, or guild search");
+    Ok(())
+}
+
+pub(super) async fn status(context: &Context) -> Result<(), Failure> {
+    let status = context.client()?.status().await?;
+    if context.output.is_json() {
+        context.output.json(&status)
+    } else if context.output.is_quiet() {
+        context.output.line(&status.peer_id)
+    } else {
+        context.output.table(&status_table(&status))
+    }
+}
+
+/// How a node is, for people.
+fn status_table(status: &Status) -> Table {
+    let mut table = Table::plain();
+    table.field("org", status.org.to_string());
+    table.field("node", status.peer_id.clone());
+    table.field("api", status.api.clone());
+    table.field("home", status.home.clone());
+    for address in &status.addresses {
+        table.field("address", address.clone());
+    }
+    let federation = &status.federation;
+    table.field("federation", format!("{} ({})", federation.name, list(&federation.members)));
+    table.field("follows", list(&status.follows));
+    table.field("lends", offer_text(status.offer.as_ref()));
+    table.field("engines", list(&status.engines));
+    table.field("isolation", list(&status.isolation));
+    table.field("peers", status.peers.to_string());
+    table.field("records", status.records.to_string());
+    table.field("listings", status.listings.to_string());
+    table.field("packages", status.packages.to_string());
+    table.field("jobs", status.jobs.to_string());
+    table.field("version", status.software.clone());
+    table.field("up", uptime(status.uptime_s));
+    table
+}
+
+pub(super) async fn peers(context: &Context) -> Result<(), Failure> {
+    let peers = context.client()?.peers().await?;
+    if context.output.is_json() {
+        return context.output.json(&peers);
+    }
+    if context.output.is_quiet() {
+        return peers.iter().try_for_each(|peer| context.output.line(&peer.peer_id));
+    }
+    if peers.is_empty() {
+        context.output.note("no other node is known; guild invite brings one in");
+        return Ok(());
+    }
+    let mut table = Table::with_head(["ORG", "STATE", "LENDS", "FOLLOWS", "NODE", "ADDRESS"]);
+    for peer in &peers {
+        table.row([
+            peer.org.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
+            state(peer).to_owned(),
+            offer_text(peer.offer.as_ref()),
+            list(&peer.follows),
+            peer.peer_id.clone(),
+            peer.address.clone().unwrap_or_default(),
+        ]);
+    }
+    context.output.table(&table)
+}
+
+const fn state(peer: &Peer) -> &'static str {
+    match (peer.connected, peer.admitted) {
+        (true, true) => "connected",
+        (true, false) => "not admitted",
+        (false, _) => "away",
+    }
+}
+
+/// What is lent, in a few words.
+pub(super) fn offer_text(offer: Option<&HardwareOffer>) -> String {
+    let Some(offer) = offer else { return "nothing".to_owned() };
+    let slots = if offer.slots == 1 { "slot" } else { "slots" };
+    let memory = ByteSize(offer.limits.memory_bytes);
+    let orgs = match offer.orgs.as_slice() {
+        [] => "every member".to_owned(),
+        orgs => list(orgs),
+    };
+    format!("{} {slots} of {memory} to {orgs}", offer.slots)
+}
+
+/// Items with commas between.
+pub(super) fn list<T: ToString>(items: &[T]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn uptime(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, minutes) => format!("{minutes} min"),
+        (0, hours, minutes) => format!("{hours} h {minutes} min"),
+        (days, hours, _) => format!("{days} d {hours} h"),
+    }
+}

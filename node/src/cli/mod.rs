@@ -1,0 +1,217 @@
+//! The command line: what `guild` understands, and how it talks.
+//!
+//! Data goes to stdout, talk to stderr, and every failure is one `error:` with its causes and, where something can be
+//! done, a `help:` line. `init`, `up`, `demo` and the hidden `worker` act on this machine and live in
+//! [`commands`](crate::commands); every other command is a client of a running node's API. Exit codes are in [`exit`].
+//!
+//! | module | commands |
+//! |---|---|
+//! | `local` | arguments of `init`, `up`, `demo` |
+//! | `federation` | `invite`, `join`, `status`, `peers` |
+//! | `publish` | `publish` |
+//! | `find` | `search`, `show` |
+//! | `get` | `get` |
+//! | `run`, `runs` | `run`, `runs` |
+//! | `node` | `node offer`, `node follow` |
+
+mod context;
+mod escape;
+pub mod exit;
+mod failure;
+mod federation;
+mod find;
+mod get;
+mod input;
+mod local;
+mod node;
+mod output;
+mod period;
+mod publish;
+mod receipt;
+mod run;
+mod runs;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use context::{Context, Globals};
+pub use escape::escape;
+pub use failure::Failure;
+pub use federation::{InviteArgs, JoinArgs};
+pub use find::{SearchArgs, ShowArgs};
+pub use get::GetArgs;
+pub use local::{DemoArgs, InitArgs, UpArgs};
+pub use node::{FollowArgs, NodeCommand, OfferArgs};
+pub use output::{Format, Output};
+pub use period::Period;
+pub use publish::PublishArgs;
+pub use run::RunArgs;
+pub use runs::RunsArgs;
+pub use table::Table;
+
+/// A federated registry for machine-learning content: publish, find and run it between organisations.
+#[derive(Debug, Parser)]
+#[command(name = "guild", version, after_help = exit::HELP, disable_help_subcommand = true)]
+pub struct Cli {
+    /// Flags that every command takes.
+    #[command(flatten)]
+    pub globals: Globals,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make an organisation and its first node
+    Init(InitArgs),
+    /// Run this node until it is stopped
+    Up(UpArgs),
+    /// Print a string that lets one organisation join the federation
+    Invite(InviteArgs),
+    /// Join a federation with an invite
+    Join(JoinArgs),
+    /// Who and how the node is
+    Status,
+    /// The other nodes it knows
+    Peers,
+    /// Test, sign and list the package in a folder
+    Publish(PublishArgs),
+    /// Find packages; every word and flag narrows
+    Search(SearchArgs),
+    /// Everything the node knows about one package
+    Show(ShowArgs),
+    /// Fetch a package and write its files
+    Get(GetArgs),
+    /// Run a model, an algorithm or a pipeline over files or a data package
+    Run(RunArgs),
+    /// Runs of this node, or one run with its outputs and receipts
+    Runs(RunsArgs),
+    /// What the node lends and follows
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Three organisations on this machine: publish, find, run, print
+    Demo(DemoArgs),
+    /// Execute foreign code for a node; started by nodes only
+    #[command(hide = true)]
+    Worker,
+}
+
+/// Reads the command line, does what it says, and returns the process's exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers and go to stdout, mistakes go to stderr; nobody may be listening to either.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    // A worker locks itself in, so nothing may have been started before it.
+    if let Command::Worker = cli.command {
+        return crate::commands::worker();
+    }
+    let context = Context::new(cli.globals);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return context.output.failure(&Failure::from_error(exit::FAILED, &error));
+        }
+    };
+    let done = runtime.block_on(dispatch(&context, cli.command));
+    // A blocking read that never ends, as of a terminal, must not hold the process.
+    runtime.shutdown_background();
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => context.output.failure(&failure),
+    }
+}
+
+async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
+    // Those that act on this machine end themselves when they are interrupted.
+    match command {
+        Command::Init(args) => crate::commands::init(context, args).await,
+        Command::Up(args) => crate::commands::up(context, args).await,
+        Command::Demo(args) => crate::commands::demo(context, args).await,
+        command => tokio::select! {
+            biased;
+            _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
+            done = ask(context, command) => done,
+        },
+    }
+}
+
+/// Commands that are clients of a running node.
+async fn ask(context: &Context, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Invite(args) => federation::invite(context, &args).await,
+        Command::Join(args) => federation::join(context, &args).await,
+        Command::Status => federation::status(context).await,
+        Command::Peers => federation::peers(context).await,
+        Command::Publish(args) => publish::publish(context, args).await,
+        Command::Search(args) => find::search(context, args).await,
+        Command::Show(args) => find::show(context, &args).await,
+        Command::Get(args) => get::get(context, &args).await,
+        Command::Run(args) => run::run(context, args).await,
+        Command::Runs(args) => runs::runs(context, &args).await,
+        Command::Node(NodeCommand::Offer(args)) => node::offer(context, args).await,
+        Command::Node(NodeCommand::Follow(args)) => node::follow(context, args).await,
+        Command::Init(_) | Command::Up(_) | Command::Demo(_) | Command::Worker => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_put_together_without_contradictions() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn globals_may_stand_before_and_after_the_command() {
+        for line in [
+            "guild --format json --home /x search digits --kind model",
+            "guild search digits --kind model --format json --home /x",
+        ] {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            assert_eq!(cli.globals.format, Format::Json);
+            assert_eq!(cli.globals.home.as_deref(), Some(std::path::Path::new("/x")));
+            assert!(matches!(cli.command, Command::Search(_)));
+        }
+    }
+
+    #[test]
+    fn mistakes_are_usage_errors() {
+        for line in [
+            "guild",
+            "guild nothing",
+            "guild init",
+            "guild init --org Bad_Name",
+            "guild up --api here",
+            "guild search --kind modle",
+            "guild search --input image/",
+            "guild search --min-accuracy 1.5",
+            "guild search --max-latency -1",
+            "guild search --memory lots",
+            "guild show digits",
+            "guild run lab/digits",
+            "guild run lab/digits --input x --on Bad_Org",
+            "guild run lab/digits --input x --timeout-ms 0",
+            "guild node offer --none --slots 2",
+            "guild node follow",
+            "guild invite --expires soon",
+            "guild status --format xml",
+        ] {
+            let error = Cli::try_parse_from(line.split(' ')).expect_err(line);
+            assert!(error.use_stderr(), "{line}");
+        }
+    }
+}

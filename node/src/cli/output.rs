@@ -1,0 +1,161 @@
+//! Where everything that `guild` says goes: data to stdout, talk to stderr, both escaped.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::escape::{escape, escape_json};
+use super::failure::Failure;
+use super::{Table, exit};
+
+/// For whom a command prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    /// For people, with progress when they watch
+    #[default]
+    Auto,
+    /// For people, without progress
+    Human,
+    /// One JSON value on one line
+    Json,
+    /// Only what a script needs next: a reference, an id, a value
+    Quiet,
+}
+
+/// The only place that writes to the terminal.
+#[derive(Debug)]
+pub struct Output {
+    format: Format,
+    progress: bool,
+}
+
+impl Output {
+    /// Writes in `format`.
+    #[must_use]
+    pub fn new(format: Format) -> Self {
+        let watched = io::stdout().is_terminal() && io::stderr().is_terminal();
+        Self { format, progress: watched && format == Format::Auto }
+    }
+
+    /// Whether JSON is wanted.
+    #[must_use]
+    pub fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+
+    /// Whether only the essential is wanted.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.format == Format::Quiet
+    }
+
+    /// Data: one JSON value on a line of its own.
+    ///
+    /// # Errors
+    /// When stdout cannot be written to.
+    pub fn json(&self, value: &(impl Serialize + ?Sized)) -> Result<(), Failure> {
+        let json = serde_json::to_string(value)
+            .map_err(|error| Failure::from_error(exit::FAILED, &error))?;
+        write_stdout(&escape_json(&json))
+    }
+
+    /// Data: one line.
+    ///
+    /// # Errors
+    /// When stdout cannot be written to.
+    pub fn line(&self, text: &str) -> Result<(), Failure> {
+        write_stdout(&escape(text))
+    }
+
+    /// Data: a table.
+    ///
+    /// # Errors
+    /// When stdout cannot be written to.
+    pub fn table(&self, table: &Table) -> Result<(), Failure> {
+        table.lines().iter().try_for_each(|line| self.line(line))
+    }
+
+    /// Talk: a line that nobody has to read.
+    pub fn note(&self, text: &str) {
+        if !self.is_quiet() {
+            self.clear_progress();
+            write_stderr(&format!("{}\n", escape(text)));
+        }
+    }
+
+    /// Talk: something that the person should know.
+    pub fn warning(&self, text: &str) {
+        self.note(&format!("warning: {text}"));
+    }
+
+    /// Talk: how far it is; the next one takes its place.
+    pub fn progress(&self, text: &str) {
+        if self.progress {
+            write_stderr(&format!("\r\u{1b}[K{}", escape(text)));
+        }
+    }
+
+    /// Takes the progress line away.
+    pub fn clear_progress(&self) {
+        if self.progress {
+            write_stderr("\r\u{1b}[K");
+        }
+    }
+
+    /// Says why a command failed, and returns the exit code that says it too.
+    #[must_use]
+    pub fn failure(&self, failure: &Failure) -> ExitCode {
+        self.clear_progress();
+        if !failure.message.is_empty() {
+            write_stderr(&report(failure));
+        }
+        failure.code.into()
+    }
+}
+
+/// A failure as it is shown: `error:`, indented causes, `help:`.
+fn report(failure: &Failure) -> String {
+    let mut text = format!("error: {}\n", escape(&failure.message));
+    for line in failure.causes.iter().flat_map(|cause| cause.lines()) {
+        text.push_str(&format!("  {}\n", escape(line)));
+    }
+    if let Some(help) = &failure.help {
+        text.push_str(&format!("help: {}\n", escape(help)));
+    }
+    text
+}
+
+fn write_stdout(line: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    let written = stdout
+        .write_all(line.as_bytes())
+        .and_then(|()| stdout.write_all(b"\n"))
+        .and_then(|()| stdout.flush());
+    written.map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::unheard(),
+        _ => Failure::from_error(exit::FAILED, &error),
+    })
+}
+
+fn write_stderr(text: &str) {
+    // When stderr is gone there is nobody left to tell.
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_shows_causes_and_help_and_nothing_a_terminal_acts_on() {
+        let failure = Failure::new(exit::FAILED, "no\u{1b}[31m")
+            .with_cause("first\nsecond\r")
+            .with_help("guild up");
+        assert_eq!(
+            report(&failure),
+            "error: no\\u{1b}[31m\n  first\n  second\\r\nhelp: guild up\n"
+        );
+    }
+}

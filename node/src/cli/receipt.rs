@@ -1,0 +1,219 @@
+//! Runs as people read them: outputs, how it went, and the receipts with every limit and who set it.
+
+use guildhall_client::package::ByteSize;
+use guildhall_protocol::api::{
+    ExecutedOn, OutputLine, OutputValue, ReceiptReport, RunReport, RunState,
+};
+use guildhall_protocol::contract::{Limit, Limits, Party};
+use guildhall_protocol::interface::{Prediction, PredictionValue};
+use guildhall_protocol::receipt::{JobStatement, Outcome};
+
+use super::{Failure, Table, exit};
+
+/// Longest part of a text output that is shown in a table, characters.
+const SHOWN_MAX_CHARS: usize = 72;
+
+/// Most predictions of one record that are shown in a table.
+const PREDICTIONS_SHOWN: usize = 4;
+
+/// The essential of an output value, on one line.
+pub(super) fn value_text(value: &OutputValue) -> String {
+    match value {
+        OutputValue::Predictions(predictions) => {
+            let each = predictions.iter().map(|prediction| prediction_text(&prediction.value));
+            each.collect::<Vec<_>>().join(" ")
+        }
+        OutputValue::Text(text) => text.clone(),
+        OutputValue::Base64(text) => text.clone(),
+    }
+}
+
+/// The first outputs as a table.
+pub(super) fn outputs_table(outputs: &[OutputLine]) -> Table {
+    let mut table = Table::with_head(["RECORD", "OUTPUT"]);
+    for line in outputs {
+        table.row([line.name.clone(), shown(&line.value)]);
+    }
+    table
+}
+
+fn shown(value: &OutputValue) -> String {
+    match value {
+        OutputValue::Predictions(predictions) => {
+            let mut each: Vec<String> =
+                predictions.iter().take(PREDICTIONS_SHOWN).map(with_confidence).collect();
+            if let Some(more) = predictions.len().checked_sub(PREDICTIONS_SHOWN).filter(|n| *n > 0) {
+                each.push(format!("and {more} more"));
+            }
+            each.join(", ")
+        }
+        OutputValue::Text(text) => match text.char_indices().nth(SHOWN_MAX_CHARS) {
+            Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+            None => text.clone(),
+        },
+        OutputValue::Base64(text) => {
+            let padding = text.bytes().rev().take_while(|byte| *byte == b'=').count();
+            format!("{} bytes", (text.len() / 4 * 3).saturating_sub(padding))
+        }
+    }
+}
+
+fn prediction_text(value: &PredictionValue) -> String {
+    match value {
+        PredictionValue::Text(text) | PredictionValue::Class(text) => text.clone(),
+        PredictionValue::Number(number) => number.to_string(),
+        PredictionValue::Vector(numbers) => {
+            numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+        }
+    }
+}
+
+fn with_confidence(prediction: &Prediction) -> String {
+    let value = match &prediction.value {
+        PredictionValue::Vector(numbers) => format!("vector of {}", numbers.len()),
+        value => prediction_text(value),
+    };
+    match prediction.confidence {
+        Some(confidence) => format!("{value} ({confidence:.3})"),
+        None => value,
+    }
+}
+
+/// How a run went, without its outputs.
+pub(super) fn report_table(report: &RunReport) -> Table {
+    let mut table = Table::plain();
+    table.field("run", report.run_id.to_string());
+    table.field("ref", report.reference.to_string());
+    table.field("state", state(report.state));
+    table.field("executed on", report.executed_on.as_ref().map(executor).unwrap_or_default());
+    table.field("records", report.records.to_string());
+    table.field("time", format!("{:.3} s", report.seconds));
+    let accuracy = report.accuracy.map(|accuracy| format!("{accuracy:.4} of the labels"));
+    table.field("accuracy", accuracy.unwrap_or_default());
+    table
+}
+
+pub(super) const fn state(state: RunState) -> &'static str {
+    match state {
+        RunState::Running => "running",
+        RunState::Completed => "completed",
+        RunState::Failed => "failed",
+    }
+}
+
+pub(super) fn executor(node: &ExecutedOn) -> String {
+    format!("{} ({})", node.org, node.peer_id)
+}
+
+/// A receipt: who signed, and whether it holds.
+pub(super) fn receipt_table(receipt: &ReceiptReport) -> Table {
+    let mut table = Table::plain();
+    table.field("executor", receipt.executor.clone());
+    table.field("requester", receipt.requester.clone());
+    let verified = "yes: both signatures hold, and the outputs are those received";
+    table.field("verified", if receipt.verified { verified } else { "NO" });
+    table
+}
+
+/// What each job of a receipt did.
+pub(super) fn jobs_table(jobs: &[JobStatement]) -> Table {
+    let mut table = Table::with_head([
+        "STAGE", "PACKAGE", "ENGINE", "RECORDS", "TIME", "LONGEST", "MEMORY", "OUTPUT", "OUTCOME",
+    ]);
+    for job in jobs {
+        let package = job.package.to_string();
+        table.row([
+            job.stage.to_string(),
+            package.get(..15).unwrap_or(&package).to_owned(),
+            job.engine.clone(),
+            job.records.to_string(),
+            milliseconds(job.used.wall_us),
+            milliseconds(job.used.longest_us),
+            ByteSize(job.used.memory_peak_bytes).to_string(),
+            ByteSize(job.used.output_bytes).to_string(),
+            match &job.outcome {
+                Outcome::Completed => "completed".to_owned(),
+                Outcome::Failed { cause, record } => format!("{cause} at record {record}"),
+            },
+        ]);
+    }
+    table
+}
+
+/// The limits each job ran under, and whose they were.
+pub(super) fn limits_table(jobs: &[JobStatement]) -> Table {
+    let mut table =
+        Table::with_head(["STAGE", "A RECORD", "IN ALL", "MEMORY LIMIT", "OUTPUT LIMIT"]);
+    for job in jobs {
+        let Limits { scoring_ms, total_ms, memory_bytes, output_bytes } = job.limits;
+        let time = |limit: Limit| format!("{} ms ({})", limit.value, party(limit.set_by));
+        let size = |limit: Limit| format!("{} ({})", ByteSize(limit.value), party(limit.set_by));
+        table.row([
+            job.stage.to_string(),
+            time(scoring_ms),
+            time(total_ms),
+            size(memory_bytes),
+            size(output_bytes),
+        ]);
+    }
+    table
+}
+
+const fn party(party: Party) -> &'static str {
+    match party {
+        Party::Producer => "producer",
+        Party::Node => "node",
+        Party::Requester => "requester",
+    }
+}
+
+fn milliseconds(us: u64) -> String {
+    format!("{}.{:03} ms", us / 1000, us % 1000)
+}
+
+/// The failure of a run, if it failed.
+pub(super) fn failure(report: &RunReport) -> Option<Failure> {
+    if report.state != RunState::Failed {
+        return None;
+    }
+    let help = format!("guild runs {}", report.run_id);
+    let Some(cause) = &report.failure else {
+        return Some(Failure::new(exit::FAILED, "the run failed").with_help(help));
+    };
+    let message = format!("the run failed: {}: {}", cause.cause, cause.message);
+    let mut failure = Failure::new(exit::FAILED, message).with_help(help);
+    if let Some(stage) = cause.stage {
+        let record = cause.record.map(|record| format!(", record {record}"));
+        failure = failure.with_cause(format!("stage {stage}{}", record.unwrap_or_default()));
+    }
+    if let Some(limit) = cause.limit_ms {
+        let stopped = cause.stopped_after_ms.map(|after| format!(", stopped after {after} ms"));
+        failure = failure.with_cause(format!("limit {limit} ms{}", stopped.unwrap_or_default()));
+    }
+    Some(failure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn class(class: &str, confidence: Option<f64>) -> Prediction {
+        let value = PredictionValue::Class(class.into());
+        Prediction { input: 0, value, location: None, confidence }
+    }
+
+    #[test]
+    fn values_are_short_in_tables_and_whole_for_scripts() {
+        let value = OutputValue::Predictions(vec![class("7", Some(0.98765)), class("1", None)]);
+        assert_eq!(shown(&value), "7 (0.988), 1");
+        assert_eq!(value_text(&value), "7 1");
+        let many = OutputValue::Predictions(vec![class("x", None); 6]);
+        assert_eq!(shown(&many), "x, x, x, x, and 2 more");
+        let long = OutputValue::Text("ä".repeat(100));
+        assert_eq!(shown(&long).chars().count(), SHOWN_MAX_CHARS + 3);
+        for bytes in [0, 1, 2, 3, 256] {
+            let text = data_encoding::BASE64.encode(&vec![0; bytes]);
+            assert_eq!(shown(&OutputValue::Base64(text)), format!("{bytes} bytes"));
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! `run`: start a run, wait for it, show what came out and who signed for it.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use guildhall_client::Client;
+use guildhall_protocol::api::{Placement, RunRequest};
+use guildhall_protocol::contract::LimitSet;
+use guildhall_protocol::name::Reference;
+
+use super::federation::list;
+use super::{Context, Failure, exit, input, runs};
+
+/// `guild run`.
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    /// A pipeline, model or algorithm: org/name, org/name@version or b3:HASH
+    #[arg(value_name = "REF")]
+    pub reference: Reference,
+    /// A file is one record, a folder one for each file, `-` is stdin, a reference a data package; may be repeated
+    #[arg(long, required = true, value_name = "[PORT=]FILE|DIR|REF")]
+    pub input: Vec<String>,
+    /// auto, local, an organisation, or a node's peer id
+    #[arg(long, default_value = "auto", value_name = "WHERE")]
+    pub on: Placement,
+    /// File for the outputs, one JSON value a line
+    #[arg(short = 'o', long = "out", value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Longest time for one record, milliseconds; the contract's limit holds if it is smaller
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub timeout_ms: Option<u64>,
+    /// Longest time for the whole run, milliseconds
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub total_ms: Option<u64>,
+}
+
+pub(super) async fn run(context: &Context, args: RunArgs) -> Result<(), Failure> {
+    let output = &context.output;
+    let client = context.client()?;
+    let given = args.input;
+    let inputs = tokio::task::spawn_blocking(move || input::read(&given))
+        .await
+        .map_err(|error| Failure::from_error(exit::FAILED, &error))??;
+    if let Some(port) = &inputs.port {
+        check_port(&client, &args.reference, port).await?;
+    }
+    let limits = LimitSet {
+        scoring_ms: args.timeout_ms,
+        total_ms: args.total_ms,
+        ..LimitSet::default()
+    };
+    let request =
+        RunRequest { reference: args.reference, input: inputs.input, on: args.on, limits };
+    let run = client.start_run(&request).await?;
+    output.note(&format!("run {run}; it goes on without this command: guild runs {run}"));
+    let mut told = 0;
+    let report = client
+        .wait_run(run, |report| {
+            for line in report.log.iter().skip(told) {
+                output.note(line);
+            }
+            told = told.max(report.log.len());
+            let seconds = report.seconds;
+            output.progress(&format!("{} records, {seconds:.1} s", report.records));
+        })
+        .await?;
+    output.clear_progress();
+    runs::show_ended(context, &client, &report, args.out.as_deref()).await
+}
+
+/// A port that is named must be one, so that nobody believes to have filled another.
+async fn check_port(client: &Client, reference: &Reference, port: &str) -> Result<(), Failure> {
+    let interface = client.show(reference).await?.listing.interface;
+    if interface.input(port).is_some() {
+        return Ok(());
+    }
+    let names: Vec<_> = interface.inputs.iter().map(|port| &port.name).collect();
+    Err(Failure::new(exit::USAGE, format!("{reference} has no input `{port}`"))
+        .with_cause(format!("its inputs: {}", list(&names)))
+        .with_help(format!("guild show {reference}")))
+}

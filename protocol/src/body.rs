@@ -1,7 +1,7 @@
 //! The bodies of records: what each type of record says.
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::cbor::{self, DecodeError};
 use crate::contract::{Contract, Hardware, NodeLimits};
@@ -149,10 +149,28 @@ pub struct HardwareOffer {
     #[serde(default)]
     pub hardware: Hardware,
     /// Limits for everything it executes.
+    #[serde(deserialize_with = "offered_limits")]
     pub limits: NodeLimits,
     /// Orgs it lends to; empty means every member.
     #[serde(default)]
     pub orgs: Vec<OrgName>,
+}
+
+/// Reads limits. In a record a newer node's further limits pass; in a file that a person wrote they are a mistake, and
+/// what is left out has its default.
+fn offered_limits<'de, D: Deserializer<'de>>(input: D) -> Result<NodeLimits, D::Error> {
+    #[derive(Deserialize)]
+    struct Offered {
+        scoring_ms: u64,
+        total_ms: u64,
+        memory_bytes: u64,
+        output_bytes: u64,
+    }
+    if input.is_human_readable() {
+        return NodeLimits::deserialize(input);
+    }
+    let Offered { scoring_ms, total_ms, memory_bytes, output_bytes } = Offered::deserialize(input)?;
+    Ok(NodeLimits { scoring_ms, total_ms, memory_bytes, output_bytes })
 }
 
 /// A name and version stands for a package.

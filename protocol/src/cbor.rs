@@ -1,10 +1,12 @@
 //! One way to read a byte string: the form of CBOR we accept, checked on the bytes before anything is decoded.
 //!
 //! Accepted (RFC 8949): one item and nothing after it; definite lengths; the shortest head for every integer and
-//! length; the shortest float that keeps the value, with `f97e00` as the only NaN; valid UTF-8; map keys unique by
-//! their bytes, in any order; `false`, `true` and `null` as the only simple values; no tags; at most
+//! length; the shortest float that keeps the value, with `f97e00` as the only NaN; valid UTF-8; map keys that are texts
+//! and unique, in any order; `false`, `true` and `null` as the only simple values; no tags; at most
 //! [`CBOR_MAX_DEPTH`] nested arrays and maps. Because the form is checked on the bytes, a newer node's unknown fields
 //! pass; the decoder skips them.
+
+mod read;
 
 use std::collections::BTreeSet;
 
@@ -37,8 +39,27 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], max_bytes: usize) -> Result<T, 
         return Err(DecodeError::TooLong { len_bytes: bytes.len(), max_bytes });
     }
     check_form(bytes)?;
-    ciborium::de::from_reader_with_recursion_limit(bytes, CBOR_MAX_DEPTH.saturating_mul(4))
-        .map_err(|error| DecodeError::Type(error.to_string()))
+    T::deserialize(&mut read::Reader::new(bytes))
+}
+
+/// Decodes bytes that nobody signs, such as the wrapping around signed bytes: only what [`encode`] writes for the value
+/// is accepted, so that nobody who passes them on can give one thing a second form.
+///
+/// # Errors
+/// [`DecodeError`]; bytes that [`encode`] would write otherwise are a [`DecodeError::Rule`].
+pub fn decode_exact<T: Serialize + DeserializeOwned>(
+    bytes: &[u8],
+    max_bytes: usize,
+) -> Result<T, DecodeError> {
+    let value = decode(bytes, max_bytes)?;
+    if encode(&value) == bytes {
+        Ok(value)
+    } else {
+        Err(DecodeError::Rule {
+            what: "wrapping",
+            why: "it has fields of its own or in another order".into(),
+        })
+    }
 }
 
 /// Checks that `bytes` are exactly one item of the accepted form.
@@ -112,6 +133,9 @@ impl<'a> Scan<'a> {
         let mut keys = BTreeSet::new();
         for _ in 0..entries {
             let start = self.at;
+            if self.bytes.get(start).is_some_and(|first| first >> 5 != 3) {
+                return Err(self.offence(Offence::KeyNotText));
+            }
             self.item(depth)?;
             let key = self.bytes.get(start..self.at).unwrap_or_default();
             if !keys.insert(key) {
@@ -240,6 +264,9 @@ pub enum Offence {
     /// A longer head or float than the value needs.
     #[error("a number is not in its shortest form")]
     NotShortest,
+    /// A map's key is no text.
+    #[error("a map has a key that is no text")]
+    KeyNotText,
     /// A map holds one key twice.
     #[error("a map has the same key twice")]
     DuplicateKey,
@@ -323,6 +350,9 @@ mod tests {
             ("fb7ff8000000000000", Offence::NotShortest),
             ("fa33800000", Offence::NotShortest),
             ("a2616101616102", Offence::DuplicateKey),
+            ("a10102", Offence::KeyNotText),
+            ("a1416102", Offence::KeyNotText),
+            ("a1", Offence::Truncated),
             ("c11a514b67b0", Offence::Tag),
             ("f7", Offence::Simple),
             ("f820", Offence::Simple),

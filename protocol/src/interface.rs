@@ -372,7 +372,7 @@ impl Interface {
     }
 }
 
-/// Whether `name` may name a port, a stage or a unit test.
+/// Whether `name` may name a port, a stage, a unit test or a type of record.
 pub(crate) fn is_identifier(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))

@@ -104,7 +104,8 @@ text_name! {
 }
 text_name! {
     /// A file's name inside a package: relative, `/` between parts, no part empty, `.` or `..`, no control characters,
-    /// backslashes or colons. It is shown and matched, and never becomes a path in the store.
+    /// characters that cannot be seen or turn the line around, backslashes or colons. It is shown and matched, and never
+    /// becomes a path in the store.
     FileName, check_file
 }
 
@@ -273,8 +274,8 @@ const ORG_RULE: &str = "an org name has 2 to 39 of a-z, 0-9 and inner hyphens, a
 const PACKAGE_RULE: &str = "a package name has 2 to 96 of a-z, 0-9 and inner `-`, `.` or `_`";
 const CATEGORY_RULE: &str =
     "a category is domain/task in a-z, 0-9 and inner hyphens, two to four parts";
-const FILE_RULE: &str = "a file name is relative, with no empty, `.` or `..` part, no control character, \
-                         backslash or colon, and at most 255 bytes";
+const FILE_RULE: &str = "a file name is relative, with no empty, `.` or `..` part, no control or invisible \
+                         character, backslash or colon, and at most 255 bytes";
 const CATEGORY_MAX_PARTS: usize = 4;
 
 /// Lower-case letters and digits at both ends, also `inner` characters between.
@@ -310,15 +311,22 @@ fn check_category(text: &str) -> Result<(), NameError> {
 }
 
 fn check_file(text: &str) -> Result<(), NameError> {
-    let bad_char = |c: char| {
-        c.is_control()
-            || matches!(c, '\\' | ':' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
+    let bad_char = |c: char| c.is_control() || matches!(c, '\\' | ':') || is_invisible(c);
     let good = !text.is_empty()
         && text.len() <= FILE_NAME_MAX_BYTES
         && !text.contains(bad_char)
         && text.split('/').all(|part| !matches!(part, "" | "." | ".."));
     if good { Ok(()) } else { Err(NameError::new(text, FILE_RULE)) }
+}
+
+/// Characters that make two names look alike or one look like another: what turns the direction of a line, and what
+/// takes no place. The joiners of Persian, Indic scripts and emoji are not among them.
+const fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+    )
 }
 
 #[cfg(test)]

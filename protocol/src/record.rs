@@ -2,19 +2,22 @@
 //!
 //! ```text
 //! record = { "header": bytes, "signature": 64 bytes, "delegation": bytes, "body": body }
-//! header = { "author": key, "seq": uint, "prev": id | null, "type": text, "version": uint,
+//! header = { "author": key, "root": key, "seq": uint, "prev": id | null, "type": text, "version": uint,
 //!            "time_ms": uint, "body": hash }                                    signed, verbatim
 //! body   = { "public": bytes } | { "sealed": bytes } | "erased"
 //! ```
 //!
 //! The signature covers the header's bytes in the domain `record/` + type with the header's version; the header names
 //! the hash of the body's bytes; the record's id is the hash of the header's bytes. A body can therefore be left out
-//! (`erased`) and the log stays whole. The delegation is a [`Signed`] [`Delegation`] to the author.
+//! (`erased`) and the log stays whole. The delegation is a [`Signed`] [`Delegation`] to the author by the root that the
+//! header names: anybody may delegate to a key that they saw, so the author says for whom it speaks. The envelope and
+//! the delegation's wrapping have exactly one form, because no signature covers them.
 
 use serde::{Deserialize, Serialize};
 
 use crate::cbor::{self, DecodeError};
 use crate::hash::{Hash, RecordId};
+use crate::interface::is_identifier;
 use crate::key::{BadSignature, Domain, PublicKey, SecretKey, Signature};
 use crate::limits::{DELEGATION_MAX_LIFE_MS, RECORD_MAX_BYTES};
 use crate::statement::{Delegation, Role, Signed, StatementError};
@@ -24,11 +27,13 @@ use crate::statement::{Delegation, Role, Signed, StatementError};
 pub struct Header {
     /// The delegated key whose log this is.
     pub author: PublicKey,
+    /// Root key of the org that it speaks for.
+    pub root: PublicKey,
     /// Position in the log, from 0 without gaps.
     pub seq: u64,
     /// The record before; `null` exactly at 0.
     pub prev: Option<RecordId>,
-    /// Type of the body; unknown ones are stored and relayed, never evaluated.
+    /// Type of the body, 1 to 64 of A-Z, a-z, 0-9, `_`, `-`, `.`; unknown ones are stored and relayed, never evaluated.
     #[serde(rename = "type")]
     pub record_type: String,
     /// Format version of the body.
@@ -80,16 +85,20 @@ impl Record {
     /// # Errors
     /// [`RecordError`] with the first thing that does not hold.
     pub fn open(bytes: &[u8]) -> Result<Self, RecordError> {
-        let envelope: Envelope = cbor::decode(bytes, RECORD_MAX_BYTES)?;
+        let envelope: Envelope = cbor::decode_exact(bytes, RECORD_MAX_BYTES)?;
         let header: Header = cbor::decode(&envelope.header, RECORD_MAX_BYTES)?;
         if (header.seq == 0) != header.prev.is_none() {
             return Err(RecordError::Position { seq: header.seq });
+        }
+        if !is_identifier(&header.record_type) {
+            let why = "it has 1 to 64 of letters, digits, `_`, `-`, `.`".into();
+            return Err(RecordError::Form(DecodeError::Rule { what: "record type", why }));
         }
         let domain = record_domain(&header.record_type);
         let domain = Domain { name: &domain, version: header.version };
         header.author.verify(domain, &envelope.header, &envelope.signature)?;
 
-        let signed: Signed = cbor::decode(&envelope.delegation, RECORD_MAX_BYTES)?;
+        let signed: Signed = cbor::decode_exact(&envelope.delegation, RECORD_MAX_BYTES)?;
         let delegation: Delegation = signed.open().map_err(RecordError::Delegation)?;
         check_delegation(&delegation, &header)?;
 
@@ -105,7 +114,8 @@ impl Record {
     /// Writes and signs the record that follows `prev` in the log of `key`.
     ///
     /// # Errors
-    /// [`RecordError::Form`] when the record would be longer than [`RECORD_MAX_BYTES`].
+    /// [`RecordError::Form`] when the record would be longer than [`RECORD_MAX_BYTES`], and whatever else
+    /// [`open`](Self::open) finds wrong, for example a delegation for another key.
     pub fn write(
         key: &SecretKey,
         delegation: &Signed,
@@ -113,8 +123,10 @@ impl Record {
         body: &Body<'_>,
         time_ms: u64,
     ) -> Result<Self, RecordError> {
+        let by: Delegation = delegation.open().map_err(RecordError::Delegation)?;
         let header = cbor::encode(&Header {
             author: key.public(),
+            root: by.root,
             seq: position.seq,
             prev: position.prev,
             record_type: body.record_type.to_owned(),
@@ -208,6 +220,8 @@ fn check_delegation(delegation: &Delegation, header: &Header) -> Result<(), Reco
     let life_ms = delegation.expires_ms.saturating_sub(delegation.issued_ms);
     if delegation.key != header.author {
         Err(RecordError::OtherKey)
+    } else if delegation.root != header.root {
+        Err(RecordError::OtherRoot)
     } else if role_for(&header.record_type).is_some_and(|role| role != delegation.role) {
         Err(RecordError::Role { record_type: header.record_type.clone(), role: delegation.role })
     } else if life_ms > DELEGATION_MAX_LIFE_MS {
@@ -244,6 +258,9 @@ pub enum RecordError {
     /// The delegation is for another key.
     #[error("the author's key has no delegation")]
     OtherKey,
+    /// The delegation is by another root than the one the author speaks for.
+    #[error("the delegation is by another root than the one that the author names")]
+    OtherRoot,
     /// The delegation's role may not write such a record.
     #[error("a key with the role {role:?} may not write a `{record_type}` record")]
     Role {

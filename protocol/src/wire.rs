@@ -276,7 +276,8 @@ pub struct JobFailure {
     pub stopped_after_ms: Option<u64>,
 }
 
-/// What a person carries from one org to another to bring it in. Written as `guild-invite:` and base32.
+/// What a person carries from one org to another to bring it in. Written as `guild-invite:` and the base32 of its CBOR
+/// with the first four bytes of that CBOR's BLAKE3 behind it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invite {
     /// The federation.
@@ -297,13 +298,18 @@ pub struct Invite {
 
 impl Invite {
     const PREFIX: &'static str = "guild-invite:";
-    /// Longest invite, bytes before base32: sixteen long addresses and the rest.
+    const DAMAGED: &'static str = "it is cut short or has a wrong letter";
+    /// Longest invite, bytes of CBOR: sixteen long addresses and the rest.
     const MAX_BYTES: usize = 8 * 1024;
+    /// Bytes of hash behind the invite: one mistyped letter in four thousand million stays unseen.
+    const CHECK_BYTES: usize = 4;
 
     /// The string that people pass on.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let text = data_encoding::BASE32_NOPAD.encode(&cbor::encode(self)).to_ascii_lowercase();
+        let mut bytes = cbor::encode(self);
+        bytes.extend_from_slice(&Self::check_of(&bytes));
+        let text = data_encoding::BASE32_NOPAD.encode(&bytes).to_ascii_lowercase();
         format!("{}{text}", Self::PREFIX)
     }
 
@@ -319,8 +325,17 @@ impl Invite {
             .ok_or_else(|| rule("it starts with `guild-invite:`"))?;
         let bytes = data_encoding::BASE32_NOPAD
             .decode(body.to_ascii_uppercase().as_bytes())
-            .map_err(|_| rule("it is cut short or has a wrong letter"))?;
-        cbor::decode(&bytes, Self::MAX_BYTES)
+            .map_err(|_| rule(Self::DAMAGED))?;
+        match bytes.split_last_chunk::<{ Self::CHECK_BYTES }>() {
+            Some((bytes, check)) if *check == Self::check_of(bytes) => {
+                cbor::decode(bytes, Self::MAX_BYTES)
+            }
+            _ => Err(rule(Self::DAMAGED)),
+        }
+    }
+
+    fn check_of(bytes: &[u8]) -> [u8; Self::CHECK_BYTES] {
+        Hash::of(bytes).as_bytes().first_chunk().copied().unwrap_or_default()
     }
 }
 

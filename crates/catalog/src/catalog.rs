@@ -151,13 +151,7 @@ impl Catalog {
             }
             None => {}
         }
-        let by_words =
-            (!ranker.wanted().is_empty()).then(|| self.index.with_words(ranker.wanted()));
-        let by_category = query.category.as_ref().map(|prefix| self.index.in_category(prefix));
-        match (by_words, by_category) {
-            (Some(words), Some(categories)) if words.len() <= categories.len() => Some(words),
-            (words, categories) => categories.or(words),
-        }
+        self.index.candidates(ranker.wanted(), query.category.as_ref(), self.names.len())
     }
 
     /// Every version of a name, highest first, contested ones too.

@@ -4,6 +4,7 @@
 //! the number of its versions that have the word or category, so that taking one away is exact.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use guildhall_protocol::PackageId;
@@ -70,26 +71,51 @@ impl Index {
         }
     }
 
-    /// Names with a version in a category within `prefix`.
-    pub(crate) fn in_category(&self, prefix: &CategoryPrefix) -> BTreeSet<Key> {
+    /// Posting lists of the categories within `prefix`.
+    fn category_lists(&self, prefix: &CategoryPrefix) -> impl Iterator<Item = &Postings> {
         // There are some hundred categories, so looking at each is cheap.
         let within = self.categories.iter().filter(|(category, _)| category.is_within(prefix));
-        within.flat_map(|(_, postings)| postings.keys().cloned()).collect()
+        within.map(|(_, postings)| postings)
     }
 
-    /// Names with a version that has any of the words.
-    pub(crate) fn with_words(&self, wanted: &Wanted) -> BTreeSet<Key> {
-        let mut names = BTreeSet::new();
-        for (word, may_start) in wanted.iter() {
-            if may_start {
-                let longer = self.words.range(word.to_owned()..);
-                let longer = longer.take_while(|(other, _)| other.starts_with(word));
-                names.extend(longer.flat_map(|(_, postings)| postings.keys().cloned()));
-            } else if let Some(postings) = self.words.get(word) {
-                names.extend(postings.keys().cloned());
+    /// Posting lists of the words that answer any of `wanted`.
+    fn word_lists(&self, wanted: &Wanted) -> impl Iterator<Item = &Postings> {
+        wanted.iter().flat_map(|(word, may_start)| {
+            let from = self.words.range::<str, _>((Bound::Included(word), Bound::Unbounded));
+            from.take_while(move |(other, _)| {
+                *other == word || (may_start && other.starts_with(word))
+            })
+            .map(|(_, postings)| postings)
+        })
+    }
+
+    /// Names that may have any of the words and may be in the category, by the shorter of the two kinds of lists;
+    /// `None` when the lists hold a quarter of `names_count` or more, because then looking at every name is faster
+    /// than joining lists.
+    pub(crate) fn candidates(
+        &self,
+        wanted: &Wanted,
+        prefix: Option<&CategoryPrefix>,
+        names_count: usize,
+    ) -> Option<BTreeSet<Key>> {
+        let by_words =
+            (!wanted.is_empty()).then(|| self.word_lists(wanted).map(BTreeMap::len).sum());
+        let by_category = prefix.map(|prefix| self.category_lists(prefix).map(BTreeMap::len).sum());
+        let worth_it = |count: usize| count < names_count / 4;
+        let join = |lists: &mut dyn Iterator<Item = &Postings>| {
+            lists.flat_map(|postings| postings.keys().cloned()).collect()
+        };
+        match (by_words, by_category, prefix) {
+            (Some(words), categories, _)
+                if worth_it(words) && categories.is_none_or(|categories| words <= categories) =>
+            {
+                Some(join(&mut self.word_lists(wanted)))
             }
+            (_, Some(categories), Some(prefix)) if worth_it(categories) => {
+                Some(join(&mut self.category_lists(prefix)))
+            }
+            _ => None,
         }
-        names
     }
 
     /// Versions that stand for `package`, also contested ones.

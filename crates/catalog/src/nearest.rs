@@ -19,6 +19,10 @@ pub(crate) fn nearest<'a>(
     let asked: Vec<char> = org.chars().chain(['/']).chain(name.chars()).collect();
     let mut found: Vec<(usize, String)> = candidates
         .filter_map(|(other_org, other_name)| {
+            let is_far = |a: &str, b: &str| a.len().abs_diff(b.len()) > slips_max;
+            if other_name != name && (is_far(org, other_org) || is_far(name, other_name)) {
+                return None;
+            }
             let text = format!("{other_org}/{other_name}");
             let slips = match distance(&asked, &text, slips_max) {
                 Some(slips) => slips,

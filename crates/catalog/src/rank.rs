@@ -141,14 +141,20 @@ impl<'q> Ranker<'q> {
     pub(crate) fn best<'a>(&self, entries: impl Iterator<Item = &'a Entry>) -> Vec<Suggestion> {
         let mut scored: Vec<(f64, &'a Entry)> =
             entries.map(|entry| (self.score(entry), entry)).collect();
-        scored.sort_by(|(score_a, a), (score_b, b)| {
-            let order = |entry: &'a Entry| {
+        let order = |(score_a, a): &(f64, &'a Entry), (score_b, b): &(f64, &'a Entry)| {
+            let place = |entry: &'a Entry| {
                 let release = &entry.listing.release;
                 (&entry.org, &release.name, Reverse(&release.version), entry.listing_id)
             };
-            score_b.total_cmp(score_a).then_with(|| order(a).cmp(&order(b)))
-        });
-        scored.truncate(self.query.results());
+            score_b.total_cmp(score_a).then_with(|| place(a).cmp(&place(b)))
+        };
+        // Only the best are put in order: most queries match far more than is shown.
+        let count = self.query.results();
+        if scored.len() > count {
+            scored.select_nth_unstable_by(count, order);
+            scored.truncate(count);
+        }
+        scored.sort_by(order);
         scored.into_iter().map(|(_, entry)| self.suggestion(entry)).collect()
     }
 

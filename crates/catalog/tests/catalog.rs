@@ -251,7 +251,11 @@ proptest! {
         entries in prop::collection::vec(arbitrary_entry(), 0..60),
         removed in 0..3_usize,
     ) {
-        let mut catalog = catalog(entries);
+        // Enough other names that reading posting lists is worth it.
+        let others = (0..40).map(|n| with(&format!("other/name-{n}@1.0.0"), |listing| {
+            listing.categories = vec!["z/z".parse().unwrap()];
+        }));
+        let mut catalog = catalog(entries.into_iter().chain(others));
         if let Some(org) = ["lab", "mercy"].get(removed) {
             catalog.remove_org(&key(org));
         }

@@ -317,10 +317,20 @@ fn a_producers_text_is_cut_and_kept_on_one_line() {
 
 #[test]
 fn as_many_results_as_asked_for() {
-    let many = || (0..150).map(|n| entry(&format!("lab/digits-{n}@1.0.0")));
-    for (limit, expected) in [(0, 20), (1, 1), (100, 100), (1000, 100)] {
+    let many = || {
+        (0..100_u32).map(|n| {
+            with(&format!("lab/digits-{n}@1.0.0"), |listing| {
+                listing.claims.accuracy[0].value = f64::from(n * 37 % 100) / 100.0;
+            })
+        })
+    };
+    let all = search(many(), &Query { limit: 100, ..Query::default() });
+    let values: Vec<_> = all.iter().map(|one| one.claims.accuracy[0].value).collect();
+    let expected: Vec<_> = (0..100).rev().map(|n| f64::from(n) / 100.0).collect();
+    assert_eq!(values, expected);
+    for (limit, expected) in [(0, 20), (1, 1), (7, 7), (1000, 100)] {
         let found = search(many(), &Query { limit, ..Query::default() });
-        assert_eq!(found.len(), expected);
+        assert_eq!(found, all[..expected], "the best {expected}");
     }
 }
 

@@ -108,11 +108,14 @@ impl Core {
     ) {
         let state = self.peers.entry(peer).or_default();
         state.connected = true;
-        if state.admitted.replace(authority).is_some() {
-            return;
+        let known = state.admitted.replace(authority).is_some();
+        if !addresses.is_empty() {
+            out.push(Effect::SetKnown { peer, addresses });
         }
-        out.push(Effect::SetKnown { peer, addresses });
-        out.push(Effect::Admit { peer });
+        if !known {
+            out.push(Effect::Admit { peer });
+        }
+        // Also when it was admitted before: it may say hello again because it moved into this federation just now.
         self.call(peer, Call::Heads { peer }, Request::Heads, out);
         self.ask_admitted(peer, out);
     }
@@ -123,6 +126,7 @@ impl Core {
     pub fn sponsor(&mut self, peer: PublicKey, root: PublicKey, org: OrgName) -> Vec<Effect> {
         let mut out = Vec::new();
         self.admit(peer, Authority { root, org }, Vec::new(), &mut out);
+        self.greet(peer, &mut out);
         self.start_pulls(&mut out);
         out
     }
@@ -136,7 +140,7 @@ impl Core {
         out: &mut Vec<Effect>,
     ) {
         match self.try_join(now_ms, peer, records) {
-            Ok(records) => {
+            Ok((authority, records)) => {
                 let mut stored = Vec::new();
                 for record in records {
                     if let Offered::Appended(appended) = self.logs.offer(&record) {
@@ -147,6 +151,7 @@ impl Core {
                 stored.iter().for_each(|record| self.evaluate(record, out));
                 stored.into_iter().for_each(|record| out.push(Effect::Publish(Box::new(record))));
                 respond(out, reply, Response::Joined { founding: self.federation.founding().clone() });
+                self.admit(peer, authority, Vec::new(), out);
             }
             Err(why) => {
                 out.push(Effect::Note(format!("{peer:?} may not join: {why}")));
@@ -161,7 +166,7 @@ impl Core {
         now_ms: u64,
         peer: PublicKey,
         records: &[ByteBuf],
-    ) -> Result<Vec<Record>, String> {
+    ) -> Result<(Authority, Vec<Record>), String> {
         if records.len() > JOIN_RECORDS_MAX {
             return Err(format!("its log has more than {JOIN_RECORDS_MAX} records"));
         }
@@ -180,8 +185,9 @@ impl Core {
             prev = Some(record.id());
         }
         let acceptance = records.last().ok_or("there is no acceptance")?;
-        self.federation.check_join(acceptance, now_ms).map_err(|error| error.to_string())?;
-        Ok(records)
+        let org = self.federation.check_join(acceptance, now_ms).map_err(|error| error.to_string())?;
+        let authority = Authority { root: acceptance.delegation().root, org };
+        Ok((authority, records))
     }
 
     /// Makes an invite: the admission to write, and what the person passes on once it is written.

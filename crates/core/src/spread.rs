@@ -1,13 +1,13 @@
 //! How records spread: taken in from gossip and pulls, put into their logs, stored, evaluated.
 
 use guildhall_catalog::Entry;
-use guildhall_federation::{Change, check_record};
+use guildhall_federation::{Change, Outsider, check_record};
 use guildhall_protocol::body::{Listing, NodeBody};
 use guildhall_protocol::name::CategoryPrefix;
 use guildhall_protocol::record::Record;
 use guildhall_protocol::wire::Request;
 use guildhall_protocol::PublicKey;
-use guildhall_sync::Offered;
+use guildhall_sync::{Offered, Pull};
 use serde_bytes::ByteBuf;
 
 use crate::event::{Effect, GossipId, NodeView, Verdict};
@@ -23,6 +23,11 @@ pub fn withhold_body(record: &Record, follows: &[CategoryPrefix]) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether somebody on the way left the body out.
+pub(crate) fn is_erased(record: &Record) -> bool {
+    record.body().is_none() && record.without_body().bytes() == record.bytes()
 }
 
 impl Core {
@@ -55,12 +60,16 @@ impl Core {
                 out.push(Effect::Note(format!("gossip from {from:?} is refused: {error}")));
                 Verdict::Reject
             }
-            Ok(record) => match check_record(&record, now_ms) {
+            Ok(record) => match self.check_unseen(&record, now_ms) {
                 Err(error) => {
                     out.push(Effect::Note(format!("{:?} is not taken: {error}", record.id())));
                     Verdict::Ignore
                 }
-                Ok(()) => self.take_in(&record, Some(from), out),
+                Ok(()) => match self.take_in(&record, Some(from), out) {
+                    // Records travel whole; who left the body out keeps others from getting it.
+                    Verdict::Accept if is_erased(&record) => Verdict::Ignore,
+                    verdict => verdict,
+                },
             },
         };
         out.push(Effect::Verdict { message, verdict });
@@ -70,19 +79,25 @@ impl Core {
         &mut self,
         now_ms: u64,
         peer: PublicKey,
-        author: PublicKey,
+        (author, from_seq): (PublicKey, u64),
         records: &[ByteBuf],
         out: &mut Vec<Effect>,
     ) {
         let before = self.logs.len_of(&author);
+        let mut next_seq = None;
         for bytes in records {
             match Record::open(bytes) {
                 Ok(record) if record.header().author == author => {
-                    if let Err(error) = check_record(&record, now_ms) {
+                    if let Err(error) = self.check_unseen(&record, now_ms) {
                         out.push(Effect::Note(format!("{:?} is not taken: {error}", record.id())));
                         break;
                     }
                     self.take_in(&record, None, out);
+                    let seq = record.header().seq;
+                    if from_seq < before && seq < before {
+                        self.handle_body_answer(peer, &record);
+                        next_seq = Some(seq.saturating_add(1).max(from_seq.saturating_add(1)));
+                    }
                 }
                 Ok(_) => {
                     out.push(Effect::Note(format!("{peer:?} sent a record of another log")));
@@ -94,7 +109,20 @@ impl Core {
                 }
             }
         }
-        self.schedule.handle_pulled(peer, author, self.logs.len_of(&author) > before);
+        if from_seq < before {
+            self.schedule.handle_bodies(peer, author, next_seq);
+        } else {
+            self.schedule.handle_pulled(peer, author, self.logs.len_of(&author) > before);
+        }
+    }
+
+    /// Whether a record may be taken now. One whose header is in its log was seen in time.
+    pub(crate) fn check_unseen(&self, record: &Record, now_ms: u64) -> Result<(), Outsider> {
+        let header = record.header();
+        if self.logs.id_at(&header.author, header.seq) == Some(record.id()) {
+            return Ok(());
+        }
+        check_record(record, now_ms)
     }
 
     /// A record of ours is on disk: it enters its log and spreads.
@@ -121,7 +149,12 @@ impl Core {
         } else {
             record.clone()
         };
-        match self.logs.offer(&kept) {
+        let offered = self.logs.offer(&kept);
+        if !is_erased(record) && is_erased(&kept) {
+            // The body was seen here, and is not wanted.
+            self.logs.settle(&record.header().author, record.header().seq);
+        }
+        match offered {
             Offered::Appended(records) => {
                 out.push(Effect::Store(records.clone()));
                 records.iter().for_each(|record| self.evaluate(record, out));
@@ -217,7 +250,8 @@ impl Core {
     pub(crate) fn start_pulls(&mut self, out: &mut Vec<Effect>) {
         for pull in self.schedule.poll_pulls(&self.logs) {
             let request = Request::Pull { author: pull.author, from_seq: pull.from_seq };
-            self.call(pull.peer, Call::Pull { peer: pull.peer, author: pull.author }, request, out);
+            let Pull { peer, author, from_seq } = pull;
+            self.call(peer, Call::Pull { peer, author, from_seq }, request, out);
         }
     }
 }

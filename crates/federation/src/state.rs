@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use guildhall_protocol::body::{Acceptance, Admission};
+use guildhall_protocol::cbor::DecodeError;
+use guildhall_protocol::limits::INVITE_MAX_LIFE_MS;
 use guildhall_protocol::name::OrgName;
 use guildhall_protocol::record::Record;
 use guildhall_protocol::statement::{Founding, InviteUse, Signed, StatementError};
@@ -12,8 +14,11 @@ use guildhall_protocol::{FederationId, PublicKey, RecordId};
 /// relayed like unknown records but admit nobody.
 const ADMISSIONS_MAX: usize = 10_000;
 
-/// Most acceptances kept for one admission: one is honest, the rest is somebody who passed an invite around.
-const ACCEPTANCES_PER_ADMISSION_MAX: usize = 8;
+/// Orgs that must admit a new one; other thresholds are not implemented.
+const ADMIT_THRESHOLD: u8 = 1;
+
+/// Most acceptances kept for one invite: one is honest, the rest is somebody who passed it around.
+const ACCEPTANCES_PER_INVITE_MAX: usize = 8;
 
 /// One org of the federation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +45,9 @@ pub struct State {
     founding: Founding,
     signed_founding: Signed,
     admissions: BTreeMap<RecordId, Admitted>,
-    /// By admission, then by the acceptance's own id.
-    acceptances: BTreeMap<RecordId, BTreeMap<RecordId, Accepted>>,
+    /// By admission and the invite's key that signed, so that whoever holds no invite cannot crowd out who does; then
+    /// by the acceptance's own id.
+    acceptances: BTreeMap<(RecordId, PublicKey), BTreeMap<RecordId, Accepted>>,
     members: BTreeMap<PublicKey, Member>,
 }
 
@@ -64,9 +70,14 @@ impl State {
     /// Starts from a signed founding: its org is the first member.
     ///
     /// # Errors
-    /// [`StatementError`] when the founding is unreadable or not signed by its root.
+    /// [`StatementError`] when the founding is unreadable or not signed by its root, or when it asks for a threshold
+    /// that is not implemented here: to admit with fewer would be wrong without a sign of it.
     pub fn found(signed: Signed) -> Result<Self, StatementError> {
         let founding: Founding = signed.open()?;
+        if founding.admit != ADMIT_THRESHOLD {
+            let why = format!("this version admits by one org's word, not by {}", founding.admit);
+            return Err(DecodeError::Rule { what: "founding", why }.into());
+        }
         let mut state = Self {
             id: Founding::id(&signed),
             founding,
@@ -147,9 +158,9 @@ impl State {
         if accepted.invite != admitted.invite {
             return Err(JoinError::UnknownInvite);
         }
-        let used_by =
-            self.acceptances.get(&acceptance.admission).into_iter().flat_map(BTreeMap::values);
-        if let Some(other) = used_by.into_iter().find(|other| other.root != accepted.root) {
+        let invite = (acceptance.admission, admitted.invite);
+        let mut used_by = self.acceptances.get(&invite).into_iter().flat_map(BTreeMap::values);
+        if let Some(other) = used_by.find(|other| other.root != accepted.root) {
             return Err(JoinError::Used { by: other.org.clone() });
         }
         match self.root_of(&accepted.org) {
@@ -160,6 +171,9 @@ impl State {
 
     fn admit(&mut self, record: &Record, admission: &Admission) -> Change {
         if admission.federation != self.id || self.admissions.len() >= ADMISSIONS_MAX {
+            return Change::None;
+        }
+        if admission.expires_ms.saturating_sub(record.header().time_ms) > INVITE_MAX_LIFE_MS {
             return Change::None;
         }
         let admitted = Admitted {
@@ -176,16 +190,15 @@ impl State {
             return Change::None;
         }
         let Some(accepted) = read_acceptance(record, acceptance) else { return Change::None };
-        if self.acceptances.len() >= ADMISSIONS_MAX
-            && !self.acceptances.contains_key(&acceptance.admission)
-        {
+        let invite = (acceptance.admission, accepted.invite);
+        if self.acceptances.len() >= ADMISSIONS_MAX && !self.acceptances.contains_key(&invite) {
             return Change::None;
         }
-        let of_admission = self.acceptances.entry(acceptance.admission).or_default();
-        of_admission.insert(record.id(), accepted);
+        let of_invite = self.acceptances.entry(invite).or_default();
+        of_invite.insert(record.id(), accepted);
         // Keep the lowest ids, whatever came first, so that every node keeps the same ones.
-        while of_admission.len() > ACCEPTANCES_PER_ADMISSION_MAX {
-            of_admission.pop_last();
+        while of_invite.len() > ACCEPTANCES_PER_INVITE_MAX {
+            of_invite.pop_last();
         }
         self.refold()
     }
@@ -217,14 +230,15 @@ impl State {
         used: &BTreeSet<RecordId>,
     ) -> Option<(RecordId, RecordId, &Accepted)> {
         let candidates =
-            self.acceptances.iter().filter(|(admission, _)| !used.contains(*admission));
+            self.acceptances.iter().filter(|((admission, _), _)| !used.contains(admission));
         candidates
-            .filter_map(|(admission, acceptances)| {
+            .filter_map(|((admission, invite), acceptances)| {
                 let admitted = self.admissions.get(admission)?;
-                members.get(&admitted.by)?;
+                if admitted.invite != *invite || !members.contains_key(&admitted.by) {
+                    return None;
+                }
                 let mut fitting = acceptances.iter().filter(|(_, accepted)| {
-                    accepted.invite == admitted.invite
-                        && accepted.time_ms < admitted.expires_ms
+                    accepted.time_ms < admitted.expires_ms
                         && !members.contains_key(&accepted.root)
                         && !names.contains(&accepted.org)
                 });

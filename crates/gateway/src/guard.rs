@@ -52,8 +52,10 @@ impl Guard {
         let sent = headers
             .get(AUTHORIZATION)
             .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.strip_prefix("Bearer "));
-        if sent.is_some_and(|token| Hash::of(token.trim().as_bytes()) == expected) {
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, token)| token.trim());
+        if sent.is_some_and(|token| Hash::of(token.as_bytes()) == expected) {
             return Ok(());
         }
         let message = if sent.is_some() {

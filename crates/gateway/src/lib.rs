@@ -14,6 +14,7 @@
 //! | time of a shutdown | `server` | answers under way are cut off |
 //!
 //! [`serve`] runs in the task that calls it and keeps one task for each connection.
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
 mod body;
 mod error;

@@ -103,8 +103,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_look_without_end_is_given_up() {
         let deadline = Duration::from_secs(1);
-        let seen =
-            converge::<()>(deadline, "an end", async || std::future::pending().await).await;
+        let seen = converge::<()>(deadline, "an end", async || std::future::pending().await).await;
         assert!(seen.is_err_and(|error| error.seen.contains("first look")));
     }
 }

@@ -40,9 +40,8 @@ pub async fn init(options: &Init) -> Result<(), Error> {
     command.arg("init").arg("--org").arg(org.to_string());
     command.arg("--home").arg(home).arg("--root-out").arg(root_out);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = command
-        .spawn()
-        .map_err(|source| Error::Program { program: program.clone(), source })?;
+    let mut child =
+        command.spawn().map_err(|source| Error::Program { program: program.clone(), source })?;
     let mut said = Vec::new();
     let ended = timeout(INIT_MAX, async {
         if let Some(stderr) = child.stderr.take() {
@@ -61,12 +60,15 @@ pub async fn init(options: &Init) -> Result<(), Error> {
     }
 }
 
+/// What is passed on although it starts with `GUILD_`: what the nodes log.
+const LOG_SETTING: &str = "GUILD_LOG";
+
 /// A command of `program` that is killed when it is dropped and sees no setting of another node.
 pub(crate) fn guild(program: &Path) -> Command {
     let mut command = Command::new(program);
     // `GUILD_HOME` and its like would send the command to somebody else's node.
     for (name, _) in std::env::vars_os() {
-        if name.as_encoded_bytes().starts_with(b"GUILD_") {
+        if name.as_encoded_bytes().starts_with(b"GUILD_") && name != LOG_SETTING {
             command.env_remove(name);
         }
     }

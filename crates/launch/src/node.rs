@@ -258,9 +258,7 @@ fn spawn(options: &Options) -> Result<Child, Error> {
     }
     command.envs(options.env.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).process_group(0);
-    command
-        .spawn()
-        .map_err(|source| Error::Program { program: options.program.clone(), source })
+    command.spawn().map_err(|source| Error::Program { program: options.program.clone(), source })
 }
 
 /// Waits for the one line on stdout.

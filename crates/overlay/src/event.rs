@@ -146,6 +146,9 @@ pub struct PeerInfo {
     pub inbound: bool,
     /// Whether it is admitted.
     pub admitted: bool,
+    /// Whether it is known to listen to this node's federation. Before that, nothing is published to it; it says so about
+    /// one round trip after it connected.
+    pub listens: bool,
     /// Its last measured round trip.
     pub rtt: Option<Duration>,
 }

@@ -6,5 +6,5 @@
 mod logs;
 mod schedule;
 
-pub use logs::{Fork, Logs, Offered, WAITING_PER_LOG_MAX};
+pub use logs::{BODY_ASKS_MAX, Fork, Logs, Offered, WAITING_PER_LOG_MAX};
 pub use schedule::{PULLS_PER_PEER_MAX, Pull, Schedule};

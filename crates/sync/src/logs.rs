@@ -10,6 +10,10 @@ use guildhall_protocol::{PublicKey, RecordId};
 /// them again.
 pub const WAITING_PER_LOG_MAX: usize = 64;
 
+/// How often peers that should have a body are asked for it: enough for them to get it themselves after a partition,
+/// few enough that the headers of categories that are not followed do not travel again and again.
+pub const BODY_ASKS_MAX: u8 = 8;
+
 /// Every log that is here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Logs {
@@ -23,6 +27,9 @@ struct Log {
     ids: Vec<RecordId>,
     /// Positions whose body is not here.
     without_body: BTreeSet<u64>,
+    /// Those of them of which is not known whether this node wants them, and how often others were asked in vain.
+    unsettled: BTreeMap<u64, u8>,
+    /// By position, each beyond the next one.
     waiting: BTreeMap<u64, Record>,
     fork: Option<Fork>,
 }
@@ -32,9 +39,9 @@ struct Log {
 pub struct Fork {
     /// The position.
     pub seq: u64,
-    /// What is here.
+    /// What came first.
     pub ours: RecordId,
-    /// What was offered.
+    /// What contradicts it.
     pub theirs: RecordId,
 }
 
@@ -69,10 +76,7 @@ impl Logs {
             return log.offer_known(record);
         }
         if header.seq > len {
-            if log.waiting.len() < WAITING_PER_LOG_MAX {
-                log.waiting.insert(header.seq, record.clone());
-            }
-            return Offered::Waiting { from_seq: len };
+            return log.offer_early(record);
         }
         if header.prev != log.ids.last().copied() {
             return log.forked(len.saturating_sub(1), header.prev.unwrap_or(record.id()));
@@ -81,6 +85,9 @@ impl Logs {
         log.append(record);
         while let Some(next) = log.waiting.remove(&log.len()) {
             if next.header().prev != log.ids.last().copied() {
+                // What was appended stands; the contradiction shows that the key has two writers.
+                let theirs = next.header().prev.unwrap_or(next.id());
+                let _stopped = log.forked(log.len().saturating_sub(1), theirs);
                 break;
             }
             log.append(&next);
@@ -139,6 +146,39 @@ impl Logs {
     }
 }
 
+/// What follows on bodies that are not here.
+impl Logs {
+    /// The body at a position is none that this node keeps, by what it or its author said.
+    pub fn settle(&mut self, author: &PublicKey, seq: u64) {
+        if let Some(log) = self.logs.get_mut(author) {
+            log.unsettled.remove(&seq);
+        }
+    }
+
+    /// A peer that should have the body at a position left it out. After [`BODY_ASKS_MAX`] times it is taken for one
+    /// that this node does not keep.
+    pub fn asked_in_vain(&mut self, author: &PublicKey, seq: u64) {
+        let Some(log) = self.logs.get_mut(author) else { return };
+        if let Some(asks) = log.unsettled.get_mut(&seq) {
+            *asks += 1;
+            if *asks >= BODY_ASKS_MAX {
+                log.unsettled.remove(&seq);
+            }
+        }
+    }
+
+    /// The first position from `from_seq` on whose body may have to be asked for.
+    #[must_use]
+    pub fn next_unsettled(&self, author: &PublicKey, from_seq: u64) -> Option<u64> {
+        self.logs.get(author)?.unsettled.range(from_seq..).next().map(|(seq, _)| *seq)
+    }
+
+    /// Authors of whom some bodies may have to be asked for.
+    pub fn unsettled_authors(&self) -> impl Iterator<Item = &PublicKey> {
+        self.logs.iter().filter(|(_, log)| !log.unsettled.is_empty()).map(|(author, _)| author)
+    }
+}
+
 impl Log {
     fn len(&self) -> u64 {
         self.ids.len() as u64
@@ -147,8 +187,25 @@ impl Log {
     fn append(&mut self, record: &Record) {
         if record.body().is_none() {
             self.without_body.insert(self.len());
+            self.unsettled.insert(self.len(), 0);
         }
         self.ids.push(record.id());
+    }
+
+    /// Takes in a record whose predecessors are missing. One with its body is not replaced by one without.
+    fn offer_early(&mut self, record: &Record) -> Offered {
+        let seq = record.header().seq;
+        match self.waiting.get(&seq) {
+            Some(early) if early.id() != record.id() => {
+                return self.stop(Fork { seq, ours: early.id(), theirs: record.id() });
+            }
+            Some(early) if early.body().is_some() => {}
+            None if self.waiting.len() >= WAITING_PER_LOG_MAX => {}
+            _ => {
+                self.waiting.insert(seq, record.clone());
+            }
+        }
+        Offered::Waiting { from_seq: self.len() }
     }
 
     fn offer_known(&mut self, record: &Record) -> Offered {
@@ -158,6 +215,7 @@ impl Log {
             return self.forked(seq, record.id());
         }
         if record.body().is_some() && self.without_body.remove(&seq) {
+            self.unsettled.remove(&seq);
             return Offered::Filled;
         }
         Offered::Known
@@ -165,7 +223,10 @@ impl Log {
 
     fn forked(&mut self, seq: u64, theirs: RecordId) -> Offered {
         let at = usize::try_from(seq).unwrap_or(usize::MAX);
-        let fork = Fork { seq, ours: self.ids.get(at).copied().unwrap_or(theirs), theirs };
+        self.stop(Fork { seq, ours: self.ids.get(at).copied().unwrap_or(theirs), theirs })
+    }
+
+    fn stop(&mut self, fork: Fork) -> Offered {
         self.fork = Some(fork);
         self.waiting.clear();
         Offered::Forked(fork)

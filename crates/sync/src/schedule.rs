@@ -37,6 +37,8 @@ struct PeerLogs {
     heads: BTreeMap<PublicKey, u64>,
     /// Authors of whom this peer's last page brought nothing new; skipped until the peer says more.
     stalled: BTreeSet<PublicKey>,
+    /// Authors of whom this peer is asked for missing bodies, and from which position on.
+    bodies: BTreeMap<PublicKey, u64>,
 }
 
 impl Schedule {
@@ -51,6 +53,9 @@ impl Schedule {
     /// A peer is known to have a log of at least this length, because it sent a record of it.
     pub fn handle_glimpse(&mut self, peer: PublicKey, author: PublicKey, len: u64) {
         let logs = self.peers.entry(peer).or_default();
+        if logs.heads.len() >= HEADS_PER_PEER_MAX && !logs.heads.contains_key(&author) {
+            return;
+        }
         let known = logs.heads.entry(author).or_default();
         *known = len.max(*known);
         logs.stalled.remove(&author);
@@ -64,6 +69,23 @@ impl Schedule {
         if !progressed && let Some(logs) = self.peers.get_mut(&peer) {
             logs.stalled.insert(author);
         }
+    }
+
+    /// A peer may have bodies of an author that are missing here.
+    pub fn want_bodies(&mut self, peer: PublicKey, author: PublicKey) {
+        self.peers.entry(peer).or_default().bodies.insert(author, 0);
+    }
+
+    /// A pull for missing bodies ended; `next_seq` says where to go on, if that makes sense.
+    pub fn handle_bodies(&mut self, peer: PublicKey, author: PublicKey, next_seq: Option<u64>) {
+        if self.pulling.get(&author) == Some(&peer) {
+            self.pulling.remove(&author);
+        }
+        let Some(of_peer) = self.peers.get_mut(&peer) else { return };
+        match next_seq {
+            Some(next_seq) => of_peer.bodies.insert(author, next_seq),
+            None => of_peer.bodies.remove(&author),
+        };
     }
 
     /// A peer is gone, with its pulls.
@@ -94,6 +116,17 @@ impl Schedule {
                     free -= 1;
                     self.pulling.insert(*author, *peer);
                     pulls.push(Pull { peer: *peer, author: *author, from_seq: ours });
+                }
+            }
+            for (author, from_seq) in &of_peer.bodies {
+                let missing = logs.next_unsettled(author, *from_seq);
+                if let Some(from_seq) = missing
+                    && !self.pulling.contains_key(author)
+                    && free > 0
+                {
+                    free -= 1;
+                    self.pulling.insert(*author, *peer);
+                    pulls.push(Pull { peer: *peer, author: *author, from_seq });
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! Joining a federation by an invite.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use guildhall_core::Event;
 use guildhall_gateway::ApiError;
@@ -20,6 +21,12 @@ const RECORDS_MAX: usize = 1_024;
 
 /// Bytes of them: a request less room for its frame.
 const RECORDS_MAX_BYTES: usize = 900 * 1024;
+
+/// How long the records of a federation may take to show that this org is in it.
+const MEMBERSHIP_MAX: Duration = Duration::from_secs(10);
+
+/// Time between two looks whether they do.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 impl App {
     /// Uses an invite: writes the acceptance, asks the inviting node, and moves into its federation.
@@ -54,6 +61,7 @@ impl App {
         self.home.save_founding(&founding).map_err(|error| ApiError::internal(error.to_string()))?;
         self.move_into(founding).await?;
         self.meet(sponsor, opened, invite).await?;
+        self.wait_for_membership(invite).await?;
         info!(federation = %invite.federation, name = invite.name, "joined");
         Ok(())
     }
@@ -129,6 +137,27 @@ impl App {
             self.write(|core| core.write_as_producer(&listing, clock::now_ms())).await.map_err(internal)?;
         }
         Ok(())
+    }
+
+    /// Waits until the records have come that make this org a member in its own eyes.
+    async fn wait_for_membership(&self, invite: &Invite) -> Result<(), ApiError> {
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        let arrived = tokio::time::timeout(MEMBERSHIP_MAX, async {
+            loop {
+                looks.tick().await;
+                let core = self.core();
+                if core.federation().member(&core.identity().root).is_some() {
+                    return;
+                }
+            }
+        });
+        arrived.await.map_err(|_| {
+            ApiError::unavailable(
+                "records_pending",
+                format!("`{}` let this org in, but its records have not come yet", invite.org),
+            )
+            .with_help("guild status shows the members as they arrive")
+        })
     }
 
     /// This org's listings as they have to read in the federation it is in now.

@@ -81,6 +81,8 @@ pub(crate) async fn start(home: Home, options: Options) -> Result<Running, Start
         limits: overlay::Limits::default(),
     };
     let (overlay, events, driver) = overlay::start(settings).await?;
+    let tasks = Tasks::default();
+    tasks.spawn("overlay", driver);
     let addresses = overlay.addresses().await;
 
     let spawner = Spawner::this_program(["worker".into()]);
@@ -88,9 +90,7 @@ pub(crate) async fn start(home: Home, options: Options) -> Result<Running, Start
     let mut core = new_core(&home, &config, identity, founding, isolation)?;
     core.set_addresses(addresses.clone());
     let provided = load_records(&store, &mut core)?;
-    let tasks = Tasks::default();
     let (app, inbox) = assemble(home, store, overlay, core, (tasks.clone(), spawner), format!("http://{api}"));
-    tasks.spawn("overlay", driver);
     app.overlay.set_federation(app.core().federation().id()).await;
     app.perform(provided, effects::Context::default()).await;
     for package in app.load_packages() {
@@ -184,7 +184,8 @@ pub(super) fn load_records(
     store: &Store,
     core: &mut Core,
 ) -> Result<Vec<guildhall_core::Effect>, StartError> {
-    store.for_each_record(|_, _, bytes| {
+    // What is damaged is reported by the second pass.
+    let _damage = store.for_each_record(|_, _, bytes| {
         if let Ok(record) = Record::open(bytes) {
             core.load_member(&record);
         }

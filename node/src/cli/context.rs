@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use guildhall_client::Client;
 
+use super::exit;
 use super::failure::Failure;
 use super::output::{Format, Output};
-use super::exit;
 
 /// Where a node's API is when nothing says otherwise.
 const NODE_DEFAULT: &str = "http://127.0.0.1:7480";
@@ -21,12 +21,13 @@ const URL_MAX_BYTES: usize = 1024;
 
 /// Flags that every command takes.
 #[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Globals {
     /// Folder of the node's configuration, keys and store [default: ~/.guild]
-    #[arg(long, global = true, env = "GUILD_HOME", value_name = "DIR")]
+    #[arg(long, global = true, env = "GUILD_HOME", hide_env_values = true, value_name = "DIR")]
     pub home: Option<PathBuf>,
     /// Node to ask [default: the one that is up in the home, else http://127.0.0.1:7480]
-    #[arg(long, global = true, env = "GUILD_NODE", value_name = "URL")]
+    #[arg(long, global = true, env = "GUILD_NODE", hide_env_values = true, value_name = "URL")]
     pub node: Option<String>,
     /// Token of the node's API; needed when it listens on more than loopback
     #[arg(long, global = true, env = "GUILD_TOKEN", hide_env_values = true, value_name = "SECRET")]
@@ -63,10 +64,19 @@ impl Context {
         self.globals.home.clone().unwrap_or_else(default)
     }
 
+    /// The failure as this command should show it: a node that does not answer is started where it lives.
+    #[must_use]
+    pub(crate) fn in_place(&self, failure: Failure) -> Failure {
+        match &self.globals.home {
+            Some(home) if failure.code == exit::UNREACHABLE => failure.with_help(up(home)),
+            _ => failure,
+        }
+    }
+
     /// A client of the node that is meant.
     ///
     /// # Errors
-    /// When the address or the token cannot be one.
+    /// When the address or the token cannot be one, or the node of the home is not up.
     pub fn client(&self) -> Result<Client, Failure> {
         let url = match &self.globals.node {
             Some(url) => url.clone(),
@@ -80,19 +90,32 @@ impl Context {
     }
 }
 
-/// What the running node of a home wrote about itself.
+/// What the running node of a home wrote about itself. `None` when the home is nobody's; a home whose node is not up is
+/// an error, because whoever answers elsewhere would be another node.
 fn running_at(home: &Path) -> Result<Option<String>, Failure> {
     let path = home.join("api");
     match std::fs::read_to_string(&path) {
         Ok(text) if text.len() <= URL_MAX_BYTES => Ok(Some(text.trim().to_owned())),
         Ok(_) => Err(Failure::new(exit::FAILED, format!("{} holds no address", path.display()))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if !home.join("config.toml").exists() {
+                return Ok(None);
+            }
+            let message = format!("the node in {} is not up", home.display());
+            Err(Failure::new(exit::UNREACHABLE, message).with_help(up(home)))
+        }
         Err(error) => Err(Failure::from_error(exit::FAILED, &error)
             .with_cause(format!("while reading {}", path.display()))),
     }
 }
 
+/// How to start the node of a home.
+fn up(home: &Path) -> String {
+    format!("guild up --home {}", home.display())
+}
+
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 
@@ -100,8 +123,12 @@ mod tests {
     fn the_flag_wins_over_the_home_and_the_home_over_the_default() {
         let home = tempfile::tempdir().unwrap();
         let globals = Globals { home: Some(home.path().to_owned()), ..Globals::default() };
-        let url = |globals: &Globals| Context::new(globals.clone()).client().unwrap().url().to_owned();
+        let url =
+            |globals: &Globals| Context::new(globals.clone()).client().unwrap().url().to_owned();
         assert_eq!(url(&globals), NODE_DEFAULT);
+        std::fs::write(home.path().join("config.toml"), "").unwrap();
+        let down = Context::new(globals.clone()).client().unwrap_err();
+        assert_eq!(down.code, exit::UNREACHABLE, "another node must not be asked instead");
         std::fs::write(home.path().join("api"), "http://127.0.0.1:1\n").unwrap();
         assert_eq!(url(&globals), "http://127.0.0.1:1");
         let flag = Some("http://[::1]:2/".to_owned());

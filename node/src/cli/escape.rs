@@ -54,12 +54,25 @@ pub(crate) fn escape_json(json: &str) -> Cow<'_, str> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 
     const NASTY: &[&str] = &[
-        "\u{1b}[2J", "\u{1b}]0;title\u{7}", "a\rb", "a\nb", "\u{9b}31m", "\u{7f}", "\u{202e}exe",
-        "\u{2066}x", "\u{200b}", "\u{feff}", "a\u{8}b", "\0", "\u{2028}", "\u{e0041}",
+        "\u{1b}[2J",
+        "\u{1b}]0;title\u{7}",
+        "a\rb",
+        "a\nb",
+        "\u{9b}31m",
+        "\u{7f}",
+        "\u{202e}exe",
+        "\u{2066}x",
+        "\u{200b}",
+        "\u{feff}",
+        "a\u{8}b",
+        "\0",
+        "\u{2028}",
+        "\u{e0041}",
     ];
 
     #[test]

@@ -1,6 +1,6 @@
 //! `invite`, `join`, `status`, `peers`: who belongs together, and how the node is.
 
-use std::io::Read as _;
+use std::io::{self, Read as _};
 
 use clap::Args;
 use guildhall_client::package::ByteSize;
@@ -39,14 +39,10 @@ pub(super) async fn invite(context: &Context, args: &InviteArgs) -> Result<(), F
 }
 
 pub(super) async fn join(context: &Context, args: &JoinArgs) -> Result<(), Failure> {
-    let mut invite = args.invite.clone();
-    if invite == "-" {
-        invite.clear();
-        std::io::stdin()
-            .take(INVITE_MAX_BYTES)
-            .read_to_string(&mut invite)
-            .map_err(|error| Failure::from_error(exit::FAILED, &error))?;
-    }
+    let invite = match args.invite.as_str() {
+        "-" => from_stdin().await.map_err(|error| Failure::from_error(exit::FAILED, &error))?,
+        given => given.to_owned(),
+    };
     let status = context.client()?.join(invite.trim()).await?;
     if context.output.is_json() {
         return context.output.json(&status);
@@ -55,9 +51,22 @@ pub(super) async fn join(context: &Context, args: &JoinArgs) -> Result<(), Failu
     if context.output.is_quiet() {
         return context.output.line(&federation.id.to_string());
     }
-    context.output.line(&format!("joined {}, with {}", federation.name, list(&federation.members)))?;
+    context.output.line(&format!(
+        "joined {}, with {}",
+        federation.name,
+        list(&federation.members)
+    ))?;
     context.output.note("next: guild peers, or guild search");
     Ok(())
+}
+
+/// Reads on a thread of its own, because a terminal may keep it waiting for ever.
+async fn from_stdin() -> io::Result<String> {
+    let read = || {
+        let mut text = String::new();
+        io::stdin().take(INVITE_MAX_BYTES).read_to_string(&mut text).map(|_| text)
+    };
+    tokio::task::spawn_blocking(read).await?
 }
 
 pub(super) async fn status(context: &Context) -> Result<(), Failure> {

@@ -133,7 +133,12 @@ fn show_results(context: &Context, answer: &SearchAnswer) -> Result<(), Failure>
         output.line(&format!("    {}", result.summary))?;
         output.line(&format!("    {}: {}", list(&result.categories), ports(result)))?;
         for term in &result.terms {
-            output.line(&format!("      {:+.3}  {}: {}", term.contribution(), term.name, term.why))?;
+            output.line(&format!(
+                "      {:+.3}  {}: {}",
+                term.contribution(),
+                term.name,
+                term.why
+            ))?;
         }
     }
     answer.notes.iter().for_each(|note| output.note(note));
@@ -240,6 +245,7 @@ fn contract_text(contract: &Contract) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use clap::Parser;
 

@@ -81,7 +81,8 @@ fn show(context: &Context, fetched: &Fetched, dir: &Path, written: usize) -> Res
         from => format!("{} from {}", ByteSize(fetched.fetched_bytes), list(from)),
     };
     let (files, size) = (fetched.manifest.files.len(), ByteSize(fetched.manifest.len_bytes()));
-    output.note(&format!("{}: {from}; {files} files, {size}, {written} written", fetched.reference));
+    output
+        .note(&format!("{}: {from}; {files} files, {size}, {written} written", fetched.reference));
     output.line(&shown_dir)
 }
 
@@ -163,10 +164,12 @@ fn in_the_way(path: &Path) -> Failure {
 }
 
 fn cannot_write(path: &Path, error: &io::Error) -> Failure {
-    Failure::new(exit::FAILED, format!("cannot write {}", path.display())).with_cause(error.to_string())
+    Failure::new(exit::FAILED, format!("cannot write {}", path.display()))
+        .with_cause(error.to_string())
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use std::os::unix::fs::symlink;
 

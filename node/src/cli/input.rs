@@ -93,7 +93,9 @@ fn source(text: &str) -> Result<Option<Source>, Failure> {
         Err(error)
             if matches!(
                 error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename
+                io::ErrorKind::NotFound
+                    | io::ErrorKind::NotADirectory
+                    | io::ErrorKind::InvalidFilename
             ) =>
         {
             Ok(text.parse().ok().map(Source::Package))
@@ -103,7 +105,8 @@ fn source(text: &str) -> Result<Option<Source>, Failure> {
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Failure {
-    Failure::new(exit::FAILED, format!("cannot read {}", path.display())).with_cause(error.to_string())
+    Failure::new(exit::FAILED, format!("cannot read {}", path.display()))
+        .with_cause(error.to_string())
 }
 
 /// Records as they are collected, within what one request can carry.
@@ -119,7 +122,8 @@ impl Records {
         let mut paths = Vec::new();
         for entry in fs::read_dir(folder).map_err(|error| unreadable(folder, &error))? {
             let path = entry.map_err(|error| unreadable(folder, &error))?.path();
-            let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+            let hidden =
+                path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
             if !hidden && path.is_file() {
                 paths.push(path);
             }
@@ -163,12 +167,15 @@ impl Records {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 
     fn names(inputs: &Inputs) -> Vec<&str> {
         match &inputs.input {
-            RunInput::Records(records) => records.iter().map(|record| record.name.as_str()).collect(),
+            RunInput::Records(records) => {
+                records.iter().map(|record| record.name.as_str()).collect()
+            }
             RunInput::Package(_) => Vec::new(),
         }
     }

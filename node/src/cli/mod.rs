@@ -108,7 +108,11 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Help and version are answers and go to stdout, mistakes go to stderr; nobody may be listening to either.
             let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS };
+            return if error.use_stderr() {
+                ExitCode::from(exit::USAGE)
+            } else {
+                ExitCode::SUCCESS
+            };
         }
     };
     // A worker locks itself in, so nothing may have been started before it.
@@ -127,7 +131,7 @@ pub fn main() -> ExitCode {
     runtime.shutdown_background();
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => context.output.failure(&failure),
+        Err(failure) => context.output.failure(&context.in_place(failure)),
     }
 }
 
@@ -165,6 +169,7 @@ async fn ask(context: &Context, command: Command) -> Result<(), Failure> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use clap::CommandFactory;
 

@@ -33,8 +33,7 @@ pub struct PublishArgs {
 pub(super) async fn publish(context: &Context, args: PublishArgs) -> Result<(), Failure> {
     let output = &context.output;
     let client = context.client()?;
-    let overrides =
-        Overrides { name: args.name, version: args.version, categories: args.category };
+    let overrides = Overrides { name: args.name, version: args.version, categories: args.category };
     let dir = args.dir;
     output.progress("reading files");
     let mut draft = tokio::task::spawn_blocking(move || package::read_dir_with(&dir, &overrides))

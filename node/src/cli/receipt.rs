@@ -42,7 +42,8 @@ fn shown(value: &OutputValue) -> String {
         OutputValue::Predictions(predictions) => {
             let mut each: Vec<String> =
                 predictions.iter().take(PREDICTIONS_SHOWN).map(with_confidence).collect();
-            if let Some(more) = predictions.len().checked_sub(PREDICTIONS_SHOWN).filter(|n| *n > 0) {
+            if let Some(more) = predictions.len().checked_sub(PREDICTIONS_SHOWN).filter(|n| *n > 0)
+            {
                 each.push(format!("and {more} more"));
             }
             each.join(", ")

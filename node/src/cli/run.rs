@@ -44,11 +44,8 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Result<(), Failure>
     if let Some(port) = &inputs.port {
         check_port(&client, &args.reference, port).await?;
     }
-    let limits = LimitSet {
-        scoring_ms: args.timeout_ms,
-        total_ms: args.total_ms,
-        ..LimitSet::default()
-    };
+    let limits =
+        LimitSet { scoring_ms: args.timeout_ms, total_ms: args.total_ms, ..LimitSet::default() };
     let request =
         RunRequest { reference: args.reference, input: inputs.input, on: args.on, limits };
     let run = client.start_run(&request).await?;

@@ -184,5 +184,6 @@ impl OutFile {
 }
 
 fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(exit::FAILED, format!("cannot write {}", path.display())).with_cause(error.to_string())
+    Failure::new(exit::FAILED, format!("cannot write {}", path.display()))
+        .with_cause(error.to_string())
 }

@@ -1,13 +1,13 @@
 //! What the handle asks of the driver.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use guildhall_protocol::{FederationId, Hash, PublicKey};
 use libp2p::gossipsub::{IdentTopic, MessageAcceptance, PublishError as GossipError};
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::swarm::{self};
-use libp2p::{Multiaddr, PeerId, Stream};
+use libp2p::{Multiaddr, PeerId, Stream, swarm};
 use tokio::sync::oneshot;
 
 use super::{Dial, Driver, dht, peer};
@@ -105,6 +105,14 @@ impl Driver {
         if let Err(error) = gossip.subscribe(&topic) {
             tracing::error!(%error, "cannot subscribe to the federation's topic");
         }
+        let followers: HashSet<PeerId> = gossip
+            .all_peers()
+            .filter(|(_, topics)| topics.contains(&&topic.hash()))
+            .map(|(peer, _)| *peer)
+            .collect();
+        for (id, peer) in &mut self.peers {
+            peer.listens = followers.contains(id);
+        }
         self.topic = Some(topic);
     }
 
@@ -181,11 +189,13 @@ impl Driver {
         for link in links {
             behaviour.gate.no_stranger(link);
         }
-        for record in parked {
-            // Refused records are the provider's loss, see the store.
-            let _ = behaviour.kad.store_mut().insert(record, now);
-        }
         self.route(id);
+        let routed = self.peers.get(&id).map(|peer| peer.routed.clone()).unwrap_or_default();
+        for mut record in parked {
+            record.addresses.extend(routed.iter().cloned());
+            // Refused records are the provider's loss, see the store.
+            let _ = self.swarm.behaviour_mut().kad.store_mut().insert(record, now);
+        }
         self.announcer.handle_admitted(now);
     }
 
@@ -326,6 +336,7 @@ impl Driver {
                 address: first.address.clone(),
                 inbound: first.inbound,
                 admitted: peer.admitted,
+                listens: peer.listens,
                 rtt: peer.rtt,
             })
         };

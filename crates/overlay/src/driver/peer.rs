@@ -38,6 +38,8 @@ pub(super) struct Peer {
     pub(super) admitted: bool,
     /// Until when accepted messages go to it whether it is in the mesh or not.
     pub(super) fresh_until: Option<Instant>,
+    /// Whether it listens to our federation.
+    pub(super) listens: bool,
     /// When it connected.
     pub(super) since: Instant,
     pub(super) rtt: Option<Duration>,
@@ -68,6 +70,7 @@ impl Peer {
             links: Vec::new(),
             admitted: false,
             fresh_until: None,
+            listens: false,
             since: now,
             rtt: None,
             ping_failures: 0,

@@ -8,7 +8,7 @@ use libp2p::core::ConnectedPoint;
 use libp2p::multiaddr::Protocol;
 use libp2p::request_response::{self, Message, OutboundFailure, ResponseChannel};
 use libp2p::swarm::{ConnectionId, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, gossipsub, identify, kad, ping};
+use libp2p::{Multiaddr, PeerId, gossipsub, identify, kad, ping, swarm};
 use tokio::sync::oneshot;
 
 use super::Driver;
@@ -17,7 +17,7 @@ use super::peer::{LISTEN_MAX, Link, MUTE, PARKED_MAX, PING_FAILURES_MAX, Peer};
 use crate::address::to_public_key;
 use crate::behaviour::{BehaviourEvent, MUTED_SCORE};
 use crate::codec;
-use crate::error::RequestError;
+use crate::error::{DialError, RequestError};
 use crate::event::{Event, GossipToken, Reply};
 use crate::stream::Stream;
 use crate::streams;
@@ -36,19 +36,7 @@ impl Driver {
                 self.handle_closed(peer_id, connection_id, num_established);
             }
             SwarmEvent::OutgoingConnectionError { connection_id, peer_id: Some(peer), error } => {
-                if self.dials.get(&peer).is_some_and(|dial| dial.connection == connection_id) {
-                    self.swarm.behaviour_mut().gate.set_dialling(peer, false);
-                    let waiting = self.dials.remove(&peer).map(|dial| dial.waiting);
-                    let mut waiting = waiting.into_iter().flatten();
-                    let reason = error.to_string();
-                    if let Some(first) = waiting.next() {
-                        let _ = first.send(Err(dial_error(error)));
-                    }
-                    for other in waiting {
-                        let error = crate::error::DialError::Unreachable(reason.clone());
-                        let _ = other.send(Err(error));
-                    }
-                }
+                self.handle_dial_failed(peer, connection_id, error);
             }
             SwarmEvent::IncomingConnectionError { error, send_back_addr, .. } => {
                 tracing::debug!(%error, from = %send_back_addr, "an inbound connection failed");
@@ -103,6 +91,27 @@ impl Driver {
         }
     }
 
+    fn handle_dial_failed(
+        &mut self,
+        id: PeerId,
+        connection: ConnectionId,
+        error: swarm::DialError,
+    ) {
+        // Others dial too, Kademlia for one; only the node's own dials have somebody waiting.
+        if self.dials.get(&id).is_none_or(|dial| dial.connection != connection) {
+            return;
+        }
+        self.swarm.behaviour_mut().gate.set_dialling(id, false);
+        let mut waiting = self.dials.remove(&id).into_iter().flat_map(|dial| dial.waiting);
+        let reason = error.to_string();
+        if let Some(first) = waiting.next() {
+            let _ = first.send(Err(dial_error(error)));
+        }
+        for other in waiting {
+            let _ = other.send(Err(DialError::Unreachable(reason.clone())));
+        }
+    }
+
     fn handle_closed(&mut self, id: PeerId, connection: ConnectionId, left: u32) {
         if left > 0 {
             if let Some(peer) = self.peers.get_mut(&id) {
@@ -130,6 +139,12 @@ impl Driver {
                 message_id,
                 message,
             }) => self.handle_gossip(propagation_source, message_id, message.data),
+            BehaviourEvent::Gossip(gossipsub::Event::Subscribed { peer_id, topic }) => {
+                self.handle_listens(peer_id, &topic, true);
+            }
+            BehaviourEvent::Gossip(gossipsub::Event::Unsubscribed { peer_id, topic }) => {
+                self.handle_listens(peer_id, &topic, false);
+            }
             BehaviourEvent::Kad(event) => self.handle_kad(event),
             BehaviourEvent::Requests(event) => self.handle_request_event(event),
             BehaviourEvent::Streams(inbound) => self.handle_stream(inbound),
@@ -196,6 +211,13 @@ impl Driver {
                 &from,
                 gossipsub::MessageAcceptance::Ignore,
             );
+        }
+    }
+
+    fn handle_listens(&mut self, id: PeerId, topic: &gossipsub::TopicHash, listens: bool) {
+        let ours = self.topic.as_ref().is_some_and(|ours| ours.hash() == *topic);
+        if let Some(peer) = self.peers.get_mut(&id).filter(|_| ours) {
+            peer.listens = listens;
         }
     }
 

@@ -100,7 +100,8 @@ async fn publishing_to_nobody_is_no_error_and_federations_do_not_mix() {
     let alone = a.overlay.publish(b"alone".to_vec()).await.unwrap();
     assert_eq!(alone, PublishOutcome::NoPeers);
     b.overlay.set_federation(FederationId(Hash::of(b"another"))).await;
-    a.join(&b).await;
+    a.connect(&b).await;
+    converge("both admit", || async { a.admits(&b).await && b.admits(&a).await }).await;
     always("b hears nothing", || b.look(|seen| seen.gossip.is_empty())).await;
     let foreign = a.overlay.publish(b"foreign".to_vec()).await.unwrap();
     assert_eq!(foreign, PublishOutcome::NoPeers);

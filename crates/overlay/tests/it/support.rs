@@ -69,7 +69,6 @@ impl Node {
     }
 
     pub(crate) async fn with(setup: Setup) -> Self {
-        let _ = tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).with_writer(std::io::stderr).with_ansi(false).try_init();
         static SEEDS: AtomicU8 = AtomicU8::new(1);
         let seed = [SEEDS.fetch_add(1, Ordering::Relaxed); 32];
         let Setup { limits, listen, .. } = &setup;
@@ -115,11 +114,17 @@ impl Node {
         self.overlay.peers().await.iter().any(|info| info.peer == other.key && info.admitted)
     }
 
-    /// Connects to `other`, where both admit everyone, and waits for the admissions.
+    /// Whether `other` is admitted and listens.
+    async fn gossips_with(&self, other: &Node) -> bool {
+        let peers = self.overlay.peers().await;
+        peers.iter().any(|info| info.peer == other.key && info.admitted && info.listens)
+    }
+
+    /// Connects to `other`, where both admit everyone, and waits until they do and listen.
     pub(crate) async fn join(&self, other: &Node) {
         self.connect(other).await;
-        converge("both admit each other", || async {
-            self.admits(other).await && other.admits(self).await
+        converge("both admit each other and listen", || async {
+            self.gossips_with(other).await && other.gossips_with(self).await
         })
         .await;
     }

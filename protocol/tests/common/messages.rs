@@ -1,0 +1,235 @@
+//! Wire messages, frames, an invite and a receipt.
+
+use std::collections::BTreeMap;
+
+use guildhall_protocol::contract::{LimitSet, Limits, NodeLimits};
+use guildhall_protocol::query::Query;
+use guildhall_protocol::receipt::{
+    EdgeHasher, JobStatement, Outcome, Receipt, RunStatement, Used,
+};
+use guildhall_protocol::record::{Position, Record};
+use guildhall_protocol::statement::{Role, Signed};
+use guildhall_protocol::wire::{
+    ExecutorFrame, Hello, Invite, JobFailure, JobInput, JobSpec, JobStage, Lease, LogHead,
+    OfferRequest, Reason, RecordFrame, Refusal, Request, RequesterFrame, Response,
+};
+use guildhall_protocol::{PackageId, RunId};
+use serde_bytes::ByteBuf;
+
+use super::{DAY_MS, NOW_MS, after, content, federation, founder, hash, joiner, public};
+use super::{invite_key, signed_founding};
+
+pub(crate) fn run_id() -> RunId {
+    RunId(hash(0x70))
+}
+
+/// The records of the little federation, in order of log: the founder's node, the joiner's node, its producer.
+pub(crate) fn records() -> Vec<(&'static str, Record)> {
+    let (st_mary, lab) = (founder(), joiner());
+    let first = Position::default();
+    let admission = st_mary.write(Role::Node, first, &content::admission());
+    let described = st_mary.write(Role::Node, after(&admission), &content::node());
+    let acceptance = lab.write(Role::Node, first, &content::acceptance(admission.id()));
+    let release = lab.write(Role::Producer, first, &content::release());
+    let listing = lab.write(Role::Producer, after(&release), &content::listing());
+    vec![
+        ("admission", admission),
+        ("node", described),
+        ("acceptance", acceptance),
+        ("release", release),
+        ("listing", listing),
+    ]
+}
+
+fn two_records() -> Vec<ByteBuf> {
+    let records = records();
+    records.iter().take(2).map(|(_, record)| ByteBuf::from(record.bytes())).collect()
+}
+
+pub(crate) fn invite() -> Invite {
+    Invite {
+        federation: federation(),
+        name: "Night Shift".into(),
+        org: "st-mary".parse().expect("a name"),
+        admission: records()[0].1.id(),
+        seed: guildhall_protocol::Hash::from_bytes(invite_key().seed()),
+        addresses: vec!["/ip4/192.0.2.7/tcp/4001".into()],
+        expires_ms: NOW_MS + 7 * DAY_MS,
+    }
+}
+
+fn hello() -> Hello {
+    Hello {
+        federation: federation(),
+        delegation: joiner().delegate(Role::Node),
+        addresses: vec!["/ip4/192.0.2.8/tcp/4001".into()],
+    }
+}
+
+fn query() -> Query {
+    Query {
+        text: None,
+        kind: Some(guildhall_protocol::manifest::Kind::Model),
+        category: Some("vision".parse().expect("a prefix")),
+        reference: Some("lab/digits".parse().expect("a reference")),
+        input: Some("image/png".parse().expect("a type")),
+        output: Some("prediction".parse().expect("a type")),
+        max_latency_ms: Some(10.5),
+        min_accuracy: Some(0.9),
+        max_memory_bytes: Some(1 << 30),
+        limit: 5,
+    }
+}
+
+pub(crate) fn requests() -> Vec<(&'static str, Request)> {
+    vec![
+        ("hello", Request::Hello(hello())),
+        ("join", Request::Join { records: two_records() }),
+        ("heads", Request::Heads),
+        ("pull", Request::Pull { author: public(0x22), from_seq: 7 }),
+        ("query", Request::Query(Box::new(query()))),
+        (
+            "offer",
+            Request::Offer(Box::new(OfferRequest {
+                run: run_id(),
+                stages: vec![PackageId(hash(0x58)), PackageId(hash(0x59))],
+                engines: vec!["wasm".into(), "onnx".into()],
+                memory_bytes: 64 << 20,
+            })),
+        ),
+    ]
+}
+
+fn refusal() -> Refusal {
+    Refusal::new(Reason::Busy, "both slots are taken")
+}
+
+pub(crate) fn responses() -> Vec<(&'static str, Response)> {
+    let heads = vec![LogHead { author: public(0x11), len: 2 }, LogHead { author: public(0x21), len: 1 }];
+    let lease = Lease { lease: hash(0x71), run: run_id(), open_within_ms: 30_000 };
+    vec![
+        ("hello", Response::Hello(hello())),
+        ("joined", Response::Joined { founding: signed_founding() }),
+        ("heads", Response::Heads(heads)),
+        ("records", Response::Records { records: two_records() }),
+        ("found", Response::Found { listings: two_records() }),
+        ("lease", Response::Lease(lease)),
+        ("refused", Response::Refused(refusal())),
+    ]
+}
+
+/// Every reason, so that none changes its name.
+pub(crate) fn reasons() -> Vec<Reason> {
+    vec![
+        Reason::NotAdmitted,
+        Reason::NotLent,
+        Reason::Unable,
+        Reason::Busy,
+        Reason::BadInvite,
+        Reason::Invalid,
+        Reason::Unknown,
+    ]
+}
+
+pub(crate) fn requester_frames() -> Vec<(&'static str, RequesterFrame)> {
+    let spec = |input| {
+        RequesterFrame::Start(Box::new(JobSpec {
+            lease: hash(0x71),
+            run: run_id(),
+            nonce: hash(0x72),
+            stages: vec![JobStage {
+                package: PackageId(hash(0x58)),
+                config: BTreeMap::from([("threshold".to_owned(), "0.5".to_owned())]),
+                listing: LimitSet { scoring_ms: Some(40), ..LimitSet::default() },
+            }],
+            limits: LimitSet { total_ms: Some(60_000), ..LimitSet::default() },
+            input,
+            holders: vec![public(0x21)],
+        }))
+    };
+    vec![
+        ("start-stream", spec(JobInput::Stream)),
+        ("start-package", spec(JobInput::Package(PackageId(hash(0x5a))))),
+        ("record", RequesterFrame::Record(RecordFrame { index: 0, value: b"pixels".to_vec() })),
+        ("end", RequesterFrame::End),
+        ("countersigned", RequesterFrame::Countersigned(receipt().run)),
+    ]
+}
+
+pub(crate) fn executor_frames() -> Vec<(&'static str, ExecutorFrame)> {
+    let failure = JobFailure {
+        stage: 1,
+        record: 3,
+        cause: "timeout".into(),
+        detail: "stopped after 50 ms".into(),
+        stopped_after_ms: Some(52),
+    };
+    vec![
+        ("ready", ExecutorFrame::Ready { limits: vec![limits()] }),
+        ("record", ExecutorFrame::Record(RecordFrame { index: 0, value: b"{}".to_vec() })),
+        ("failed", ExecutorFrame::Failed(failure)),
+        ("finished", ExecutorFrame::Finished { jobs: receipt().jobs }),
+        ("refused", ExecutorFrame::Refused(refusal())),
+    ]
+}
+
+fn limits() -> Limits {
+    let producer = LimitSet::from(&content::contract());
+    let requester = LimitSet { total_ms: Some(60_000), ..LimitSet::default() };
+    Limits::smallest(producer, NodeLimits::default(), requester)
+}
+
+fn edge(values: &[&[u8]]) -> guildhall_protocol::Hash {
+    let mut hasher = EdgeHasher::new(&hash(0x72));
+    for (index, value) in (0..).zip(values) {
+        hasher.record(index, value);
+    }
+    hasher.commitment()
+}
+
+/// The statement of one stage: stage 0 turns `pixels` into `clean`, stage 1 that into a prediction.
+pub(crate) fn job(stage: u32) -> JobStatement {
+    let edges = [edge(&[b"pixels", b"more"]), edge(&[b"clean", b"clear"]), edge(&[b"[]", b"[{}]"])];
+    JobStatement {
+        run: run_id(),
+        stage,
+        package: PackageId(hash(0x58 + stage as u8)),
+        executor: founder().node.public(),
+        requester: joiner().node.public(),
+        engine: "wasm 48.0.8".into(),
+        isolation: vec!["rlimits".into(), "seccomp".into()],
+        limits: limits(),
+        input: edges[stage as usize],
+        output: edges[stage as usize + 1],
+        records: 2,
+        used: Used {
+            wall_us: 900,
+            longest_us: 500,
+            memory_peak_bytes: 1 << 20,
+            output_bytes: 10,
+        },
+        outcome: Outcome::Completed,
+        time_ms: NOW_MS,
+    }
+}
+
+pub(crate) fn failed_job() -> JobStatement {
+    JobStatement { outcome: Outcome::Failed { cause: "timeout".into(), record: 1 }, ..job(0) }
+}
+
+pub(crate) fn run_statement(jobs: &[Signed]) -> RunStatement {
+    RunStatement {
+        run: run_id(),
+        requester: joiner().node.public(),
+        jobs: jobs.iter().map(Signed::hash).collect(),
+        time_ms: NOW_MS + 1,
+    }
+}
+
+/// Two stages, executed by the founder's node for the joiner's.
+pub(crate) fn receipt() -> Receipt {
+    let jobs: Vec<Signed> =
+        [0, 1].iter().map(|stage| Signed::new(&job(*stage), &founder().node)).collect();
+    let run = Signed::new(&run_statement(&jobs), &joiner().node);
+    Receipt { jobs, run }
+}

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use guildhall_federation::check_record;
 use guildhall_protocol::api::Via;
 use guildhall_protocol::body::Listing;
 use guildhall_protocol::name::CategoryPrefix;
@@ -13,6 +12,7 @@ use guildhall_protocol::{Hash, PublicKey};
 use guildhall_sync::Offered;
 use serde_bytes::ByteBuf;
 
+use crate::bodies::covers;
 use crate::event::{Effect, Found, ReplyId};
 use crate::keys::category_keys;
 use crate::node::{Call, Core, refused, respond};
@@ -22,6 +22,10 @@ const ASKED_MAX: usize = 8;
 
 /// Questions open at once; a further one is answered from here alone, and says so.
 const ASKS_MAX: usize = 256;
+
+/// How long a question waits for the DHT, milliseconds. Then members are asked that say they follow the category: a
+/// lookup may take far longer than a person waits.
+const LOCATE_DEADLINE_MS: u64 = 1_500;
 
 /// How long a question waits for other nodes, milliseconds.
 const ASK_DEADLINE_MS: u64 = 3_000;
@@ -34,6 +38,8 @@ const LOOKED_UP_MAX: usize = 10_000;
 pub(crate) struct Ask {
     query: Query,
     via: Via,
+    /// When the DHT is given up.
+    locate_by_ms: u64,
     deadline_ms: u64,
     holders: u64,
     /// Whether the DHT has answered.
@@ -78,6 +84,7 @@ impl Core {
         let open = Ask {
             query,
             via: Via::Dht,
+            locate_by_ms: now_ms.saturating_add(LOCATE_DEADLINE_MS),
             deadline_ms: now_ms.saturating_add(ASK_DEADLINE_MS),
             holders: 0,
             located: false,
@@ -104,18 +111,12 @@ impl Core {
         if query.reference.as_ref().is_some_and(|reference| self.catalog.resolve(reference).is_ok()) {
             return true;
         }
-        let covers = |asked: &CategoryPrefix| {
-            let asked = asked.as_str();
-            follows.iter().any(|followed| {
-                asked.strip_prefix(followed.as_str())
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            })
-        };
-        query.category.as_ref().is_some_and(covers)
+        let is_followed = |asked: &CategoryPrefix| follows.iter().any(|f| covers(f, asked));
+        query.category.as_ref().is_some_and(is_followed)
     }
 
     pub(crate) fn handle_holders(&mut self, ask: Hash, peers: &[PublicKey], out: &mut Vec<Effect>) {
-        let Some(open) = self.asks.get(&ask) else { return };
+        let Some(open) = self.asks.get(&ask).filter(|open| !open.located) else { return };
         let me = self.me.node.public();
         let is_member = |peer: &&PublicKey| **peer != me && self.nodes.contains_key(peer);
         let mut chosen: BTreeSet<PublicKey> = peers.iter().filter(is_member).copied().collect();
@@ -124,10 +125,10 @@ impl Core {
         if chosen.is_empty() {
             via = Via::Members;
             let follows_it = |follows: &[CategoryPrefix]| match &open.query.category {
-                Some(category) => follows.iter().any(|followed| {
-                    let followed = followed.as_str();
-                    followed == "*" || category.as_str().starts_with(followed)
-                }),
+                // Who follows a part of it has that part.
+                Some(category) => {
+                    follows.iter().any(|f| covers(f, category) || covers(category, f))
+                }
                 None => true,
             };
             let members = self.nodes.iter().filter(|(node, view)| {
@@ -201,6 +202,15 @@ impl Core {
     }
 
     pub(crate) fn expire_asks(&mut self, now_ms: u64, out: &mut Vec<Effect>) {
+        let unlocated = |open: &Ask| !open.located && now_ms >= open.locate_by_ms;
+        let silent: Vec<Hash> =
+            self.asks.iter().filter(|(_, open)| unlocated(open)).map(|(ask, _)| *ask).collect();
+        for ask in silent {
+            if let Some(open) = self.asks.get_mut(&ask) {
+                open.notes.push("the DHT did not answer in time".to_owned());
+            }
+            self.handle_holders(ask, &[], out);
+        }
         let late: Vec<Hash> =
             self.asks.iter().filter(|(_, open)| now_ms >= open.deadline_ms).map(|(ask, _)| *ask).collect();
         for ask in late {
@@ -243,7 +253,7 @@ impl Core {
         out: &mut Vec<Effect>,
     ) -> Result<(), String> {
         let record = Record::open(bytes).map_err(|error| error.to_string())?;
-        check_record(&record, now_ms).map_err(|error| error.to_string())?;
+        self.check_unseen(&record, now_ms).map_err(|error| error.to_string())?;
         if self.federation.member(&record.delegation().root).is_none() {
             return Err("its producer is not a member".to_owned());
         }
@@ -251,6 +261,9 @@ impl Core {
             Some(Ok(listing)) => listing,
             _ => return Err("it is no listing".to_owned()),
         };
+        if listing.federation != self.federation.id() {
+            return Err("it is listed in another federation".to_owned());
+        }
         let header = record.header();
         let at = self.logs.id_at(&header.author, header.seq);
         if at.is_some_and(|id| id != record.id()) || self.logs.fork_of(&header.author).is_some() {
@@ -260,10 +273,10 @@ impl Core {
             if self.logs.offer(&record) == Offered::Filled {
                 out.push(Effect::Store(vec![record.clone()]));
             }
-        } else if self.looked_up >= LOOKED_UP_MAX {
+        } else if self.looked_up.len() >= LOOKED_UP_MAX && !self.looked_up.contains(&record.id()) {
             return Err(format!("{LOOKED_UP_MAX} listings of other categories are held already"));
         } else {
-            self.looked_up += 1;
+            self.looked_up.insert(record.id());
         }
         self.evaluate_listing(&record, listing, out);
         Ok(())

@@ -10,6 +10,7 @@
 //! Foreign bytes only ever enter through [`Record::open`](guildhall_protocol::record::Record::open); what a stranger
 //! sends can be refused but not crash the fold.
 
+mod bodies;
 mod event;
 mod find;
 mod identity;

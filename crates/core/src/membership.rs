@@ -33,16 +33,22 @@ impl Core {
             out.push(Effect::Expel { peer });
             return;
         }
-        let state = self.peers.entry(peer).or_default();
-        *state = PeerState { connected: true, ..PeerState::default() };
+        // Its hello may have been faster than the news of the connection; then it stays admitted.
+        self.peers.entry(peer).or_default().connected = true;
         self.greet(peer, out);
     }
 
     pub(crate) fn handle_disconnected(&mut self, peer: PublicKey, out: &mut Vec<Effect>) {
-        self.schedule.handle_gone(&peer);
-        self.peers.remove(&peer);
+        self.forget_peer(peer);
         let open: Vec<Hash> = self.asks.keys().copied().collect();
         open.into_iter().for_each(|ask| self.handle_no_answer(peer, ask, out));
+    }
+
+    /// What is still on its way from a peer that is gone must not bring it back.
+    fn forget_peer(&mut self, peer: PublicKey) {
+        self.schedule.handle_gone(&peer);
+        self.peers.remove(&peer);
+        self.calls.retain(|_, call| call.peer() != peer);
     }
 
     fn hello(&self) -> Hello {
@@ -74,7 +80,10 @@ impl Core {
                 respond(out, reply, Response::Hello(self.hello()));
                 self.admit(peer, authority, hello.addresses, out);
             }
-            Err(why) => respond(out, reply, refused(Reason::NotAdmitted, why)),
+            Err(why) => {
+                respond(out, reply, refused(Reason::NotAdmitted, why.to_string()));
+                self.introduce(peer, &why, out);
+            }
         }
     }
 
@@ -87,16 +96,42 @@ impl Core {
     ) {
         match self.check_hello(now_ms, peer, hello) {
             Ok(authority) => self.admit(peer, authority, hello.addresses.clone(), out),
-            Err(why) => out.push(Effect::Note(format!("{peer:?} is not admitted: {why}"))),
+            Err(why) => {
+                out.push(Effect::Note(format!("{peer:?} is not admitted: {why}")));
+                self.introduce(peer, &why, out);
+            }
         }
     }
 
-    fn check_hello(&self, now_ms: u64, peer: PublicKey, hello: &Hello) -> Result<Authority, String> {
+    fn check_hello(
+        &self,
+        now_ms: u64,
+        peer: PublicKey,
+        hello: &Hello,
+    ) -> Result<Authority, NoHello> {
         if hello.federation != self.federation.id() {
-            return Err("it is in another federation".to_owned());
+            return Err(NoHello::OtherFederation);
         }
-        check_delegation(&self.federation, &hello.delegation, peer, now_ms)
-            .map_err(|outsider: Outsider| outsider.to_string())
+        Ok(check_delegation(&self.federation, &hello.delegation, peer, now_ms)?)
+    }
+
+    /// A node that does not see its own org among the members yet has joined and lost its sponsor before it had the
+    /// records that say who is a member. Until it has them, it pulls from whoever says to be in the federation; what
+    /// comes is verified as ever, and nothing else is granted.
+    fn introduce(&mut self, peer: PublicKey, why: &NoHello, out: &mut Vec<Effect>) {
+        if *why != NoHello::Outsider(Outsider::NotMember) || self.is_member() {
+            return;
+        }
+        if let Some(state) = self.peers.get_mut(&peer)
+            && !state.introduced
+        {
+            state.introduced = true;
+            self.compare(peer, out);
+        }
+    }
+
+    fn is_member(&self) -> bool {
+        self.federation.member(&self.me.root).is_some()
     }
 
     fn admit(
@@ -108,6 +143,7 @@ impl Core {
     ) {
         let state = self.peers.entry(peer).or_default();
         state.connected = true;
+        state.sponsor = false;
         let known = state.admitted.replace(authority).is_some();
         if !addresses.is_empty() {
             out.push(Effect::SetKnown { peer, addresses });
@@ -116,8 +152,23 @@ impl Core {
             out.push(Effect::Admit { peer });
         }
         // Also when it was admitted before: it may say hello again because it moved into this federation just now.
-        self.call(peer, Call::Heads { peer }, Request::Heads, out);
+        self.compare(peer, out);
         self.ask_admitted(peer, out);
+    }
+
+    /// Asks a peer which logs it has.
+    fn compare(&mut self, peer: PublicKey, out: &mut Vec<Effect>) {
+        if let Some(state) = self.peers.get_mut(&peer) {
+            state.compare_at = self.ticks + COMPARE_TICKS;
+        }
+        self.call(peer, Call::Heads { peer }, Request::Heads, out);
+    }
+
+    /// A peer did not say which logs it has: perhaps it has not heard our hello yet.
+    pub(crate) fn compare_soon(&mut self, peer: PublicKey) {
+        if let Some(state) = self.peers.get_mut(&peer) {
+            state.compare_at = state.compare_at.min(self.ticks + 1);
+        }
     }
 
     /// Trusts the node behind an invite before its membership is known here: its key and the federation's id came
@@ -126,6 +177,10 @@ impl Core {
     pub fn sponsor(&mut self, peer: PublicKey, root: PublicKey, org: OrgName) -> Vec<Effect> {
         let mut out = Vec::new();
         self.admit(peer, Authority { root, org }, Vec::new(), &mut out);
+        if let Some(state) = self.peers.get_mut(&peer) {
+            // By its hello it says whose node it really is, as soon as that can be checked.
+            state.sponsor = true;
+        }
         self.greet(peer, &mut out);
         self.start_pulls(&mut out);
         out
@@ -151,7 +206,9 @@ impl Core {
                 stored.iter().for_each(|record| self.evaluate(record, out));
                 stored.into_iter().for_each(|record| out.push(Effect::Publish(Box::new(record))));
                 respond(out, reply, Response::Joined { founding: self.federation.founding().clone() });
-                self.admit(peer, authority, Vec::new(), out);
+                if self.federation.member(&authority.root).is_some() {
+                    self.admit(peer, authority, Vec::new(), out);
+                }
             }
             Err(why) => {
                 out.push(Effect::Note(format!("{peer:?} may not join: {why}")));
@@ -181,8 +238,14 @@ impl Core {
             if header.author != peer || header.seq != seq || header.prev != prev {
                 return Err("the records are not the log of the node that sent them".to_owned());
             }
-            guildhall_federation::check_record(record, now_ms).map_err(|error| error.to_string())?;
+            self.check_unseen(record, now_ms).map_err(|error| error.to_string())?;
+            if self.logs.id_at(&peer, seq).is_some_and(|id| id != record.id()) {
+                return Err("its log is another one than it was".to_owned());
+            }
             prev = Some(record.id());
+        }
+        if self.logs.fork_of(&peer).is_some() {
+            return Err("its log is forked; join with a new key".to_owned());
         }
         let acceptance = records.last().ok_or("there is no acceptance")?;
         let org = self.federation.check_join(acceptance, now_ms).map_err(|error| error.to_string())?;
@@ -233,22 +296,41 @@ impl Core {
 
     /// The set of members is another one: what was set aside may count now, and peers may have more.
     pub(crate) fn members_changed(&mut self, out: &mut Vec<Effect>) {
-        let gone: Vec<PublicKey> = self
-            .nodes
-            .values()
-            .map(|view| view.root)
-            .filter(|root| self.federation.member(root).is_none())
-            .collect();
-        for root in gone {
-            self.catalog.remove_org(&root);
-            self.nodes.retain(|_, view| view.root != root);
+        let members = self.federation.members().map(|(root, _)| *root).collect();
+        let before = std::mem::replace(&mut self.members, members);
+        for root in before.difference(&self.members) {
+            self.catalog.remove_org(root);
+            self.nodes.retain(|_, view| view.root != *root);
         }
+        self.expel_gone(out);
         for record in self.outsiders.take() {
             self.evaluate(&record, out);
         }
-        let admitted: Vec<PublicKey> = self.admitted_peers().collect();
-        for peer in admitted {
-            self.call(peer, Call::Heads { peer }, Request::Heads, out);
+        // At the next tick, however many members came in one page.
+        let (ticks, is_member) = (self.ticks, self.is_member());
+        let mut strangers = Vec::new();
+        for (peer, state) in &mut self.peers {
+            state.compare_at = state.compare_at.min(ticks + 1);
+            state.tried_at = state.tried_at.filter(|_| state.admitted.is_some() && !state.sponsor);
+            if is_member && std::mem::take(&mut state.introduced) && state.admitted.is_none() {
+                strangers.push(*peer);
+            }
+        }
+        strangers.iter().for_each(|peer| self.schedule.handle_gone(peer));
+    }
+
+    /// Cuts off the nodes of orgs that are no longer members.
+    fn expel_gone(&mut self, out: &mut Vec<Effect>) {
+        let is_gone = |state: &PeerState| {
+            let root = state.admitted.as_ref().map(|authority| authority.root);
+            !state.sponsor && root.is_some_and(|root| self.federation.member(&root).is_none())
+        };
+        let gone: Vec<PublicKey> =
+            self.peers.iter().filter(|(_, state)| is_gone(state)).map(|(peer, _)| *peer).collect();
+        for peer in gone {
+            out.push(Effect::Note(format!("{peer:?} is cut off: its org is no longer a member")));
+            out.push(Effect::Expel { peer });
+            self.handle_disconnected(peer, out);
         }
     }
 
@@ -264,16 +346,19 @@ impl Core {
         let ungreeted: Vec<PublicKey> = self
             .peers
             .iter()
-            .filter(|(_, state)| state.connected && state.admitted.is_none() && due(state, self.ticks))
+            .filter(|(_, state)| state.connected && due(state, self.ticks))
+            .filter(|(_, state)| state.admitted.is_none() || state.sponsor)
             .map(|(peer, _)| *peer)
             .collect();
         ungreeted.into_iter().for_each(|peer| self.greet(peer, out));
-        if self.ticks.is_multiple_of(COMPARE_TICKS) {
-            let admitted: Vec<PublicKey> = self.admitted_peers().collect();
-            for peer in admitted {
-                self.call(peer, Call::Heads { peer }, Request::Heads, out);
-            }
-        }
+        let comparable = |state: &PeerState| state.admitted.is_some() || state.introduced;
+        let stale: Vec<PublicKey> = self
+            .peers
+            .iter()
+            .filter(|(_, state)| comparable(state) && state.compare_at <= self.ticks)
+            .map(|(peer, _)| *peer)
+            .collect();
+        stale.into_iter().for_each(|peer| self.compare(peer, out));
         if self.ticks.is_multiple_of(RETRY_TICKS) {
             self.dial_absent(out);
         }
@@ -298,7 +383,6 @@ impl Core {
         let from = turn.wrapping_mul(DIALS_PER_TICK) % absent.len();
         let in_turn = absent.iter().cycle().skip(from).take(DIALS_PER_TICK.min(absent.len()));
         in_turn.for_each(|peer| self.dial(*peer, out));
-
     }
 }
 
@@ -309,6 +393,15 @@ impl Core {
             out.push(Effect::Dial { peer, addresses: view.body.addresses.clone() });
         }
     }
+}
+
+/// Why a hello does not hold.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+enum NoHello {
+    #[error("it is in another federation")]
+    OtherFederation,
+    #[error(transparent)]
+    Outsider(#[from] Outsider),
 }
 
 /// An invite whose admission is not written yet.

@@ -9,7 +9,7 @@ use guildhall_protocol::body::{HardwareOffer, NodeBody, RecordBody};
 use guildhall_protocol::name::CategoryPrefix;
 use guildhall_protocol::record::{Body, Record, RecordError};
 use guildhall_protocol::wire::{Reason, Refusal, Request, Response};
-use guildhall_protocol::{Hash, PackageId, PublicKey, cbor};
+use guildhall_protocol::{Hash, PackageId, PublicKey, RecordId, cbor};
 use guildhall_sync::{Logs, Schedule};
 
 use crate::event::{CallId, Effect, Event, NodeView, ReplyId};
@@ -47,6 +47,8 @@ pub struct Core {
     pub(crate) schedule: Schedule,
     pub(crate) catalog: Catalog,
     pub(crate) nodes: BTreeMap<PublicKey, NodeView>,
+    /// Roots of the members at the last change, to see who is gone.
+    pub(crate) members: BTreeSet<PublicKey>,
     pub(crate) peers: BTreeMap<PublicKey, PeerState>,
     pub(crate) calls: BTreeMap<CallId, Call>,
     pub(crate) next_call: u64,
@@ -56,7 +58,10 @@ pub struct Core {
     pub(crate) leases_granted: u64,
     pub(crate) packages: BTreeSet<PackageId>,
     pub(crate) provided: BTreeSet<Hash>,
-    pub(crate) looked_up: usize,
+    /// Listings in the catalogue that are on no disk here.
+    pub(crate) looked_up: BTreeSet<RecordId>,
+    /// The org of every log's author; as many as there are logs.
+    pub(crate) roots: BTreeMap<PublicKey, PublicKey>,
     pub(crate) ticks: u64,
 }
 
@@ -66,8 +71,16 @@ pub(crate) struct PeerState {
     pub(crate) connected: bool,
     /// The org it speaks for, once its hello held.
     pub(crate) admitted: Option<Authority>,
-    /// The tick at which it was last greeted or dialled.
+    /// Whether it was admitted on an invite's word, so that its hello is still to be heard.
+    pub(crate) sponsor: bool,
+    /// Whether logs are pulled from it although it is not admitted: see [`Core::introduce`].
+    pub(crate) introduced: bool,
+    /// The tick at which it was last greeted.
     pub(crate) tried_at: Option<u64>,
+    /// The tick from which on logs are to be compared with it.
+    pub(crate) compare_at: u64,
+    /// The tick at which it was last asked for missing bodies.
+    pub(crate) bodies_at: Option<u64>,
 }
 
 /// What a request that was sent is for.
@@ -75,8 +88,19 @@ pub(crate) struct PeerState {
 pub(crate) enum Call {
     Hello { peer: PublicKey },
     Heads { peer: PublicKey },
-    Pull { peer: PublicKey, author: PublicKey },
+    Pull { peer: PublicKey, author: PublicKey, for_bodies: bool },
     Query { peer: PublicKey, ask: Hash },
+}
+
+impl Call {
+    pub(crate) const fn peer(&self) -> PublicKey {
+        match self {
+            Self::Hello { peer }
+            | Self::Heads { peer }
+            | Self::Pull { peer, .. }
+            | Self::Query { peer, .. } => *peer,
+        }
+    }
 }
 
 /// Records of orgs that are not members, as far as is known: kept in case a membership record is still on its way.
@@ -113,6 +137,7 @@ impl Core {
     /// A node that knows its federation's founding and nothing else yet.
     #[must_use]
     pub fn new(me: Identity, settings: Settings, federation: State) -> Self {
+        let members = federation.members().map(|(root, _)| *root).collect();
         Self {
             me,
             settings,
@@ -122,6 +147,7 @@ impl Core {
             schedule: Schedule::default(),
             catalog: Catalog::default(),
             nodes: BTreeMap::new(),
+            members,
             peers: BTreeMap::new(),
             calls: BTreeMap::new(),
             next_call: 0,
@@ -131,7 +157,8 @@ impl Core {
             leases_granted: 0,
             packages: BTreeSet::new(),
             provided: BTreeSet::new(),
-            looked_up: 0,
+            looked_up: BTreeSet::new(),
+            roots: BTreeMap::new(),
             ticks: 0,
         }
     }
@@ -269,11 +296,16 @@ impl Core {
             }
             (Some(Call::Heads { peer }), Ok(Response::Heads(heads))) => {
                 self.schedule.handle_heads(peer, &heads);
+                self.seek_bodies(peer, &heads);
             }
-            (Some(Call::Pull { peer, author }), Ok(Response::Records { records })) => {
-                self.handle_pulled(now_ms, peer, author, &records, out);
+            (Some(Call::Heads { peer }), _) => self.compare_soon(peer),
+            (Some(Call::Pull { peer, author, for_bodies }), Ok(Response::Records { records })) => {
+                self.handle_pulled(now_ms, peer, (author, for_bodies), &records, out);
             }
-            (Some(Call::Pull { peer, author }), _) => {
+            (Some(Call::Pull { peer, author, for_bodies: true }), _) => {
+                self.schedule.handle_bodies(peer, author, None);
+            }
+            (Some(Call::Pull { peer, author, .. }), _) => {
                 self.schedule.handle_pulled(peer, author, false);
             }
             (Some(Call::Query { peer, ask }), Ok(Response::Found { listings })) => {
@@ -281,7 +313,7 @@ impl Core {
             }
             (Some(Call::Query { peer, ask }), _) => self.handle_no_answer(peer, ask, out),
             // A refused hello is said again at a later tick; the overlay cuts who is never admitted.
-            (Some(Call::Hello { .. } | Call::Heads { .. }) | None, _) => {}
+            (Some(Call::Hello { .. }) | None, _) => {}
         }
     }
 

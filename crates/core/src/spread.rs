@@ -79,7 +79,7 @@ impl Core {
         &mut self,
         now_ms: u64,
         peer: PublicKey,
-        (author, from_seq): (PublicKey, u64),
+        (author, for_bodies): (PublicKey, bool),
         records: &[ByteBuf],
         out: &mut Vec<Effect>,
     ) {
@@ -93,10 +93,9 @@ impl Core {
                         break;
                     }
                     self.take_in(&record, None, out);
-                    let seq = record.header().seq;
-                    if from_seq < before && seq < before {
+                    if for_bodies {
                         self.handle_body_answer(peer, &record);
-                        next_seq = Some(seq.saturating_add(1).max(from_seq.saturating_add(1)));
+                        next_seq = next_seq.max(Some(record.header().seq.saturating_add(1)));
                     }
                 }
                 Ok(_) => {
@@ -109,7 +108,7 @@ impl Core {
                 }
             }
         }
-        if from_seq < before {
+        if for_bodies {
             self.schedule.handle_bodies(peer, author, next_seq);
         } else {
             self.schedule.handle_pulled(peer, author, self.logs.len_of(&author) > before);
@@ -190,6 +189,7 @@ impl Core {
             self.members_changed(out);
         }
         let root = record.delegation().root;
+        self.roots.insert(record.header().author, root);
         if self.federation.member(&root).is_none() {
             if !self.outsiders.keep(record) {
                 out.push(Effect::Note(format!("{:?} of a stranger is not looked at", record.id())));
@@ -251,7 +251,8 @@ impl Core {
         for pull in self.schedule.poll_pulls(&self.logs) {
             let request = Request::Pull { author: pull.author, from_seq: pull.from_seq };
             let Pull { peer, author, from_seq } = pull;
-            self.call(peer, Call::Pull { peer, author, from_seq }, request, out);
+            let for_bodies = from_seq < self.logs.len_of(&author);
+            self.call(peer, Call::Pull { peer, author, for_bodies }, request, out);
         }
     }
 }

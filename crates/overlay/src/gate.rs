@@ -256,7 +256,6 @@ impl NetworkBehaviour for Gate {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

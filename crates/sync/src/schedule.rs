@@ -82,10 +82,11 @@ impl Schedule {
             self.pulling.remove(&author);
         }
         let Some(of_peer) = self.peers.get_mut(&peer) else { return };
-        match next_seq {
-            Some(next_seq) => of_peer.bodies.insert(author, next_seq),
-            None => of_peer.bodies.remove(&author),
-        };
+        match (next_seq, of_peer.bodies.get_mut(&author)) {
+            // A page that does not lead on would be asked for for ever.
+            (Some(next_seq), Some(at)) if next_seq > *at => *at = next_seq,
+            _ => drop(of_peer.bodies.remove(&author)),
+        }
     }
 
     /// A peer is gone, with its pulls.

@@ -51,7 +51,8 @@ pub(super) async fn get(context: &Context, args: &GetArgs) -> Result<(), Failure
     let mut written = 0_usize;
     for (file, place) in files.iter().zip(1_usize..) {
         output.progress(&format!("file {place} of {}", files.len()));
-        if write_file(&client, &dir, file, args.force).await? {
+        let done = write_file(&client, &dir, file, args.force).await;
+        if done.map_err(|failure| with_way_out(failure, &args.reference))? {
             written += 1;
         }
     }
@@ -113,8 +114,7 @@ async fn write_file(
             }
             if !force {
                 let message = format!("{} is there and differs", path.display());
-                return Err(Failure::new(exit::REFUSED, message)
-                    .with_help(format!("rm '{}', or guild get --force", path.display())));
+                return Err(Failure::new(exit::REFUSED, message));
             }
         }
         Ok(_) => return Err(in_the_way(&path)),
@@ -160,7 +160,17 @@ pub(super) fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
 
 fn in_the_way(path: &Path) -> Failure {
     let message = format!("{} is in the way: neither followed nor replaced", path.display());
-    Failure::new(exit::REFUSED, message).with_help("guild get REF -o NEW-DIR")
+    Failure::new(exit::REFUSED, message)
+}
+
+/// Whatever stands in the way here does not in a new folder.
+fn with_way_out(failure: Failure, reference: &Reference) -> Failure {
+    match failure.code {
+        exit::REFUSED if failure.help.is_none() => {
+            failure.with_help(format!("guild get {reference} -o NEW-FOLDER"))
+        }
+        _ => failure,
+    }
 }
 
 fn cannot_write(path: &Path, error: &io::Error) -> Failure {

@@ -368,3 +368,117 @@ fn half(bits: u64) -> f64 {
     };
     if bits & 0x8000 == 0 { magnitude } else { -magnitude }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use data_encoding::HEXLOWER;
+    use serde::{Deserialize, Serialize};
+
+    use crate::cbor::{DecodeError, check_form, decode, encode};
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Mixed {
+        Plain,
+        Value(u8),
+        Named { x: u8 },
+        Pair(u8, u8),
+    }
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Two {
+        first: Mixed,
+        second: Mixed,
+    }
+
+    fn read<T: serde::de::DeserializeOwned>(hex: &str) -> Result<T, DecodeError> {
+        let bytes = HEXLOWER.decode(hex.as_bytes()).unwrap();
+        assert_eq!(check_form(&bytes), Ok(()), "only the type decides here");
+        decode(&bytes, 1000)
+    }
+
+    #[test]
+    fn every_half_precision_float_is_read_as_it_was_written() {
+        for bits in 0..=u16::MAX {
+            let bytes = [&[0xf9], &bits.to_be_bytes()[..]].concat();
+            if check_form(&bytes).is_err() {
+                assert!(super::half(bits.into()).is_nan());
+                continue;
+            }
+            let value: f64 = decode(&bytes, 3).unwrap();
+            assert_eq!(encode(&value), bytes, "{bits:04x}");
+            assert!(bits == 0x7e00 || encode(&(value as f32)) == bytes, "{bits:04x}");
+        }
+    }
+
+    #[test]
+    fn integers_are_read_to_their_ends() {
+        for value in [i64::MIN, -1_000_000, -25, -24, -1, 0, 23, 24, i64::MAX] {
+            assert_eq!(decode(&encode(&value), 9), Ok(value));
+        }
+        assert_eq!(decode(&encode(&u64::MAX), 9), Ok(u64::MAX));
+        assert!(decode::<i64>(&encode(&u64::MAX), 9).is_err());
+        assert!(read::<i64>("3bffffffffffffffff").is_err(), "-2^64 is no i64");
+        assert_eq!(read::<i128>("3bffffffffffffffff"), Ok(-(1 << 64)));
+        assert!(read::<u8>("190100").is_err());
+    }
+
+    #[test]
+    fn a_variant_is_written_in_one_way() {
+        let two = Two { first: Mixed::Named { x: 1 }, second: Mixed::Pair(1, 2) };
+        assert_eq!(decode(&encode(&two), 100), Ok(two));
+        assert_eq!(decode(&encode(&Mixed::Plain), 100), Ok(Mixed::Plain));
+        assert_eq!(decode(&encode(&Mixed::Value(7)), 100), Ok(Mixed::Value(7)));
+        for (what, hex) in [
+            ("{plain: null}", "a165706c61696ef6"),
+            ("value without content", "6576616c7565"),
+            ("{plain: 1, value: 2}", "a265706c61696e016576616c756502"),
+            ("h'plain'", "45706c61696e"),
+            ("[plain]", "8165706c61696e"),
+            ("{pair: [1, 2, 3]}", "a1647061697283010203"),
+            ("{pair: [1]}", "a164706169728101"),
+        ] {
+            assert!(read::<Mixed>(hex).is_err(), "{what}");
+        }
+    }
+
+    /// Both read as `{first: plain, second: value 7}` by a decoder that loses its place.
+    #[test]
+    fn no_variant_moves_the_reader_to_another_place() {
+        let first = "656669727374";
+        let second = "667365636f6e64";
+        let plain = "65706c61696e";
+        let value = "6576616c7565";
+        for hex in [
+            format!("a2{first}a1{plain}{second}{second}{value}"),
+            format!("a2{first}a1{plain}07{second}{value}"),
+            format!("a2{second}{value}{first}{plain}"),
+        ] {
+            assert!(read::<Two>(&hex).is_err(), "{hex}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_taken_for_anything_else() {
+        assert!(read::<serde_bytes::ByteBuf>("83010203").is_err(), "an array is no bytes");
+        assert!(read::<serde_bytes::ByteBuf>("63616263").is_err(), "text is no bytes");
+        assert!(read::<String>("43616263").is_err(), "bytes are no text");
+        assert!(read::<f64>("01").is_err(), "an integer is no float");
+        assert!(read::<u8>("f93c00").is_err(), "a float is no integer");
+        assert!(read::<u8>("f5").is_err(), "true is no integer");
+        assert!(read::<bool>("01").is_err(), "1 is not true");
+        assert!(read::<Vec<u8>>("43010203").is_err(), "bytes are no array");
+        assert!(read::<BTreeMap<String, u8>>("80").is_err(), "an array is no map");
+        assert!(read::<[u8; 2]>("83010203").is_err(), "three are not two");
+        assert_eq!(read::<Option<u8>>("f6"), Ok(None));
+        assert_eq!(read::<()>("f6"), Ok(()));
+    }
+
+    #[test]
+    fn an_error_repeats_only_the_start_of_what_was_sent() {
+        let error = decode::<Mixed>(&encode(&"x".repeat(5000)), 10_000).unwrap_err();
+        assert!(error.to_string().len() < 300, "{error}");
+    }
+}

@@ -3,6 +3,7 @@
 
 pub(crate) mod content;
 pub(crate) mod messages;
+pub(crate) mod odd;
 
 use guildhall_protocol::body::RecordBody;
 use guildhall_protocol::cbor;

@@ -39,6 +39,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    #[expect(clippy::disallowed_methods, reason = "a test watches its task itself")]
     pub(crate) async fn start(token: Option<&str>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -154,7 +155,7 @@ impl Node for Fake {
             reference: "lab-a/digits@1.0.0".parse().unwrap(),
             kind: request.manifest.kind,
             package_id,
-            listing_id: (!request.dry_run).then(|| RecordId(package_id.0)),
+            listing_id: (!request.dry_run).then_some(RecordId(package_id.0)),
             checks: Vec::new(),
         })
     }

@@ -1,5 +1,9 @@
 //! Overlays on loopback, talking over real TCP connections.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests have no task group; the runtime ends their tasks"
+)]
 
 mod support;
 

@@ -1,0 +1,105 @@
+//! Nodes of one org each, joined into one federation.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use guildhall_client::package::{self, PackageError, PublishError};
+use guildhall_launch::{Node, NotConverged, NotYet, Options, converge};
+use guildhall_protocol::api::{InviteRequest, Published};
+use guildhall_protocol::name::OrgName;
+use tempfile::TempDir;
+
+/// How long a federation may take until every node sees every other one's org.
+const JOINED_MAX: Duration = Duration::from_secs(60);
+
+/// Running nodes; stopped and forgotten when dropped.
+pub(crate) struct Network {
+    nodes: Vec<Node>,
+    // After the nodes, so that it goes last.
+    _homes: TempDir,
+}
+
+impl Network {
+    /// Starts nodes and lets each join by an invite of the first.
+    pub(crate) async fn start(program: &Path, count: usize) -> Result<Self, NetworkError> {
+        let homes = tempfile::tempdir().map_err(NetworkError::Io)?;
+        let mut nodes: Vec<Node> = Vec::new();
+        for index in 0..count.max(1) {
+            let org: OrgName = format!("org-{index}").parse().map_err(|_| NetworkError::Count)?;
+            let options = Options::new(program, homes.path().join(org.as_str()));
+            let node = Node::create(&org, options).await?;
+            if let Some(first) = nodes.first() {
+                let invite = first.client().invite(&InviteRequest::default()).await?;
+                node.client().join(&invite).await?;
+            }
+            nodes.push(node);
+        }
+        let network = Self { nodes, _homes: homes };
+        network.wait_until_joined().await?;
+        Ok(network)
+    }
+
+    async fn wait_until_joined(&self) -> Result<(), NetworkError> {
+        for node in &self.nodes {
+            converge(JOINED_MAX, "every node sees every org", async || {
+                let status = node.client().status().await?;
+                match status.federation.members.len() == self.nodes.len() {
+                    true => Ok(()),
+                    false => Err(NotYet::saw(format!("{} orgs", status.federation.members.len()))),
+                }
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Stops every node.
+    pub(crate) async fn stop(mut self) {
+        for node in &mut self.nodes {
+            // A node that does not stop is killed when it is dropped.
+            let _stopped = node.stop().await;
+        }
+    }
+}
+
+/// Publishes a folder the way `guild publish` does.
+pub(crate) async fn publish(node: &Node, dir: &Path) -> Result<Published, NetworkError> {
+    let mut draft = package::read_dir(dir)?;
+    let org = node.client().status().await?.org;
+    draft.resolve(node.client(), &org).await?;
+    draft.upload(node.client(), |_| {}).await?;
+    Ok(node.client().publish(&draft.request(false)?).await?)
+}
+
+/// `guild` in the folder of this program.
+pub(crate) fn program_beside_this_one() -> Result<PathBuf, NetworkError> {
+    let program = std::env::current_exe().map_err(NetworkError::Io)?.with_file_name("guild");
+    if program.exists() { Ok(program) } else { Err(NetworkError::NoProgram { program }) }
+}
+
+/// Why a network does not stand or a measurement ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NetworkError {
+    #[error("there is no {}; build it with `cargo build --release`", program.display())]
+    NoProgram { program: PathBuf },
+    #[error("that many nodes cannot be named")]
+    Count,
+    #[error(transparent)]
+    Io(std::io::Error),
+    #[error(transparent)]
+    Launch(#[from] guildhall_launch::Error),
+    #[error(transparent)]
+    Client(#[from] guildhall_client::Error),
+    #[error(transparent)]
+    Package(#[from] PackageError),
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    #[error(transparent)]
+    NotConverged(#[from] NotConverged),
+    #[error("{0}")]
+    Unexpected(String),
+}

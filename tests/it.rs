@@ -1,1 +1,46 @@
+//! End to end: real `guild` processes on loopback, each test with a federation of its own in a temporary folder.
+//!
+//! Ports are picked by the system, nothing is shared between tests, and nothing sleeps: `converge` waits until
+//! something holds and says what it saw when it does not.
 
+#[path = "it/admission.rs"]
+mod admission;
+#[path = "it/by_hand.rs"]
+mod by_hand;
+#[path = "it/crash_fetch.rs"]
+mod crash_fetch;
+#[path = "it/crash_publish.rs"]
+mod crash_publish;
+#[path = "it/crash_run.rs"]
+mod crash_run;
+#[path = "it/damaged_blob.rs"]
+mod damaged_blob;
+#[path = "it/damaged_store.rs"]
+mod damaged_store;
+#[path = "it/garbage.rs"]
+mod garbage;
+#[path = "it/layers.rs"]
+mod layers;
+#[path = "it/lifecycle.rs"]
+mod lifecycle;
+#[path = "it/publish.rs"]
+mod publish;
+#[path = "it/references.rs"]
+mod references;
+#[path = "it/run_failures.rs"]
+mod run_failures;
+#[path = "it/run_refused.rs"]
+mod run_refused;
+#[path = "it/spread.rs"]
+mod spread;
+#[path = "it/start_errors.rs"]
+mod start_errors;
+
+use guildhall_testkit::Lab;
+
+/// The program under test.
+const GUILD: &str = env!("CARGO_BIN_EXE_guild");
+
+fn lab() -> Lab {
+    Lab::new(GUILD)
+}

@@ -228,7 +228,7 @@ pub(crate) enum Error {
     RootKeyExists { path: PathBuf },
     #[error("{}: {why}", path.display())]
     Config { path: PathBuf, why: String },
-    #[error("{} belongs to another identity than the keys beside it", path.display())]
+    #[error("{} belongs to another identity than the keys beside it; put back what belongs together", path.display())]
     Foreign { path: PathBuf },
     #[error("{} is unusable: {why}", path.display())]
     Delegation { path: PathBuf, why: String },
@@ -243,11 +243,12 @@ impl Error {
     pub(crate) fn help(&self) -> Option<String> {
         Some(match self {
             Self::Missing { home } => format!("guild init --org NAME --home {}", home.display()),
-            Self::Exists { .. } => "guild up, or guild init with another --home".to_owned(),
-            Self::RootKeyExists { .. } => "guild init --root-out FILE with another file".to_owned(),
+            Self::Exists { .. } => "guild up".to_owned(),
+            Self::RootKeyExists { .. } => "guild init --org NAME --root-out FILE".to_owned(),
             Self::Readable { path, .. } => format!("chmod 600 {}", path.display()),
-            Self::Foreign { .. } => "restore keys and delegations of one home together".to_owned(),
-            Self::Config { .. } | Self::Delegation { .. } | Self::Io { .. } => return None,
+            Self::Foreign { .. } | Self::Config { .. } | Self::Delegation { .. } | Self::Io { .. } => {
+                return None;
+            }
         })
     }
 }

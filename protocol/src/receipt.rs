@@ -99,6 +99,8 @@ pub struct Used {
 pub enum Outcome {
     /// Every record was scored.
     Completed,
+    /// The records so far were scored; the run ended because another stage failed.
+    Stopped,
     /// It was stopped or failed.
     Failed {
         /// A stable word for the cause, for example `timeout`.

@@ -97,9 +97,15 @@ pub(crate) enum NetworkError {
     #[error(transparent)]
     Package(#[from] PackageError),
     #[error(transparent)]
-    Publish(#[from] PublishError),
+    Publish(Box<PublishError>),
     #[error(transparent)]
     NotConverged(#[from] NotConverged),
     #[error("{0}")]
     Unexpected(String),
+}
+
+impl From<PublishError> for NetworkError {
+    fn from(error: PublishError) -> Self {
+        Self::Publish(Box::new(error))
+    }
 }

@@ -42,9 +42,7 @@ impl Core {
     /// A peer that was asked for bodies sent a record that is here.
     pub(crate) fn handle_body_answer(&mut self, peer: PublicKey, record: &Record) {
         let header = record.header();
-        if !is_erased(record) {
-            self.logs.settle(&header.author, header.seq);
-        } else if self.is_of_author(&peer, &header.author) {
+        if !is_erased(record) || self.is_of_author(&peer, &header.author) {
             self.logs.settle(&header.author, header.seq);
         } else {
             self.logs.asked_in_vain(&header.author, header.seq);
@@ -53,7 +51,8 @@ impl Core {
 
     /// Whether a peer is a node of the org whose key `author` is.
     fn is_of_author(&self, peer: &PublicKey, author: &PublicKey) -> bool {
-        let root = self.peers.get(peer).and_then(|state| state.admitted.as_ref()).map(|a| a.root);
+        let state = self.peers.get(peer).filter(|state| !state.sponsor);
+        let root = state.and_then(|state| state.admitted.as_ref()).map(|authority| authority.root);
         root.is_some() && self.roots.get(author).copied() == root
     }
 

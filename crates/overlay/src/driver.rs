@@ -204,7 +204,7 @@ impl Driver {
     fn handle_tick(&mut self, now: Instant) {
         let mut late = Vec::new();
         for (id, peer) in &mut self.peers {
-            if false && now >= peer.since + self.limits.handshake_deadline {
+            if !peer.admitted && now >= peer.since + self.limits.handshake_deadline {
                 late.push(*id);
             }
             if peer.muted_until.is_some_and(|until| now >= until) {

@@ -95,3 +95,35 @@ impl<T: Transport + Unpin> Transport for Checked<T> {
         Pin::new(&mut self.inner).poll(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use libp2p::core::Endpoint;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_the_policy_forbids_is_not_dialled_whoever_asks() {
+        let key = Keypair::ed25519_from_bytes([1; 32]).unwrap();
+        let beyond_loopback = ["10.0.0.1:4001".parse().unwrap()];
+        let mut transport = build(&key, Policy::of_listeners(&beyond_loopback)).unwrap();
+        let mut dial = |address: &str| {
+            let options = DialOpts { role: Endpoint::Dialer, port_use: PortUse::Reuse };
+            transport.dial(address.parse().unwrap(), options).map(drop)
+        };
+        for forbidden in ["/ip4/127.0.0.1/tcp/9", "/ip4/169.254.169.254/tcp/80", "/ip6/::1/tcp/9"] {
+            let result = dial(forbidden);
+            assert!(matches!(result, Err(TransportError::MultiaddrNotSupported(_))), "{forbidden}");
+        }
+        assert!(dial("/ip4/10.0.0.2/tcp/9").is_ok());
+    }
+
+    #[test]
+    fn a_port_that_someone_listens_on_is_not_free() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        assert_eq!(check_free(address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(taken);
+        assert!(check_free(address).is_ok());
+    }
+}

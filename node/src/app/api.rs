@@ -63,7 +63,7 @@ impl Node for Api {
 
     async fn join(&self, invite: InviteText) -> Answer<Status> {
         let invite = Invite::from_text(&invite.invite).map_err(|error| {
-            ApiError::invalid("bad_invite", error.to_string()).with_help("guild invite, on a member's node")
+            ApiError::invalid("bad_invite", error.to_string()).with_help("guild invite")
         })?;
         self.0.join(&invite).await?;
         Ok(self.0.status())

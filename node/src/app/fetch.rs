@@ -144,21 +144,30 @@ impl App {
         }
     }
 
-    /// Drops a damaged package from what counts as complete, so that the next use fetches it again.
-    pub(super) async fn forget_damaged(&self, manifest: &Manifest) -> Result<u64, FetchError> {
+    /// Drops the damaged files of a package, so that they are fetched again; returns how many there were.
+    async fn forget_damaged(self: &Arc<Self>, manifest: &Manifest) -> Result<usize, FetchError> {
+        let (app, files) = (Arc::clone(self), manifest.files.clone());
+        // Hashing a large package takes seconds, which is too long for a thread that serves others.
+        let checked = tokio::task::spawn_blocking(move || {
+            let damaged = |file: &FileEntry| {
+                matches!(
+                    app.store.verify_blob(&file.hash),
+                    Err(BlobError::Damaged { .. } | BlobError::Missing { .. })
+                )
+            };
+            files.into_iter().filter(damaged).collect::<Vec<_>>()
+        });
+        let damaged = checked.await.map_err(|error| FetchError::Check(error.to_string()))?;
+        if damaged.is_empty() {
+            return Ok(0);
+        }
         let mut batch = Batch::new();
-        let mut damaged = 0;
-        for file in &manifest.files {
-            if let Err(BlobError::Damaged { .. }) = self.store.verify_blob(&file.hash) {
-                warn!(file = file.name.as_str(), "a damaged file is dropped, to be fetched again");
-                batch.forget_blob(file.hash);
-                damaged += 1;
-            }
+        for file in &damaged {
+            warn!(file = file.name.as_str(), "a damaged file is dropped, to be fetched again");
+            batch.forget_blob(file.hash);
         }
-        if damaged > 0 {
-            self.store.commit(batch).await?;
-        }
-        Ok(damaged)
+        self.store.commit(batch).await?;
+        Ok(damaged.len())
     }
 
     /// A complete package counts from here on: members may fetch it, and the DHT hears of it.
@@ -315,7 +324,8 @@ impl App {
         held
     }
 
-    /// Runs a package's use of its files again after repairing what is damaged. Used by executors before a job.
+    /// Makes sure that a package is here in full and undamaged, fetching what is not. What an executor does before a
+    /// job.
     pub(super) async fn complete_package(
         self: &Arc<Self>,
         package: PackageId,
@@ -358,6 +368,8 @@ pub(crate) enum FetchError {
     NoHolder { hash: Hash, tried: Vec<String> },
     #[error("the manifest of {package} is not usable: {why}")]
     Manifest { package: PackageId, why: String },
+    #[error("the package's files were not checked: {0}")]
+    Check(String),
     #[error(transparent)]
     Blob(#[from] BlobError),
     #[error(transparent)]

@@ -36,7 +36,7 @@ impl App {
         }
         let sponsor = self.overlay.dial(invite.addresses.clone()).await.map_err(|error| {
             ApiError::upstream("not_reached", format!("the node of `{}` is not reached: {error}", invite.org))
-                .with_help("guild status on that node shows whether it runs and where it listens")
+                .with_help("guild status")
         })?;
         let acceptance = self.core().acceptance(invite);
         self.write(|core| core.write_as_node(&acceptance, clock::now_ms()))
@@ -50,7 +50,7 @@ impl App {
             }
             Ok(Response::Refused(refusal)) => {
                 return Err(ApiError::failed("not_admitted", refusal.detail)
-                    .with_help(format!("ask `{}` for a new invite", invite.org)));
+                    .with_help("guild invite"));
             }
             Ok(_) => return Err(ApiError::upstream("bad_answer", "the node answered something else")),
             Err(why) => return Err(ApiError::upstream("no_answer", why)),
@@ -69,8 +69,8 @@ impl App {
     /// Whether there is anything to do: not when the node is in this federation already.
     fn may_join(&self, invite: &Invite) -> Result<bool, ApiError> {
         if clock::now_ms() >= invite.expires_ms {
-            return Err(ApiError::failed("invite_expired", "the invite has expired")
-                .with_help(format!("ask `{}` for a new one", invite.org)));
+            return Err(ApiError::failed("invite_expired", format!("the invite has expired; ask `{}` for a new one", invite.org))
+                .with_help("guild invite"));
         }
         let core = self.core();
         if core.federation().id() == invite.federation {
@@ -82,7 +82,7 @@ impl App {
                 "in_a_federation",
                 format!("this node is in `{}` with {} other orgs", core.federation().name(), members - 1),
             )
-            .with_help("guild init --home DIR makes a node for another federation"));
+            .with_help("guild init --org NAME --home DIR"));
         }
         Ok(true)
     }
@@ -93,7 +93,7 @@ impl App {
         let log = log.map_err(|error| ApiError::internal(error.to_string()))?;
         if log.len() as u64 != self.core().logs().len_of(&me) {
             return Err(ApiError::conflict("log_too_long", "this node's log is too long to join with")
-                .with_help("guild init --home DIR makes a node with a log of its own"));
+                .with_help("guild init --org NAME --home DIR"));
         }
         Ok(log.into_iter().map(|stored: StoredRecord| ByteBuf::from(stored.bytes)).collect())
     }
@@ -156,7 +156,7 @@ impl App {
                 "records_pending",
                 format!("`{}` let this org in, but its records have not come yet", invite.org),
             )
-            .with_help("guild status shows the members as they arrive")
+            .with_help("guild status")
         })
     }
 

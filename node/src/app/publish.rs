@@ -31,7 +31,7 @@ impl App {
         let PublishRequest { manifest, listing: draft, dry_run } = request;
         let _alone = self.publishing.lock().await;
         manifest.check().map_err(|error| {
-            ApiError::failed("bad_manifest", error.to_string()).with_help("correct guild.toml, then publish again")
+            ApiError::failed("bad_manifest", error.to_string()).with_help("guild publish DIR --dry-run")
         })?;
         if manifest.sensitive {
             return Err(ApiError::failed(
@@ -133,7 +133,7 @@ impl App {
                 "version_taken",
                 format!("{reference} is released as {}; a version never changes", entry.listing.release.package),
             )
-            .with_help("guild publish DIR --version with a higher version")),
+            .with_help("guild publish DIR --version VERSION")),
             Err(_) => Ok(None),
         }
     }
@@ -247,7 +247,7 @@ impl App {
         let count = failed.len();
         ApiError::failed("checks_failed", format!("{reference} is not listed: {count} of its checks failed"))
             .with_details(failed)
-            .with_help("mend what is named above, then guild publish DIR")
+            .with_help("guild publish DIR")
     }
 
     async fn store_package(&self, package: PackageId, manifest: Vec<u8>) -> Result<(), ApiError> {

@@ -275,7 +275,7 @@ pub(crate) enum StartError {
     Home(#[from] home::Error),
     #[error("a node is running in {} already", home.display())]
     InUse { home: PathBuf },
-    #[error("the store in this home was made by another node's key")]
+    #[error("the store in this home was made by another node's key; put back the keys that belong to it")]
     OtherIdentity,
     #[error("the founding in this home does not hold")]
     Founding,
@@ -304,12 +304,12 @@ impl StartError {
     pub(crate) fn help(&self) -> Option<String> {
         match self {
             Self::Home(error) => error.help(),
-            Self::InUse { .. } => Some("guild status, or guild up with another --home".to_owned()),
+            Self::InUse { .. } => Some("guild status".to_owned()),
             Self::OtherIdentity => {
-                Some("restore the keys that belong to this store, or guild init a new --home".to_owned())
+                Some("guild init --org NAME --home DIR".to_owned())
             }
             Self::Api { .. } => Some("guild up --api 127.0.0.1:0".to_owned()),
-            Self::TokenNeeded { .. } => Some("guild up --token SECRET, or --api 127.0.0.1:7480".to_owned()),
+            Self::TokenNeeded { .. } => Some("guild up --api 127.0.0.1:7480".to_owned()),
             Self::Overlay(_) => Some("guild up --listen /ip4/127.0.0.1/tcp/0".to_owned()),
             _ => None,
         }

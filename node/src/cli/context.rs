@@ -22,41 +22,41 @@ const URL_MAX_BYTES: usize = 1024;
 /// Flags that every command takes.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Options of every command")]
-pub struct Globals {
+pub(crate) struct Globals {
     /// Folder of the node's configuration, keys and store [default: ~/.guild]
     #[arg(long, global = true, env = "GUILD_HOME", hide_env_values = true, value_name = "DIR")]
-    pub home: Option<PathBuf>,
+    pub(crate) home: Option<PathBuf>,
     /// Node to ask [default: the one that is up in the home, else http://127.0.0.1:7480]
     #[arg(long, global = true, env = "GUILD_NODE", hide_env_values = true, value_name = "URL")]
-    pub node: Option<String>,
+    pub(crate) node: Option<String>,
     /// Token of the node's API; needed when it listens on more than loopback
     #[arg(long, global = true, env = "GUILD_TOKEN", hide_env_values = true, value_name = "SECRET")]
-    pub token: Option<String>,
+    pub(crate) token: Option<String>,
     /// For whom to print
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
-    pub format: Format,
+    pub(crate) format: Format,
 }
 
 /// What every command is given.
 #[derive(Debug)]
-pub struct Context {
+pub(crate) struct Context {
     /// The global flags.
-    pub globals: Globals,
+    pub(crate) globals: Globals,
     /// Where it prints.
-    pub output: Output,
+    pub(crate) output: Output,
 }
 
 impl Context {
     /// From the global flags.
     #[must_use]
-    pub fn new(globals: Globals) -> Self {
+    pub(crate) fn new(globals: Globals) -> Self {
         let output = Output::new(globals.format);
         Self { globals, output }
     }
 
     /// The node's home, whether it exists or not.
     #[must_use]
-    pub fn home(&self) -> PathBuf {
+    pub(crate) fn home(&self) -> PathBuf {
         let default = || {
             let own = std::env::var_os("HOME").filter(|home| !home.is_empty());
             PathBuf::from(own.unwrap_or_else(|| ".".into())).join(HOME_DEFAULT)
@@ -77,7 +77,7 @@ impl Context {
     ///
     /// # Errors
     /// When the address or the token cannot be one, or the node of the home is not up.
-    pub fn client(&self) -> Result<Client, Failure> {
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
         let url = match &self.globals.node {
             Some(url) => url.clone(),
             None => running_at(&self.home())?.unwrap_or_else(|| NODE_DEFAULT.to_owned()),

@@ -22,7 +22,7 @@ fn acts(c: char) -> bool {
 
 /// `text` with every character that a terminal may act on written as in Rust: `\n`, `\u{1b}`.
 #[must_use]
-pub fn escape(text: &str) -> Cow<'_, str> {
+pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     if !text.contains(acts) {
         return Cow::Borrowed(text);
     }

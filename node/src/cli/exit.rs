@@ -1,30 +1,30 @@
 //! What the exit code of `guild` says. Scripts rely on it, so a number never changes its meaning.
 
 /// It was done.
-pub const OK: u8 = 0;
+pub(crate) const OK: u8 = 0;
 
 /// It was tried and failed; also a run that failed.
-pub const FAILED: u8 = 1;
+pub(crate) const FAILED: u8 = 1;
 
 /// The command line makes no sense.
-pub const USAGE: u8 = 2;
+pub(crate) const USAGE: u8 = 2;
 
 /// There is nothing of that name, or nothing was found.
-pub const NOT_FOUND: u8 = 3;
+pub(crate) const NOT_FOUND: u8 = 3;
 
 /// The node refused, or a package failed its checks.
-pub const REFUSED: u8 = 4;
+pub(crate) const REFUSED: u8 = 4;
 
 /// No node answers.
-pub const UNREACHABLE: u8 = 5;
+pub(crate) const UNREACHABLE: u8 = 5;
 
 /// Other nodes did not answer, or there is no room just now; later it may work.
-pub const TRY_LATER: u8 = 6;
+pub(crate) const TRY_LATER: u8 = 6;
 
 /// Interrupted from the keyboard, as shells count it.
-pub const INTERRUPTED: u8 = 130;
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// The codes for people, below `guild --help`.
-pub const HELP: &str = "\
+pub(crate) const HELP: &str = "\
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused or failed a check,
 5 no node answers, 6 other nodes did not answer or there is no room, 130 interrupted";

@@ -8,26 +8,26 @@ use super::exit;
 
 /// A failure on its way to the person: cause, causes of the cause, what can be done, exit code.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// From [`exit`].
-    pub code: u8,
+    pub(crate) code: u8,
     /// What went wrong, in one sentence; empty when there is nobody to tell.
-    pub message: String,
+    pub(crate) message: String,
     /// Why, outermost first, and other lines that belong to it.
-    pub causes: Vec<String>,
+    pub(crate) causes: Vec<String>,
     /// What can be done, as a line that can be run.
-    pub help: Option<String>,
+    pub(crate) help: Option<String>,
 }
 
 impl Failure {
     /// A failure in words.
-    pub fn new(code: u8, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: u8, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), causes: Vec::new(), help: None }
     }
 
     /// An error and the chain of its sources.
     #[must_use]
-    pub fn from_error(code: u8, error: &dyn Error) -> Self {
+    pub(crate) fn from_error(code: u8, error: &dyn Error) -> Self {
         let mut failure = Self::new(code, error.to_string());
         let mut source = error.source();
         while let Some(cause) = source {
@@ -43,21 +43,21 @@ impl Failure {
 
     /// Adds what can be done.
     #[must_use]
-    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+    pub(crate) fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
     /// Adds what can be done, if anything can.
     #[must_use]
-    pub fn with_help_if(mut self, help: Option<String>) -> Self {
+    pub(crate) fn with_help_if(mut self, help: Option<String>) -> Self {
         self.help = help.or(self.help);
         self
     }
 
     /// Adds a line below the message.
     #[must_use]
-    pub fn with_cause(mut self, cause: impl Into<String>) -> Self {
+    pub(crate) fn with_cause(mut self, cause: impl Into<String>) -> Self {
         self.causes.push(cause.into());
         self
     }

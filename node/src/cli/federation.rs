@@ -15,17 +15,17 @@ const INVITE_MAX_BYTES: u64 = 16 * 1024;
 
 /// `guild invite`.
 #[derive(Clone, Debug, Args)]
-pub struct InviteArgs {
+pub(crate) struct InviteArgs {
     /// How long it holds, at most 7d [default: 24h]
     #[arg(long, value_name = "PERIOD")]
-    pub expires: Option<Period>,
+    pub(crate) expires: Option<Period>,
 }
 
 /// `guild join`.
 #[derive(Clone, Debug, Args)]
-pub struct JoinArgs {
+pub(crate) struct JoinArgs {
     /// What `guild invite` printed at a member's node; `-` reads it from stdin
-    pub invite: String,
+    pub(crate) invite: String,
 }
 
 pub(super) async fn invite(context: &Context, args: &InviteArgs) -> Result<(), Failure> {

@@ -17,37 +17,37 @@ use super::{Context, Failure, Table, exit};
 
 /// `guild search`.
 #[derive(Clone, Debug, Args)]
-pub struct SearchArgs {
+pub(crate) struct SearchArgs {
     /// Words of name, summary, keywords and categories
     #[arg(value_name = "TEXT")]
-    pub text: Vec<String>,
+    pub(crate) text: Vec<String>,
     /// algorithm, model, data, notebook or pipeline
     #[arg(long, value_name = "KIND")]
-    pub kind: Option<Kind>,
+    pub(crate) kind: Option<Kind>,
     /// Category, or the start of one
     #[arg(long, value_name = "CATEGORY")]
-    pub category: Option<CategoryPrefix>,
+    pub(crate) category: Option<CategoryPrefix>,
     /// Type that goes in: image, tensor, text, ... or a media type such as image/png
     #[arg(long, value_name = "TYPE")]
-    pub input: Option<TypeQuery>,
+    pub(crate) input: Option<TypeQuery>,
     /// Type that comes out
     #[arg(long, value_name = "TYPE")]
-    pub output: Option<TypeQuery>,
+    pub(crate) output: Option<TypeQuery>,
     /// Declared median latency at most this, milliseconds
     #[arg(long, value_name = "MS", value_parser = positive)]
-    pub max_latency: Option<f64>,
+    pub(crate) max_latency: Option<f64>,
     /// Declared accuracy at least this, 0 to 1
     #[arg(long, value_name = "SHARE", value_parser = share)]
-    pub min_accuracy: Option<f64>,
+    pub(crate) min_accuracy: Option<f64>,
     /// Contract's memory at most this, for example 64MiB
     #[arg(long, value_name = "SIZE")]
-    pub memory: Option<ByteSize>,
+    pub(crate) memory: Option<ByteSize>,
     /// Only the best one
     #[arg(long)]
-    pub one: bool,
+    pub(crate) one: bool,
     /// Most results [default: 20]
     #[arg(long, value_name = "N", conflicts_with = "one")]
-    pub limit: Option<usize>,
+    pub(crate) limit: Option<usize>,
 }
 
 fn positive(text: &str) -> Result<f64, String> {
@@ -175,10 +175,10 @@ fn ports(result: &Suggestion) -> String {
 
 /// `guild show`.
 #[derive(Clone, Debug, Args)]
-pub struct ShowArgs {
+pub(crate) struct ShowArgs {
     /// org/name, org/name@version or b3:HASH
     #[arg(value_name = "REF")]
-    pub reference: Reference,
+    pub(crate) reference: Reference,
 }
 
 pub(super) async fn show(context: &Context, args: &ShowArgs) -> Result<(), Failure> {

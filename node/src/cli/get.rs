@@ -18,6 +18,7 @@ use serde_json::json;
 use tempfile::NamedTempFile;
 
 use super::federation::list;
+use super::table::counted;
 use super::{Context, Failure, exit};
 
 /// Hex digits of a package id in the name of a folder.
@@ -28,16 +29,16 @@ const FILE_MODE: u32 = 0o666;
 
 /// `guild get`.
 #[derive(Clone, Debug, Args)]
-pub struct GetArgs {
+pub(crate) struct GetArgs {
     /// org/name, org/name@version or b3:HASH
     #[arg(value_name = "REF")]
-    pub reference: Reference,
+    pub(crate) reference: Reference,
     /// Folder for the files [default: NAME-VERSION here]
     #[arg(short = 'o', long = "out", value_name = "DIR")]
-    pub out: Option<PathBuf>,
+    pub(crate) out: Option<PathBuf>,
     /// Replace files that differ
     #[arg(long)]
-    pub force: bool,
+    pub(crate) force: bool,
 }
 
 pub(super) async fn get(context: &Context, args: &GetArgs) -> Result<(), Failure> {
@@ -81,9 +82,9 @@ fn show(context: &Context, fetched: &Fetched, dir: &Path, written: usize) -> Res
         [] => "was here".to_owned(),
         from => format!("{} from {}", ByteSize(fetched.fetched_bytes), list(from)),
     };
-    let (files, size) = (fetched.manifest.files.len(), ByteSize(fetched.manifest.len_bytes()));
-    output
-        .note(&format!("{}: {from}; {files} files, {size}, {written} written", fetched.reference));
+    let files = counted(fetched.manifest.files.len(), "file");
+    let size = ByteSize(fetched.manifest.len_bytes());
+    output.note(&format!("{}: {from}; {files}, {size}, {written} written", fetched.reference));
     output.line(&shown_dir)
 }
 

@@ -8,33 +8,33 @@ use guildhall_protocol::name::{CategoryPrefix, OrgName};
 
 /// `guild init`.
 #[derive(Clone, Debug, Args)]
-pub struct InitArgs {
+pub(crate) struct InitArgs {
     /// The organisation's name: 2 to 39 of a-z, 0-9 and inner hyphens
     #[arg(long, value_name = "NAME")]
-    pub org: OrgName,
+    pub(crate) org: OrgName,
     /// Where the organisation's root key goes; keep it away from the node [default: beside the home]
     #[arg(long, value_name = "FILE")]
-    pub root_out: Option<PathBuf>,
+    pub(crate) root_out: Option<PathBuf>,
 }
 
 /// `guild up`.
 #[derive(Clone, Debug, Args)]
-pub struct UpArgs {
+pub(crate) struct UpArgs {
     /// Where the API listens; port 0 takes any. On more than loopback it needs --token
     #[arg(long, value_name = "ADDR")]
-    pub api: Option<SocketAddr>,
+    pub(crate) api: Option<SocketAddr>,
     /// Where other nodes reach this one, for example /ip4/0.0.0.0/tcp/7481; may be repeated
     #[arg(long, value_name = "MULTIADDR")]
-    pub listen: Vec<String>,
+    pub(crate) listen: Vec<String>,
     /// Category whose listings are kept, or the start of one; may be repeated [default: all]
     #[arg(long, value_name = "CATEGORY")]
-    pub follow: Vec<CategoryPrefix>,
+    pub(crate) follow: Vec<CategoryPrefix>,
 }
 
 /// `guild demo`.
 #[derive(Clone, Debug, Args)]
-pub struct DemoArgs {
+pub(crate) struct DemoArgs {
     /// Leave the three nodes and their homes when it is over
     #[arg(long)]
-    pub keep: bool,
+    pub(crate) keep: bool,
 }

@@ -16,7 +16,7 @@
 
 mod context;
 mod escape;
-pub mod exit;
+pub(crate) mod exit;
 mod failure;
 mod federation;
 mod find;
@@ -36,36 +36,36 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-pub use context::{Context, Globals};
-pub use escape::escape;
-pub use failure::Failure;
-pub use federation::{InviteArgs, JoinArgs};
-pub use find::{SearchArgs, ShowArgs};
-pub use get::GetArgs;
-pub use local::{DemoArgs, InitArgs, UpArgs};
-pub use node::{FollowArgs, NodeCommand, OfferArgs};
-pub use output::{Format, Output};
-pub use period::Period;
-pub use publish::PublishArgs;
-pub use run::RunArgs;
-pub use runs::RunsArgs;
-pub use table::Table;
+pub(crate) use context::{Context, Globals};
+pub(crate) use escape::escape;
+pub(crate) use failure::Failure;
+pub(crate) use federation::{InviteArgs, JoinArgs};
+pub(crate) use find::{SearchArgs, ShowArgs};
+pub(crate) use get::GetArgs;
+pub(crate) use local::{DemoArgs, InitArgs, UpArgs};
+pub(crate) use node::NodeCommand;
+pub(crate) use output::Output;
+pub(crate) use period::Period;
+pub(crate) use publish::PublishArgs;
+pub(crate) use run::RunArgs;
+pub(crate) use runs::RunsArgs;
+pub(crate) use table::Table;
 
 /// A federated registry for machine-learning content: publish, find and run it between organisations.
 #[derive(Debug, Parser)]
 #[command(name = "guild", version, after_help = exit::HELP, disable_help_subcommand = true)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// Flags that every command takes.
     #[command(flatten)]
-    pub globals: Globals,
+    pub(crate) globals: Globals,
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 /// Every command.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Make an organisation and its first node
     Init(InitArgs),
     /// Run this node until it is stopped
@@ -102,7 +102,7 @@ pub enum Command {
 
 /// Reads the command line, does what it says, and returns the process's exit code.
 #[must_use]
-pub fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -173,6 +173,7 @@ async fn ask(context: &Context, command: Command) -> Result<(), Failure> {
 mod tests {
     use clap::CommandFactory;
 
+    use super::output::Format;
     use super::*;
 
     #[test]

@@ -12,7 +12,7 @@ use super::{Context, Failure};
 
 /// `guild node`.
 #[derive(Clone, Debug, Subcommand)]
-pub enum NodeCommand {
+pub(crate) enum NodeCommand {
     /// Lend hardware to the federation's members, or stop lending
     Offer(OfferArgs),
     /// Keep the listings of these categories, and answer for them
@@ -21,25 +21,25 @@ pub enum NodeCommand {
 
 /// `guild node offer`.
 #[derive(Clone, Debug, Args)]
-pub struct OfferArgs {
+pub(crate) struct OfferArgs {
     /// Jobs executed at once
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub slots: u32,
+    pub(crate) slots: u32,
     /// Most memory of one stage [default: 1GiB]
     #[arg(long, value_name = "SIZE")]
-    pub memory: Option<ByteSize>,
+    pub(crate) memory: Option<ByteSize>,
     /// Longest time for one record, milliseconds [default: 60000]
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
-    pub scoring_ms: Option<u64>,
+    pub(crate) scoring_ms: Option<u64>,
     /// Longest time for a whole job, milliseconds [default: 3600000]
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
-    pub total_ms: Option<u64>,
+    pub(crate) total_ms: Option<u64>,
     /// Organisation to lend to; may be repeated [default: every member]
     #[arg(long, value_name = "ORG")]
-    pub to: Vec<OrgName>,
+    pub(crate) to: Vec<OrgName>,
     /// Lend nothing from now on
     #[arg(long, conflicts_with_all = ["slots", "memory", "scoring_ms", "total_ms", "to"])]
-    pub none: bool,
+    pub(crate) none: bool,
 }
 
 impl From<OfferArgs> for OfferChange {
@@ -63,10 +63,10 @@ impl From<OfferArgs> for OfferChange {
 
 /// `guild node follow`.
 #[derive(Clone, Debug, Args)]
-pub struct FollowArgs {
+pub(crate) struct FollowArgs {
     /// Categories or starts of them, `*` for all; they take the place of those followed so far
     #[arg(value_name = "CATEGORY", required = true)]
-    pub categories: Vec<CategoryPrefix>,
+    pub(crate) categories: Vec<CategoryPrefix>,
 }
 
 pub(super) async fn offer(context: &Context, args: OfferArgs) -> Result<(), Failure> {

@@ -12,7 +12,7 @@ use super::{Table, exit};
 
 /// For whom a command prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// For people, with progress when they watch
     #[default]
     Auto,
@@ -26,7 +26,7 @@ pub enum Format {
 
 /// The only place that writes to the terminal.
 #[derive(Debug)]
-pub struct Output {
+pub(crate) struct Output {
     format: Format,
     progress: bool,
 }
@@ -34,20 +34,20 @@ pub struct Output {
 impl Output {
     /// Writes in `format`.
     #[must_use]
-    pub fn new(format: Format) -> Self {
+    pub(crate) fn new(format: Format) -> Self {
         let watched = io::stdout().is_terminal() && io::stderr().is_terminal();
         Self { format, progress: watched && format == Format::Auto }
     }
 
     /// Whether JSON is wanted.
     #[must_use]
-    pub fn is_json(&self) -> bool {
+    pub(crate) fn is_json(&self) -> bool {
         self.format == Format::Json
     }
 
     /// Whether only the essential is wanted.
     #[must_use]
-    pub fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         self.format == Format::Quiet
     }
 
@@ -55,7 +55,7 @@ impl Output {
     ///
     /// # Errors
     /// When stdout cannot be written to.
-    pub fn json(&self, value: &(impl Serialize + ?Sized)) -> Result<(), Failure> {
+    pub(crate) fn json(&self, value: &(impl Serialize + ?Sized)) -> Result<(), Failure> {
         let json = serde_json::to_string(value)
             .map_err(|error| Failure::from_error(exit::FAILED, &error))?;
         write_stdout(&escape_json(&json))
@@ -65,7 +65,7 @@ impl Output {
     ///
     /// # Errors
     /// When stdout cannot be written to.
-    pub fn line(&self, text: &str) -> Result<(), Failure> {
+    pub(crate) fn line(&self, text: &str) -> Result<(), Failure> {
         write_stdout(&escape(text))
     }
 
@@ -73,12 +73,12 @@ impl Output {
     ///
     /// # Errors
     /// When stdout cannot be written to.
-    pub fn table(&self, table: &Table) -> Result<(), Failure> {
+    pub(crate) fn table(&self, table: &Table) -> Result<(), Failure> {
         table.lines().iter().try_for_each(|line| self.line(line))
     }
 
     /// Talk: a line that nobody has to read.
-    pub fn note(&self, text: &str) {
+    pub(crate) fn note(&self, text: &str) {
         if !self.is_quiet() {
             self.clear_progress();
             write_stderr(&format!("{}\n", escape(text)));
@@ -86,19 +86,19 @@ impl Output {
     }
 
     /// Talk: something that the person should know.
-    pub fn warning(&self, text: &str) {
+    pub(crate) fn warning(&self, text: &str) {
         self.note(&format!("warning: {text}"));
     }
 
     /// Talk: how far it is; the next one takes its place.
-    pub fn progress(&self, text: &str) {
+    pub(crate) fn progress(&self, text: &str) {
         if self.progress {
             write_stderr(&format!("\r\u{1b}[K{}", escape(text)));
         }
     }
 
     /// Takes the progress line away.
-    pub fn clear_progress(&self) {
+    pub(crate) fn clear_progress(&self) {
         if self.progress {
             write_stderr("\r\u{1b}[K");
         }
@@ -106,7 +106,7 @@ impl Output {
 
     /// Says why a command failed, and returns the exit code that says it too.
     #[must_use]
-    pub fn failure(&self, failure: &Failure) -> ExitCode {
+    pub(crate) fn failure(&self, failure: &Failure) -> ExitCode {
         self.clear_progress();
         if !failure.message.is_empty() {
             write_stderr(&report(failure));

@@ -4,15 +4,15 @@ use std::str::FromStr;
 
 /// A length of time, whole seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Period {
+pub(crate) struct Period {
     /// Seconds.
-    pub seconds: u64,
+    pub(crate) seconds: u64,
 }
 
 /// The text is no period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a period is a number and s, m, h or d, as in 24h")]
-pub struct PeriodError;
+pub(crate) struct PeriodError;
 
 impl FromStr for Period {
     type Err = PeriodError;

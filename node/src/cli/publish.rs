@@ -8,26 +8,27 @@ use guildhall_protocol::api::Published;
 use guildhall_protocol::name::{Category, PackageName, Version};
 use serde_json::json;
 
+use super::table::counted;
 use super::{Context, Failure, Table, exit};
 
 /// `guild publish`.
 #[derive(Clone, Debug, Args)]
-pub struct PublishArgs {
+pub(crate) struct PublishArgs {
     /// Folder with the files and a guild.toml
     #[arg(value_name = "DIR")]
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// Another name than guild.toml says
     #[arg(long, value_name = "NAME")]
-    pub name: Option<PackageName>,
+    pub(crate) name: Option<PackageName>,
     /// Another version than guild.toml says
     #[arg(long, value_name = "VERSION")]
-    pub version: Option<Version>,
+    pub(crate) version: Option<Version>,
     /// Other categories than guild.toml says; may be repeated, the most fitting first
     #[arg(long, value_name = "CATEGORY")]
-    pub category: Vec<Category>,
+    pub(crate) category: Vec<Category>,
     /// Test only: nothing is signed or listed
     #[arg(long)]
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
 }
 
 pub(super) async fn publish(context: &Context, args: PublishArgs) -> Result<(), Failure> {
@@ -59,9 +60,9 @@ pub(super) async fn publish(context: &Context, args: PublishArgs) -> Result<(), 
 
 fn summary(draft: &Draft) -> String {
     let manifest = draft.manifest();
-    let (listing, files) = (draft.listing(), manifest.files.len());
+    let (listing, files) = (draft.listing(), counted(manifest.files.len(), "file"));
     let size = ByteSize(manifest.len_bytes());
-    format!("{} {}@{}: {files} files, {size}", manifest.kind, listing.name, listing.version)
+    format!("{} {}@{}: {files}, {size}", manifest.kind, listing.name, listing.version)
 }
 
 fn show(context: &Context, published: &Published) -> Result<(), Failure> {

@@ -134,6 +134,7 @@ pub(super) fn jobs_table(jobs: &[JobStatement]) -> Table {
             ByteSize(job.used.output_bytes).to_string(),
             match &job.outcome {
                 Outcome::Completed => "completed".to_owned(),
+                Outcome::Stopped => "stopped".to_owned(),
                 Outcome::Failed { cause, record } => format!("{cause} at record {record}"),
             },
         ]);

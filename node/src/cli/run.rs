@@ -13,25 +13,25 @@ use super::{Context, Failure, exit, input, runs};
 
 /// `guild run`.
 #[derive(Clone, Debug, Args)]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// A pipeline, model or algorithm: org/name, org/name@version or b3:HASH
     #[arg(value_name = "REF")]
-    pub reference: Reference,
+    pub(crate) reference: Reference,
     /// A file is one record, a folder one for each file, `-` is stdin, a reference a data package; may be repeated
     #[arg(long, required = true, value_name = "[PORT=]FILE|DIR|REF")]
-    pub input: Vec<String>,
+    pub(crate) input: Vec<String>,
     /// auto, local, an organisation, or a node's peer id
     #[arg(long, default_value = "auto", value_name = "WHERE")]
-    pub on: Placement,
+    pub(crate) on: Placement,
     /// File for the outputs, one JSON value a line
     #[arg(short = 'o', long = "out", value_name = "FILE")]
-    pub out: Option<PathBuf>,
+    pub(crate) out: Option<PathBuf>,
     /// Longest time for one record, milliseconds; the contract's limit holds if it is smaller
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
-    pub timeout_ms: Option<u64>,
+    pub(crate) timeout_ms: Option<u64>,
     /// Longest time for the whole run, milliseconds
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
-    pub total_ms: Option<u64>,
+    pub(crate) total_ms: Option<u64>,
 }
 
 pub(super) async fn run(context: &Context, args: RunArgs) -> Result<(), Failure> {

@@ -13,6 +13,7 @@ use super::receipt::{
     executor, failure, jobs_table, limits_table, outputs_table, receipt_table, report_table, state,
     value_text,
 };
+use super::table::counted;
 use super::{Context, Failure, Table, exit};
 
 /// Outputs that people are shown; all of them are in the file, in JSON, and in quiet output.
@@ -20,13 +21,13 @@ const OUTPUTS_SHOWN: usize = 10;
 
 /// `guild runs`.
 #[derive(Clone, Debug, Args)]
-pub struct RunsArgs {
+pub(crate) struct RunsArgs {
     /// One run, with its outputs and receipts
     #[arg(value_name = "ID")]
-    pub run: Option<RunId>,
+    pub(crate) run: Option<RunId>,
     /// File for the outputs, one JSON value a line
     #[arg(short = 'o', long = "out", value_name = "FILE", requires = "run")]
-    pub out: Option<PathBuf>,
+    pub(crate) out: Option<PathBuf>,
 }
 
 pub(super) async fn runs(context: &Context, args: &RunsArgs) -> Result<(), Failure> {
@@ -94,7 +95,7 @@ pub(super) async fn show_ended(
         }
         show_receipts(context, report)?;
         if let Some(out) = out {
-            output.note(&format!("{all} outputs are in {}", out.display()));
+            output.note(&format!("{} in {}", counted(all, "output"), out.display()));
         }
     }
     failure(report).map_or(Ok(()), Err)

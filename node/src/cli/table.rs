@@ -6,30 +6,30 @@ const GAP: &str = "  ";
 /// Rows of cells that are aligned when they are shown. Cells are counted in characters, not in what a terminal makes
 /// of them; names and numbers are ASCII, and free text stands in the last column.
 #[derive(Clone, Debug, Default)]
-pub struct Table {
+pub(crate) struct Table {
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// A table without a head: names on the left, values on the right.
     #[must_use]
-    pub fn plain() -> Self {
+    pub(crate) fn plain() -> Self {
         Self::default()
     }
 
     /// A table with a head.
     #[must_use]
-    pub fn with_head<const N: usize>(head: [&str; N]) -> Self {
+    pub(crate) fn with_head<const N: usize>(head: [&str; N]) -> Self {
         Self { rows: vec![head.map(str::to_owned).into()] }
     }
 
     /// Adds a row. Cells are escaped here, because an escaped cell is longer.
-    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
+    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
         self.rows.push(cells.map(|cell| super::escape(&cell).into_owned()).into());
     }
 
     /// Adds a row of a name and a value, unless the value is empty.
-    pub fn field(&mut self, name: &str, value: impl Into<String>) {
+    pub(crate) fn field(&mut self, name: &str, value: impl Into<String>) {
         let value = value.into();
         if !value.is_empty() {
             self.row([name.to_owned(), value]);
@@ -38,7 +38,7 @@ impl Table {
 
     /// The rows as lines, without white space at their ends.
     #[must_use]
-    pub fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or_default();
         let width = |column: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(column));
@@ -52,6 +52,11 @@ impl Table {
         };
         self.rows.iter().map(line).collect()
     }
+}
+
+/// A number and what it counts: `1 file`, `2 files`.
+pub(crate) fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

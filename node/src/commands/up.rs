@@ -9,8 +9,9 @@ use super::{failed, home};
 use crate::app::{Options, start};
 use crate::cli::{Context, Failure, UpArgs};
 
-/// What is logged when `GUILD_LOG` says nothing: our own words, and what libraries warn of.
-const LOG_DEFAULT: &str = "warn,guild=info";
+/// What is logged when `GUILD_LOG` says nothing: our own words, and what libraries warn of, but for the DHT, which
+/// warns whenever a node has no peers yet.
+const LOG_DEFAULT: &str = "warn,libp2p_kad=error,guild=info";
 
 /// Starts the node, says that it is ready, and runs it until Ctrl-C or a termination signal.
 pub(crate) async fn up(context: &Context, args: UpArgs) -> Result<(), Failure> {

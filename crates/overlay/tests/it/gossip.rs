@@ -34,6 +34,25 @@ async fn an_accepted_message_travels_on_and_a_rejected_or_ignored_one_does_not()
     always("c hears nothing else", || c.look(|seen| seen.gossip.len()) == 1).await;
 }
 
+/// a - b - c, where b admits both only after they have said that they listen
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_admitted_a_moment_ago_misses_nothing() {
+    let (a, b, c) = (Node::start().await, Node::stranger().await, Node::start().await);
+    a.connect(&b).await;
+    c.connect(&b).await;
+    converge("b knows that both listen, they admit b", || async {
+        let listen = b.overlay.peers().await.iter().filter(|info| info.listens).count() == 2;
+        listen && a.gossips_with(&b).await && c.gossips_with(&b).await
+    })
+    .await;
+    b.overlay.admit(a.key).await;
+    b.overlay.admit(c.key).await;
+    for n in 0..5_u8 {
+        a.overlay.publish(vec![n]).await.unwrap();
+    }
+    converge("c heard all", || async { (0..5_u8).all(|n| c.heard(&[n]) == 1) }).await;
+}
+
 /// a - b, b - c, c - a
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_content_is_delivered_once_whoever_publishes_it_and_however_it_comes() {

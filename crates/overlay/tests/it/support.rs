@@ -115,7 +115,7 @@ impl Node {
     }
 
     /// Whether `other` is admitted and listens.
-    async fn gossips_with(&self, other: &Node) -> bool {
+    pub(crate) async fn gossips_with(&self, other: &Node) -> bool {
         let peers = self.overlay.peers().await;
         peers.iter().any(|info| info.peer == other.key && info.admitted && info.listens)
     }

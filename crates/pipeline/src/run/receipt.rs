@@ -130,7 +130,7 @@ fn failed(failure: &JobFailure, jobs: &[JobStatement]) -> Result<Ending, Violati
         Outcome::Failed { cause, record } => {
             *record == failure.record && cause.starts_with(&failure.cause)
         }
-        Outcome::Completed => false,
+        Outcome::Completed | Outcome::Stopped => false,
     });
     if says_so {
         Ok(Ending::Failed(failure.clone()))

@@ -276,7 +276,8 @@ impl App {
                 Some(failure) if failure.stage == stage => {
                     Outcome::Failed { cause: failure.cause.clone(), record: failure.record }
                 }
-                _ => Outcome::Completed,
+                Some(_) => Outcome::Stopped,
+                None => Outcome::Completed,
             },
             time_ms: clock::now_ms(),
         });

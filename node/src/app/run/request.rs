@@ -51,7 +51,7 @@ impl App {
         let candidates = self.candidates(&plan).await;
         let own_org = self.core().identity().org.clone();
         let placed = pipeline::place(&plan, &own_org, &request.on, &candidates).map_err(|error| {
-            ApiError::failed("no_executor", error.to_string()).with_help("guild peers, or --on local")
+            ApiError::failed("no_executor", error.to_string()).with_help("guild peers")
         })?;
         let output_type = plan.interface.outputs.first().map(|port| port.port_type.clone());
         let labels = match &input {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use guildhall_client::Client;
-use guildhall_launch::{NotYet, converge};
+use guildhall_launch::{Node, NotYet, converge};
+use guildhall_protocol::PackageId;
 use guildhall_protocol::api::{
     InputRecord, OutputLine, OutputValue, Placement, RunInput, RunReport, RunRequest, RunState,
 };
@@ -51,8 +52,14 @@ pub(super) async fn run(
         on: Placement::Auto,
         limits: LimitSet::default(),
     };
+    // The stages in their order, then what they are fed.
+    let needed = ids(published, [Kind::Algorithm, Kind::Model, Kind::Data])?;
+    let [prepare, model, _] = needed;
+    held_by(&lab.lender, LENDER, &needed, false).await?;
+    held_by(&lab.requester, REQUESTER, &needed, false).await?;
     let report = run_to_end(requester, &request).await?;
     completed(&report, content.pictures().len())?;
+    held_by(&lab.lender, LENDER, &needed, true).await?;
     let executed_on = report.executed_on.clone().expected("the run names its executor")?;
     let by_lender = executed_on.org.as_str() == LENDER && executed_on.peer_id == lender.peer_id;
     ensure(by_lender, format!("the run is executed by {LENDER}"), || format!("{executed_on:?}"))?;
@@ -60,9 +67,9 @@ pub(super) async fn run(
         narrator.tell(line.replace(&executed_on.peer_id, &short(&executed_on.peer_id)));
     }
     narrator.tell(format_args!(
-        "{} records scored on {LENDER} ({}), packages fetched from {PRODUCER}  {}",
+        "{LENDER} fetches {} packages by hash, which only {PRODUCER} had, and scores {} records  {}",
+        needed.len(),
         report.records,
-        short(&executed_on.peer_id),
         time(Duration::try_from_secs_f64(report.seconds).unwrap_or_default()),
     ));
 
@@ -78,10 +85,7 @@ pub(super) async fn run(
         percent(accuracy),
         percent(reference_accuracy),
     ));
-    let stages = [Kind::Algorithm, Kind::Model];
-    let stages = stages.map(|kind| published.iter().find(|seen| seen.kind == kind));
-    let stages: Vec<_> = stages.into_iter().flatten().map(|seen| seen.package_id).collect();
-    let receipts = receipts::of(narrator, lab, &report, &stages).await?;
+    let receipts = receipts::of(narrator, lab, &report, &[prepare, model]).await?;
     let seen = RunSeen {
         executed_on,
         records: report.records,
@@ -90,6 +94,26 @@ pub(super) async fn run(
         seconds: report.seconds,
     };
     Ok((seen, receipts))
+}
+
+/// The first published package of each kind.
+fn ids<const N: usize>(
+    published: &[PublishedSeen],
+    kinds: [Kind; N],
+) -> Result<[PackageId; N], Broken> {
+    let find = |kind: Kind| published.iter().find(|seen| seen.kind == kind);
+    let ids: Vec<_> = kinds.into_iter().filter_map(find).map(|seen| seen.package_id).collect();
+    <[PackageId; N]>::try_from(ids).map_err(|ids| {
+        Broken::new(format!("published packages of the kinds {kinds:?}"), format!("{ids:?}"))
+    })
+}
+
+/// Checks that a node holds all of the packages, or none.
+async fn held_by(node: &Node, org: &str, packages: &[PackageId], all: bool) -> Result<(), Broken> {
+    let held = node.client().packages().await.expected(format!("{org} lists its packages"))?;
+    let fits = packages.iter().all(|package| held.contains(package) == all);
+    let expected = format!("{org} holds {} of {packages:?}", if all { "all" } else { "none" });
+    ensure(fits, expected, || format!("it holds {held:?}"))
 }
 
 /// Waits until the requester has a connection to the lender and knows that it lends.

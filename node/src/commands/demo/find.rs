@@ -37,7 +37,11 @@ pub(super) async fn run(
     let requester = lab.requester.client();
     let begun = Instant::now();
     join(lab.producer.client(), requester, REQUESTER).await?;
-    narrator.tell(format_args!("it joins with an invite  {}", time(begun.elapsed())));
+    let records = knows_logs_alone(lab.producer.client(), requester).await?;
+    narrator.tell(format_args!(
+        "it joins with an invite, and pulls {records} signed records and none of the listings  {}",
+        time(begun.elapsed())
+    ));
     let (answer, took) = look_up(requester, &expected(published)?).await?;
     narrator.tell(format_args!(
         "the DHT names {} holders; {} of {} asked answer; every listing verified  {}",
@@ -55,6 +59,22 @@ pub(super) async fn run(
         terms: suggestion.terms,
     });
     Ok((lookup, suggestions.collect()))
+}
+
+/// Waits until the requester has as many records as the producer, and checks that it keeps none of the listings.
+async fn knows_logs_alone(producer: &Client, requester: &Client) -> Result<u64, Broken> {
+    let what = format!("{REQUESTER} has every log of the federation, and none of the listings");
+    let look = async || -> Result<u64, NotYet> {
+        let (all, own) = (producer.status().await?, requester.status().await?);
+        match own.listings {
+            0 if own.records == all.records => Ok(own.records),
+            listings => Err(NotYet::saw(format!(
+                "{} of {} records, {listings} listings",
+                own.records, all.records
+            ))),
+        }
+    };
+    converge(FIND_MAX, &what, look).await.expected(&what)
 }
 
 /// What has to be found: everything that was published in the category.

@@ -1,0 +1,133 @@
+//! What a node promises to execute, and for whom.
+
+use guildhall_core::Event;
+use guildhall_protocol::body::HardwareOffer;
+use guildhall_protocol::contract::{Hardware, LimitSet, NodeLimits};
+use guildhall_protocol::wire::{
+    JobInput, JobSpec, JobStage, Lease, OfferRequest, Reason, Request, Response,
+};
+use guildhall_protocol::{Hash, PackageId, RunId};
+
+use crate::fixture::{connect_all, federation};
+use crate::world::World;
+
+const ALL: &[&str] = &["*"];
+
+fn request(run: &str) -> OfferRequest {
+    OfferRequest {
+        run: RunId(Hash::of(run.as_bytes())),
+        stages: vec![PackageId(Hash::of(b"package"))],
+        engines: vec!["onnx".into()],
+        memory_bytes: 1 << 20,
+    }
+}
+
+fn spec(run: &str, lease: &Lease) -> JobSpec {
+    let request = request(run);
+    let stage = |package: &PackageId| JobStage {
+        package: *package,
+        config: std::collections::BTreeMap::new(),
+        listing: LimitSet::default(),
+    };
+    JobSpec {
+        lease: lease.lease,
+        run: request.run,
+        nonce: Hash::of(b"nonce"),
+        stages: request.stages.iter().map(stage).collect(),
+        limits: LimitSet::default(),
+        input: JobInput::Stream,
+        holders: Vec::new(),
+    }
+}
+
+/// alpha, with slots to lend or none --- bravo --- charlie
+fn lender(slots: u32) -> World {
+    let mut world = federation(1, &[ALL, ALL, ALL]);
+    connect_all(&mut world);
+    let mut settings = world.nodes[0].core.settings().clone();
+    settings.offer = (slots > 0).then(|| HardwareOffer {
+        slots,
+        hardware: Hardware::default(),
+        limits: NodeLimits::default(),
+        orgs: Vec::new(),
+    });
+    world.nodes[0].core.set_settings(settings);
+    world.describe(0);
+    world.run_for(1_000);
+    world
+}
+
+fn ask(world: &mut World, node: usize, run: &str) -> Result<Lease, Reason> {
+    match world.ask(node, 0, &Request::Offer(Box::new(request(run)))).unwrap() {
+        Response::Lease(lease) => Ok(lease),
+        Response::Refused(refusal) => Err(refusal.reason),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_node_that_lends_nothing_refuses_and_runs_its_own_jobs() {
+    let mut world = lender(0);
+    assert_eq!(ask(&mut world, 1, "run"), Err(Reason::NotLent));
+    let now_ms = world.now_ms;
+    assert!(world.nodes[0].core.grant_own(now_ms, &request("own")).is_ok());
+}
+
+#[test]
+fn what_is_lent_is_granted_until_every_slot_is_taken_and_again_when_one_is_free() {
+    let mut world = lender(1);
+    let told = world.nodes[1].core.nodes().filter(|(_, view)| view.body.offer.is_some()).count();
+    assert_eq!(told, 1, "the offer is in the node's record");
+    let lease = ask(&mut world, 1, "first").unwrap();
+    assert_eq!(ask(&mut world, 2, "second"), Err(Reason::Busy));
+    world.nodes[0].core.close_lease(&lease.lease);
+    let second = ask(&mut world, 2, "second").unwrap();
+    assert_ne!(second.lease, lease.lease);
+    // A lease that nobody opens frees its slot by itself.
+    world.run_for(second.open_within_ms + 1_000);
+    assert!(ask(&mut world, 1, "third").is_ok());
+}
+
+#[test]
+fn a_lease_is_opened_once_and_only_by_the_node_it_was_granted_to() {
+    let mut world = lender(1);
+    let lease = ask(&mut world, 1, "run").unwrap();
+    let (bravo, charlie) = (world.nodes[1].key(), world.nodes[2].key());
+    let now_ms = world.now_ms;
+    let core = &mut world.nodes[0].core;
+    let stolen = core.open_lease(now_ms, &spec("run", &lease), charlie).unwrap_err();
+    assert_eq!(stolen.reason, Reason::Unknown);
+    let swapped = core.open_lease(now_ms, &spec("another", &lease), bravo).unwrap_err();
+    assert_eq!(swapped.reason, Reason::Invalid);
+    let opened = core.open_lease(now_ms, &spec("run", &lease), bravo).unwrap();
+    assert_eq!((opened.node, opened.is_own), (bravo, false));
+    let again = core.open_lease(now_ms, &spec("run", &lease), bravo).unwrap_err();
+    assert_eq!(again.reason, Reason::Invalid);
+}
+
+#[test]
+fn an_org_that_is_not_on_the_lenders_list_is_refused() {
+    let mut world = lender(2);
+    let mut settings = world.nodes[0].core.settings().clone();
+    if let Some(offer) = &mut settings.offer {
+        offer.orgs = vec!["charlie".parse().unwrap()];
+    }
+    world.nodes[0].core.set_settings(settings);
+    assert_eq!(ask(&mut world, 1, "run"), Err(Reason::NotLent));
+    assert!(ask(&mut world, 2, "run").is_ok());
+}
+
+#[test]
+fn a_missing_engine_is_said_and_an_open_job_that_never_ends_is_noted() {
+    let mut world = lender(1);
+    let lacking = OfferRequest { engines: vec!["wasm".into()], ..request("run") };
+    let response = world.ask(1, 0, &Request::Offer(Box::new(lacking))).unwrap();
+    assert!(matches!(response, Response::Refused(refusal) if refusal.reason == Reason::Unable));
+    let lease = ask(&mut world, 1, "run").unwrap();
+    let bravo = world.nodes[1].key();
+    let now_ms = world.now_ms;
+    let opened = world.nodes[0].core.open_lease(now_ms, &spec("run", &lease), bravo).unwrap();
+    let effects = world.nodes[0].core.handle(opened.until_ms, Event::Tick);
+    assert!(format!("{effects:?}").contains("taken for lost"));
+    assert!(ask(&mut world, 2, "next").is_ok());
+}

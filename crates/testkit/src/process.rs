@@ -1,0 +1,44 @@
+//! Processes of a node, as the system shows them.
+
+use std::fs;
+
+use guildhall_launch::Node;
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Ids of the worker processes that a node has at this moment.
+#[must_use]
+pub fn workers_of(node: &Node) -> Vec<u32> {
+    let Some(parent) = node.pid() else { return Vec::new() };
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    numbers.filter(|pid| stat(*pid).is_some_and(|(_, of)| of == parent)).collect()
+}
+
+/// Whether a process is gone, or only waits for its parent to notice that it ended.
+#[must_use]
+pub fn has_ended(pid: u32) -> bool {
+    stat(pid).is_none_or(|(state, _)| matches!(state, 'Z' | 'X'))
+}
+
+/// A process's state and its parent.
+fn stat(pid: u32) -> Option<(char, u32)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The program's name stands in parentheses and may hold anything.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}
+
+/// Stops a node in its tracks, as a machine does that sleeps.
+pub fn pause(node: &Node) {
+    signal(node, Signal::STOP);
+}
+
+/// Lets a paused node go on.
+pub fn resume(node: &Node) {
+    signal(node, Signal::CONT);
+}
+
+fn signal(node: &Node, signal: Signal) {
+    let pid = node.pid().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+    kill_process(pid.expect("the node runs"), signal).expect("the node is ours");
+}

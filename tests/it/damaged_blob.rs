@@ -1,0 +1,106 @@
+//! A byte of a blob flips on a disk: nobody takes the damaged bytes for the content.
+
+use guildhall_testkit::protocol::Hash;
+use guildhall_testkit::protocol::api::{Published, RunState};
+use guildhall_testkit::protocol::name::Reference;
+use guildhall_testkit::{
+    Lab, Node, Package, bytes_of, damage, holds_listings, publish_ok, run, stage,
+};
+
+use crate::lab;
+
+/// Hash of a published package's file.
+async fn file_hash(node: &Node, published: &Published, name: &str) -> Hash {
+    let manifest = node.client().manifest(published.package_id).await.expect("it is here");
+    let file = manifest.files.iter().find(|file| file.name.as_str() == name);
+    file.unwrap_or_else(|| panic!("{name} is in the package")).hash
+}
+
+/// `a` publishes three files of data, and the blob of one of them is damaged on its disk.
+async fn publish_damaged(lab: &Lab, a: &Node, all: &[&Node]) -> (Published, Hash) {
+    let folder = lab.write(&Package::data("images").files(3, 20_000, 7));
+    let published = publish_ok(a, &folder).await;
+    holds_listings(all, 1).await;
+    let hash = file_hash(a, &published, "files/001.bin").await;
+    (published, hash)
+}
+
+/// ```text
+///   lab-a (only copy, damaged) ◀──get── lab-b
+/// ```
+#[tokio::test]
+async fn a_damaged_only_copy_is_refused_with_a_clear_error_and_can_be_mended() {
+    let lab = lab();
+    let [a, b] = lab.federation(["lab-a", "lab-b"]).await;
+    let (published, hash) = publish_damaged(&lab, &a, &[&b]).await;
+    damage::flip_blob(a.home(), &hash);
+
+    let cli = lab.cli(b.home());
+    let out = lab.path("out");
+    let arguments = ["get", "lab-a/images", "-o", out.to_str().expect("UTF-8")];
+    let said = cli.fails(6, arguments).await;
+    assert!(said.contains(&hash.to_hex()), "it names what could not be had: {said}");
+    assert!(said.contains("lab-a: what it sends is not what was asked for"), "{said}");
+    assert!(!damage::blob_file(b.home(), &hash).exists(), "nothing damaged is kept");
+    for node in [&a, &b] {
+        assert_eq!(node.client().status().await.expect("it is alive").listings, 1);
+    }
+
+    // Publishing the same folder again brings the good bytes back.
+    let again = publish_ok(&a, &lab.path("package-images-1.0.0")).await;
+    assert_eq!(again.listing_id, published.listing_id);
+    cli.ok(arguments).await;
+}
+
+/// ```text
+///   lab-a (damaged) ◀──get── lab-c ──get──▶ lab-b (good)
+/// ```
+#[tokio::test]
+async fn another_holder_is_used_when_one_copy_is_damaged() {
+    let lab = lab();
+    let [a, b, c] = lab.federation(["lab-a", "lab-b", "lab-c"]).await;
+    let (published, hash) = publish_damaged(&lab, &a, &[&b, &c]).await;
+    let reference = Reference::Package(published.package_id);
+    b.client().fetch(&reference).await.expect("b fetches while a's copy is good");
+    damage::flip_blob(a.home(), &hash);
+
+    let fetched = c.client().fetch(&reference).await.expect("b has good copies");
+    assert_eq!(fetched.fetched_files, 3);
+    assert!(fetched.from.iter().any(|org| org.as_str() == "lab-b"), "{:?}", fetched.from);
+    let good = std::fs::read(damage::blob_file(b.home(), &hash)).expect("b's copy");
+    let came = std::fs::read(damage::blob_file(c.home(), &hash)).expect("c's copy");
+    assert_eq!(good, came);
+}
+
+/// ```text
+///   lab-a (package) ◀──fetch── lab-b (executes; its copy gets damaged) ◀──run── lab-c
+/// ```
+#[tokio::test]
+async fn an_executor_drops_a_damaged_package_and_fetches_it_again_before_a_job() {
+    let lab = lab();
+    let [a, b, c] = lab.federation(["lab-a", "lab-b", "lab-c"]).await;
+    lab.cli(b.home()).ok(["node", "offer"]).await;
+    let echo = Package::stage("echo", &stage::echo()).contract(5_000, 1 << 24, 65_536);
+    let published = publish_ok(&a, &lab.write(&echo)).await;
+    holds_listings(&[&b, &c], 1).await;
+    let lent = guildhall_testkit::converge(guildhall_testkit::PATIENCE, "c sees b's offer", async || {
+        let peers = c.client().peers().await?;
+        let lends = peers.iter().any(|peer| peer.offer.is_some());
+        lends.then_some(()).ok_or_else(|| guildhall_testkit::NotYet::saw("no offer"))
+    });
+    lent.await.expect("b lends");
+
+    let first = run(&c, "lab-a/echo", ["one"], "lab-b").await;
+    assert_eq!(first.state, RunState::Completed, "{:?}", first.failure);
+    let hash = file_hash(&b, &published, "stage.wasm").await;
+    damage::flip_blob(b.home(), &hash);
+
+    let second = run(&c, "lab-a/echo", ["two"], "lab-b").await;
+    assert_eq!(second.state, RunState::Completed, "{:?} {:?}", second.failure, second.log);
+    assert!(second.receipts[0].verified);
+    let outputs = c.client().run_outputs(second.run_id).await.expect("outputs");
+    assert_eq!(bytes_of(&outputs[0].value), b"two");
+    let good = std::fs::read(damage::blob_file(a.home(), &hash)).expect("a's copy");
+    let mended = std::fs::read(damage::blob_file(b.home(), &hash)).expect("b's copy");
+    assert_eq!(good, mended, "the damaged copy was replaced");
+}

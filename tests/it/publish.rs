@@ -1,0 +1,207 @@
+//! Publications that are refused: the cause and the place are named, nothing is listed, the node goes on.
+
+use guildhall_testkit::{Cli, Lab, Node, Package, publish_ok, stage};
+
+use crate::lab;
+
+/// Publishes a package that must be refused; returns what was said.
+async fn refused(lab: &Lab, node: &Node, package: &Package, code: u8) -> String {
+    let folder = lab.write(package);
+    let cli: Cli = lab.cli(node.home());
+    let said = cli.fails(code, ["publish", folder.to_str().expect("UTF-8")]).await;
+    std::fs::remove_dir_all(folder).expect("the folder is ours");
+    said
+}
+
+#[track_caller]
+fn names(said: &str, words: &[&str]) {
+    for word in words {
+        assert!(said.contains(word), "`{word}` is not in: {said}");
+    }
+}
+
+/// The node holds exactly `count` listings, and takes a good package.
+async fn holds(node: &Node, count: u64) {
+    let status = node.client().status().await.expect("it is alive");
+    assert_eq!(status.listings, count, "{}", node.log_tail());
+}
+
+/// ```text
+///   lab-a   (alone)
+/// ```
+#[tokio::test]
+async fn what_is_wrong_in_the_folder_is_named_before_anything_is_sent() {
+    let lab = lab();
+    let a = lab.found("lab-a").await;
+    let good = || Package::stage("s", &stage::echo()).contract(5_000, 1 << 24, 1_000);
+
+    let missing_test = good().table(
+        "[[tests]]\nname = \"1\"\ninputs = [{ port = \"in\", file = \"tests/none.in\" }]\n\
+         outputs = [{ port = \"out\", file = \"stage.wasm\" }]",
+    );
+    names(&refused(&lab, &a, &missing_test, 4).await, &["tests/none.in", "not in the package"]);
+
+    let missing_module = Package::data("s")
+        .table("[code.command]\nmodule = \"gone.wasm\"")
+        .contract(1_000, 1 << 20, 1_000);
+    let missing_module = Package::clone(&missing_module);
+    names(&refused(&lab, &a, &missing_module, 4).await, &["only an algorithm or a model"]);
+
+    let misspelt = good().table("[contrakt]\nmemory = 1");
+    let line = misspelt.description().lines().position(|l| l == "[contrakt]").expect("the line") + 1;
+    let said = refused(&lab, &a, &misspelt, 4).await;
+    names(&said, &[&format!("guild.toml:{line}:"), "contrakt"]);
+
+    let no_toml = good().line("this is no toml");
+    let line = no_toml.description().lines().position(|l| l.contains("no toml")).expect("the line") + 1;
+    names(&refused(&lab, &a, &no_toml, 4).await, &[&format!("guild.toml:{line}:")]);
+
+    let no_contract = Package::stage("s", &stage::echo());
+    names(&refused(&lab, &a, &no_contract, 4).await, &["contract"]);
+
+    let empty = lab.path("empty");
+    std::fs::create_dir(&empty).expect("a folder");
+    let said = lab.cli(a.home()).fails(4, ["publish", empty.to_str().expect("UTF-8")]).await;
+    names(&said, &["has no guild.toml"]);
+    holds(&a, 0).await;
+}
+
+/// ```text
+///   lab-a   (alone)
+/// ```
+#[tokio::test]
+async fn what_a_worker_finds_in_the_files_is_named_with_the_file() {
+    let lab = lab();
+    let a = lab.found("lab-a").await;
+    let contract = |package: Package| package.contract(2_000, 1 << 24, 1_000);
+
+    let networked = contract(Package::stage("s", &stage::networked()));
+    names(&refused(&lab, &a, &networked, 4).await, &["sock_send", "is not listed"]);
+
+    let wrong = contract(Package::stage("s", &stage::echo()))
+        .test("right", b"same", b"same")
+        .test("wrong", b"this", b"that");
+    let said = refused(&lab, &a, &wrong, 4).await;
+    names(&said, &["test wrong", "1 of its checks failed"]);
+    assert!(!said.contains("test right:"), "only what failed is an error: {said}");
+
+    let looping = Package::stage("s", &stage::endless()).contract(200, 1 << 24, 1_000).test("1", b"", b"");
+    names(&refused(&lab, &a, &looping, 4).await, &["test 1", "200 ms"]);
+
+    let pickle = Package::data("d").file("weights.bin", b"\x80\x04\x95\x10\0\0\0.".to_vec());
+    names(&refused(&lab, &a, &pickle, 4).await, &["weights.bin", "pickle"]);
+    let named = Package::data("d").file("model.pkl", b"anything".to_vec());
+    names(&refused(&lab, &a, &named, 4).await, &["model.pkl", ".pkl"]);
+
+    let no_module = Package::data("d").file("picture.png", b"no picture".to_vec());
+    names(&refused(&lab, &a, &no_module, 4).await, &["picture.png", "image/png"]);
+    holds(&a, 0).await;
+
+    // After all that, a good package is listed, and its checks are told.
+    let folder = lab.write(&contract(Package::stage("s", &stage::echo())).test("1", b"x", b"x"));
+    let said = lab.cli(a.home()).run(["publish", folder.to_str().expect("UTF-8")]).await;
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    names(&said.stderr, &["files and code", "test 1"]);
+    holds(&a, 1).await;
+}
+
+/// ```text
+///   lab-a   (alone)
+/// ```
+#[tokio::test]
+async fn a_pipeline_whose_ports_do_not_fit_is_refused_with_both_ends() {
+    let lab = lab();
+    let a = lab.found("lab-a").await;
+    let four = "{ tensor = { dtype = \"f32\", dims = [4] } }";
+    let text = "\"text\"";
+    for (name, input, output) in [("to-floats", text, four), ("of-text", text, text)] {
+        let package = Package::typed_stage(name, &stage::echo(), input, output);
+        publish_ok(&a, &lab.write(&package.contract(5_000, 1 << 24, 1_000))).await;
+    }
+    publish_ok(&a, &lab.write(&Package::data("table").files(1, 10, 1))).await;
+
+    let misfit = Package::pipeline("p", &[("first", "self/to-floats"), ("then", "self/of-text@1.0.0")]);
+    let said = refused(&lab, &a, &misfit, 4).await;
+    names(&said, &["`first`", "`then`", "`out`", "`in`", "tensor", "text"]);
+
+    let data = Package::pipeline("p", &[("first", "self/table")]);
+    names(&refused(&lab, &a, &data, 4).await, &["`first` is a data"]);
+
+    let unknown = Package::pipeline("p", &[("first", "self/of-txt")]);
+    let said = refused(&lab, &a, &unknown, 3).await;
+    names(&said, &["lab-a/of-txt", "did you mean lab-a/of-text"]);
+
+    let version = Package::pipeline("p", &[("first", "self/of-text@9.0.0")]);
+    names(&refused(&lab, &a, &version, 3).await, &["lab-a/of-text@9.0.0"]);
+    holds(&a, 3).await;
+
+    let good = Package::pipeline("p", &[("first", "self/of-text"), ("then", "self/to-floats")]);
+    publish_ok(&a, &lab.write(&good)).await;
+    holds(&a, 4).await;
+}
+
+/// ```text
+///   lab-a   (alone)
+/// ```
+#[tokio::test]
+async fn a_version_never_changes_and_the_same_again_is_no_error() {
+    let lab = lab();
+    let a = lab.found("lab-a").await;
+    let folder = lab.write(&Package::data("images").files(2, 100, 1));
+    let first = publish_ok(&a, &folder).await;
+    let again = publish_ok(&a, &folder).await;
+    assert_eq!(first.package_id, again.package_id);
+    assert_eq!(first.listing_id, again.listing_id);
+    assert!(first.listing_id.is_some());
+    std::fs::remove_dir_all(&folder).expect("the folder is ours");
+
+    let other = Package::data("images").files(2, 100, 2);
+    let said = refused(&lab, &a, &other, 4).await;
+    names(&said, &["lab-a/images@1.0.0", &first.package_id.to_string(), "a version never changes"]);
+    publish_ok(&a, &lab.write(&other.at("1.0.1"))).await;
+    let shown = a.client().show(&"lab-a/images".parse().expect("a reference")).await;
+    assert_eq!(shown.expect("it is listed").reference.to_string(), "lab-a/images@1.0.1");
+    holds(&a, 2).await;
+}
+
+/// ```text
+///   lab-a   (alone)
+/// ```
+#[tokio::test]
+async fn a_listing_beyond_the_limits_is_refused_and_leaves_no_release_behind() {
+    let lab = lab();
+    let a = lab.found("lab-a").await;
+    let before = a.client().status().await.expect("it answers").records;
+    let data = || Package::data("big").files(1, 100, 1);
+    let word = |len: usize| "w".repeat(len);
+
+    let summary = format!("summary = \"{}\"", word(61 * 1024));
+    let long = Package::data("big").files(1, 100, 1);
+    let folder = lab.write(&long);
+    let written = long.description().replace("summary = \"Made by a test.\"", &summary);
+    std::fs::write(folder.join("guild.toml"), written).expect("guild.toml");
+    let said = lab.cli(a.home()).run(["publish", folder.to_str().expect("UTF-8")]).await;
+    assert_eq!(said.code, 4, "{}", said.stderr);
+    names(&said.stderr, &["error: ", "summary"]);
+    std::fs::remove_dir_all(folder).expect("the folder is ours");
+
+    // Each keyword is short enough, all together are more than a record holds.
+    let keywords = format!("keywords = [{}]", vec![format!("\"{}\"", word(4_000)); 20].join(", "));
+    let folder = lab.write(&data().line(&keywords));
+    let said = lab.cli(a.home()).run(["publish", folder.to_str().expect("UTF-8")]).await;
+    assert_eq!(said.code, 4, "{}", said.stderr);
+    names(&said.stderr, &["error: "]);
+    std::fs::remove_dir_all(folder).expect("the folder is ours");
+
+    let many = format!("keywords = [{}]", vec!["\"w\""; 65].join(", "));
+    let folder = lab.write(&data().line(&many));
+    let said = lab.cli(a.home()).run(["publish", folder.to_str().expect("UTF-8")]).await;
+    assert_eq!(said.code, 4, "{}", said.stderr);
+    names(&said.stderr, &["keywords", "more than 64"]);
+    std::fs::remove_dir_all(folder).expect("the folder is ours");
+
+    let status = a.client().status().await.expect("it is alive");
+    assert_eq!((status.listings, status.records), (0, before), "nothing was signed");
+    publish_ok(&a, &lab.write(&data())).await;
+    holds(&a, 1).await;
+}

@@ -8,6 +8,7 @@
 Prints what holds, or why not. Leaves with 0 or 1. Knows no clock and no federation: whether a delegation has expired
 and whether its root is a member is for the reader to judge.
 """
+import re
 import sys
 import cbor2
 from blake3 import blake3
@@ -40,6 +41,7 @@ def record(data):
     envelope = read(data)
     need(list(envelope) == ["header", "signature", "delegation", "body"], "not an envelope")
     header = read(envelope["header"])
+    need(re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", header["type"]), "not a type of record")
     verify(header["author"], "record/" + header["type"], header["version"], envelope["header"], envelope["signature"])
     need((header["seq"] == 0) == (header.get("prev") is None), "seq and prev contradict each other")
     wrapped = read(envelope["delegation"])

@@ -25,8 +25,10 @@ use serde::de::DeserializeOwned;
 /// A value's bytes, and the check that bytes decode to the value.
 struct Vector {
     bytes: Vec<u8>,
-    check: Box<dyn Fn(&[u8])>,
+    check: Check,
 }
+
+type Check = Box<dyn Fn(&[u8])>;
 
 /// Adds what is encoded plainly: messages, frames, receipts.
 fn plain<T>(vectors: &mut BTreeMap<String, Vector>, name: String, value: T)
@@ -105,8 +107,9 @@ fn vectors() -> BTreeMap<String, Vector> {
     for kind in Kind::ALL {
         let manifest = content::manifest(kind);
         let (id, bytes) = manifest.seal();
-        let check =
-            Box::new(move |bytes: &[u8]| assert_eq!(Manifest::open(id, bytes).as_ref(), Ok(&manifest)));
+        let check = Box::new(move |bytes: &[u8]| {
+            assert_eq!(Manifest::open(id, bytes).as_ref(), Ok(&manifest))
+        });
         all.insert(format!("manifest/{kind}"), Vector { bytes, check });
     }
 
@@ -212,4 +215,40 @@ fn a_limit_that_we_do_not_know_does_not_hide_a_node() {
     let mut more = Vec::new();
     ciborium::into_writer(&value, &mut more).expect("writes");
     assert_eq!(cbor::decode(&more, 60_000), Ok(content::node()));
+}
+
+/// The hex in docs/protocol.md, by the word behind ` ```hex `.
+fn documented() -> BTreeMap<String, String> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/protocol.md");
+    let text = std::fs::read_to_string(path).expect("docs/protocol.md");
+    let mut blocks = BTreeMap::new();
+    let mut rest = text.as_str();
+    while let Some((_, block)) = rest.split_once("```hex ") {
+        let (name, block) = block.split_once('\n').expect("a line");
+        let (hex, after) = block.split_once("```").expect("an end");
+        blocks.insert(name.trim().to_owned(), hex.split_whitespace().collect());
+        rest = after;
+    }
+    blocks
+}
+
+#[test]
+fn the_worked_examples_of_the_documentation_are_true() {
+    let (_, release) = messages::records().swap_remove(3);
+    let job = messages::job(0);
+    let domain = guildhall_protocol::key::Domain { name: "record/release", version: 1 };
+    let delegation = common::joiner().delegate(Role::Producer);
+    let header = cbor::encode(release.header());
+    let expected = [
+        ("body", HEXLOWER.encode(release.body().expect("a body"))),
+        ("delegation", HEXLOWER.encode(&delegation.statement)),
+        ("edge", job.input.to_hex()),
+        ("envelope", HEXLOWER.encode(release.bytes())),
+        ("header", HEXLOWER.encode(&header)),
+        ("id", release.id().to_string()),
+        ("prefix", HEXLOWER.encode(&domain.message(&[]))),
+    ];
+    let expected: BTreeMap<String, String> =
+        expected.into_iter().map(|(name, hex)| (name.to_owned(), hex)).collect();
+    assert_eq!(documented(), expected);
 }

@@ -16,7 +16,9 @@ use guildhall_protocol::interface::{
 };
 use guildhall_protocol::limits::MESSAGE_MAX_BYTES;
 use guildhall_protocol::manifest::{FileEntry, Kind, Manifest, PortFile, UnitTest};
-use guildhall_protocol::name::{Category, CategoryPrefix, FileName, OrgName, PackageName, Reference, Version};
+use guildhall_protocol::name::{
+    Category, CategoryPrefix, FileName, OrgName, PackageName, Reference, Version,
+};
 use guildhall_protocol::query::{Query, TypeQuery};
 use guildhall_protocol::wire::{Invite, Request};
 use guildhall_protocol::{FederationId, Hash, PackageId, RecordId};
@@ -76,8 +78,8 @@ fn file_name() -> impl Strategy<Value = FileName> {
 /// Few different types, so that two of them fit often.
 fn port_type() -> impl Strategy<Value = PortType> {
     let media = || {
-        vec(select(std::vec!["image/png", "image/jpeg", "x/y"]), 0..3).prop_map(|types| MediaTypes {
-            media_types: types.into_iter().map(str::to_owned).collect(),
+        vec(select(std::vec!["image/png", "image/jpeg", "x/y"]), 0..3).prop_map(|types| {
+            MediaTypes { media_types: types.into_iter().map(str::to_owned).collect() }
         })
     };
     let dim = prop_oneof![
@@ -126,7 +128,8 @@ fn interface() -> impl Strategy<Value = Interface> {
             },
         )
     };
-    let side = move |count: usize| (0..count).map(|n| port(format!("port-{n}"))).collect::<Vec<_>>();
+    let side =
+        move |count: usize| (0..count).map(|n| port(format!("port-{n}"))).collect::<Vec<_>>();
     (0_usize..3, 0_usize..3)
         .prop_flat_map(move |(inputs, outputs)| (side(inputs), side(outputs)))
         .prop_map(|(inputs, outputs)| Interface { inputs, outputs })
@@ -161,13 +164,15 @@ fn contract() -> impl Strategy<Value = Contract> {
 fn manifest() -> impl Strategy<Value = Manifest> {
     let entry = (any::<u64>(), hash(), ".{0,20}");
     let files = proptest::collection::btree_map(file_name(), entry, 1..6).prop_map(|files| {
-        let entry = |(name, (len_bytes, hash, media_type))| FileEntry { name, len_bytes, hash, media_type };
+        let entry =
+            |(name, (len_bytes, hash, media_type))| FileEntry { name, len_bytes, hash, media_type };
         files.into_iter().map(entry).collect::<Vec<_>>()
     });
     let rest = (vec(hash().prop_map(PackageId), 0..4), ".{0,20}", any::<bool>(), 0.0_f64..1e9);
     (files, interface(), option::of(contract()), rest).prop_map(
         |(files, interface, contract, (dependencies, licence, sensitive, tolerance))| {
-            let port_file = |port: &Port| PortFile { port: port.name.clone(), file: files[0].name.clone() };
+            let port_file =
+                |port: &Port| PortFile { port: port.name.clone(), file: files[0].name.clone() };
             Manifest {
                 format: 1,
                 kind: Kind::Model,
@@ -192,8 +197,11 @@ fn manifest() -> impl Strategy<Value = Manifest> {
 }
 
 fn release() -> impl Strategy<Value = Release> {
-    (package_name(), version(), hash())
-        .prop_map(|(name, version, hash)| Release { name, version, package: PackageId(hash) })
+    (package_name(), version(), hash()).prop_map(|(name, version, hash)| Release {
+        name,
+        version,
+        package: PackageId(hash),
+    })
 }
 
 fn claims() -> impl Strategy<Value = Claims> {
@@ -202,7 +210,8 @@ fn claims() -> impl Strategy<Value = Claims> {
         dataset,
         value,
     });
-    let latency = (0.0_f64..1e6, ".{0,9}").prop_map(|(p50_ms, hardware)| LatencyClaim { p50_ms, hardware });
+    let latency =
+        (0.0_f64..1e6, ".{0,9}").prop_map(|(p50_ms, hardware)| LatencyClaim { p50_ms, hardware });
     (vec(accuracy, 0..3), vec(latency, 0..3))
         .prop_map(|(accuracy, latency)| Claims { accuracy, latency })
 }
@@ -273,7 +282,9 @@ fn node() -> impl Strategy<Value = NodeBody> {
 
 fn query() -> impl Strategy<Value = Query> {
     let media = "(image|audio|video|model)/[a-z0-9]{1,8}|text|tensor|table|prediction";
-    let port = move || option::of(media.prop_map(|text: String| text.parse::<TypeQuery>().expect("a type")));
+    let port = move || {
+        option::of(media.prop_map(|text: String| text.parse::<TypeQuery>().expect("a type")))
+    };
     let numbers = (option::of(any::<u64>()), option::of(0.0_f64..1e9), option::of(0.0_f64..1.0));
     (
         option::of(".{0,40}"),
@@ -283,17 +294,19 @@ fn query() -> impl Strategy<Value = Query> {
         (port(), port()),
         (numbers, any::<u32>()),
     )
-        .prop_map(|(text, kind, category, reference, (input, output), (numbers, limit))| Query {
-            text,
-            kind,
-            category,
-            reference,
-            input,
-            output,
-            max_latency_ms: numbers.1,
-            min_accuracy: numbers.2,
-            max_memory_bytes: numbers.0,
-            limit: limit as usize,
+        .prop_map(|(text, kind, category, reference, (input, output), (numbers, limit))| {
+            Query {
+                text,
+                kind,
+                category,
+                reference,
+                input,
+                output,
+                max_latency_ms: numbers.1,
+                min_accuracy: numbers.2,
+                max_memory_bytes: numbers.0,
+                limit: limit as usize,
+            }
         })
 }
 

@@ -4,7 +4,7 @@ use guildhall_testkit::protocol::Hash;
 use guildhall_testkit::protocol::api::{Published, RunState};
 use guildhall_testkit::protocol::name::Reference;
 use guildhall_testkit::{
-    Lab, Node, Package, bytes_of, damage, holds_listings, publish_ok, run, stage,
+    Lab, Node, Package, bytes_of, damage, holds_listings, lend, publish_ok, run, stage,
 };
 
 use crate::lab;
@@ -79,17 +79,10 @@ async fn another_holder_is_used_when_one_copy_is_damaged() {
 async fn an_executor_drops_a_damaged_package_and_fetches_it_again_before_a_job() {
     let lab = lab();
     let [a, b, c] = lab.federation(["lab-a", "lab-b", "lab-c"]).await;
-    lab.cli(b.home()).ok(["node", "offer"]).await;
+    lend(&b, 1, &[&c]).await;
     let echo = Package::stage("echo", &stage::echo()).contract(5_000, 1 << 24, 65_536);
     let published = publish_ok(&a, &lab.write(&echo)).await;
     holds_listings(&[&b, &c], 1).await;
-    let lent = guildhall_testkit::converge(guildhall_testkit::PATIENCE, "c sees b's offer", async || {
-        let peers = c.client().peers().await?;
-        let lends = peers.iter().any(|peer| peer.offer.is_some());
-        lends.then_some(()).ok_or_else(|| guildhall_testkit::NotYet::saw("no offer"))
-    });
-    lent.await.expect("b lends");
-
     let first = run(&c, "lab-a/echo", ["one"], "lab-b").await;
     assert_eq!(first.state, RunState::Completed, "{:?}", first.failure);
     let hash = file_hash(&b, &published, "stage.wasm").await;

@@ -41,11 +41,10 @@ async fn what_is_wrong_in_the_folder_is_named_before_anything_is_sent() {
     );
     names(&refused(&lab, &a, &missing_test, 4).await, &["tests/none.in", "not in the package"]);
 
-    let missing_module = Package::data("s")
-        .table("[code.command]\nmodule = \"gone.wasm\"")
+    let coded_data = Package::data("s")
+        .table("[code.command]\nmodule = \"stage.wasm\"")
         .contract(1_000, 1 << 20, 1_000);
-    let missing_module = Package::clone(&missing_module);
-    names(&refused(&lab, &a, &missing_module, 4).await, &["only an algorithm or a model"]);
+    names(&refused(&lab, &a, &coded_data, 4).await, &["only an algorithm or a model"]);
 
     let misspelt = good().table("[contrakt]\nmemory = 1");
     let line = misspelt.description().lines().position(|l| l == "[contrakt]").expect("the line") + 1;

@@ -108,7 +108,8 @@ impl Core {
         if follows.contains(&CategoryPrefix::everything()) {
             return true;
         }
-        if query.reference.as_ref().is_some_and(|reference| self.catalog.resolve(reference).is_ok()) {
+        if query.reference.as_ref().is_some_and(|reference| self.catalog.resolve(reference).is_ok())
+        {
             return true;
         }
         let is_followed = |asked: &CategoryPrefix| follows.iter().any(|f| covers(f, asked));
@@ -131,9 +132,10 @@ impl Core {
                 }
                 None => true,
             };
-            let members = self.nodes.iter().filter(|(node, view)| {
-                **node != me && follows_it(&view.body.follows)
-            });
+            let members = self
+                .nodes
+                .iter()
+                .filter(|(node, view)| **node != me && follows_it(&view.body.follows));
             chosen = members.map(|(node, _)| *node).collect();
         }
         // Those who are connected first: they answer soonest.
@@ -187,10 +189,29 @@ impl Core {
         if let Some(open) = self.asks.get_mut(&ask) {
             open.answered += u64::from(open.awaited.remove(&peer));
             if refused > 0 {
-                open.notes.push(format!("{refused} listings of {peer:?} did not verify and were left out"));
+                open.notes.push(format!(
+                    "{refused} listings of {peer:?} did not verify and were left out"
+                ));
             }
         }
         self.answer_if_done(ask, out);
+    }
+
+    /// The peer has not heard our hello yet: it is asked again at the next tick, until the question's deadline.
+    pub(crate) fn ask_again(&mut self, peer: PublicKey, ask: Hash) {
+        if let Some(open) = self.asks.get_mut(&ask)
+            && open.awaited.remove(&peer)
+        {
+            open.wanted.insert(peer);
+        }
+    }
+
+    /// Sends what waits for peers that are admitted.
+    pub(crate) fn retry_asks(&mut self, out: &mut Vec<Effect>) {
+        let wanted = self.asks.values().flat_map(|open| &open.wanted);
+        let ready: BTreeSet<PublicKey> =
+            wanted.filter(|peer| self.authority(peer).is_some()).copied().collect();
+        ready.into_iter().for_each(|peer| self.ask_admitted(peer, out));
     }
 
     pub(crate) fn handle_no_answer(&mut self, peer: PublicKey, ask: Hash, out: &mut Vec<Effect>) {
@@ -211,8 +232,12 @@ impl Core {
             }
             self.handle_holders(ask, &[], out);
         }
-        let late: Vec<Hash> =
-            self.asks.iter().filter(|(_, open)| now_ms >= open.deadline_ms).map(|(ask, _)| *ask).collect();
+        let late: Vec<Hash> = self
+            .asks
+            .iter()
+            .filter(|(_, open)| now_ms >= open.deadline_ms)
+            .map(|(ask, _)| *ask)
+            .collect();
         for ask in late {
             if let Some(open) = self.asks.get_mut(&ask) {
                 let missing = open.wanted.len() + open.awaited.len();

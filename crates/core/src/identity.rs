@@ -36,13 +36,8 @@ impl DelegatedKey {
         issued_ms: u64,
         expires_ms: u64,
     ) -> Self {
-        let delegation = Delegation {
-            root: root.public(),
-            key: secret.public(),
-            role,
-            issued_ms,
-            expires_ms,
-        };
+        let delegation =
+            Delegation { root: root.public(), key: secret.public(), role, issued_ms, expires_ms };
         Self { delegation: Signed::new(&delegation, root), secret }
     }
 

@@ -23,7 +23,7 @@ mod spread;
 
 pub use event::{CallId, Effect, Event, Found, GossipId, NodeView, ReplyId, Verdict};
 pub use identity::{DelegatedKey, Identity};
-pub use membership::InviteDraft;
 pub use keys::{category_keys, package_key, shard_key};
+pub use membership::InviteDraft;
 pub use node::{Core, Settings};
 pub use spread::withhold_body;

@@ -205,7 +205,11 @@ impl Core {
                 out.push(Effect::Store(stored.clone()));
                 stored.iter().for_each(|record| self.evaluate(record, out));
                 stored.into_iter().for_each(|record| out.push(Effect::Publish(Box::new(record))));
-                respond(out, reply, Response::Joined { founding: self.federation.founding().clone() });
+                respond(
+                    out,
+                    reply,
+                    Response::Joined { founding: self.federation.founding().clone() },
+                );
                 if self.federation.member(&authority.root).is_some() {
                     self.admit(peer, authority, Vec::new(), out);
                 }
@@ -248,7 +252,8 @@ impl Core {
             return Err("its log is forked; join with a new key".to_owned());
         }
         let acceptance = records.last().ok_or("there is no acceptance")?;
-        let org = self.federation.check_join(acceptance, now_ms).map_err(|error| error.to_string())?;
+        let org =
+            self.federation.check_join(acceptance, now_ms).map_err(|error| error.to_string())?;
         let authority = Authority { root: acceptance.delegation().root, org };
         Ok((authority, records))
     }
@@ -258,11 +263,8 @@ impl Core {
     pub fn invite(&self, seed: Hash, life_ms: u64, now_ms: u64) -> (Admission, Box<InviteDraft>) {
         let invite_key = SecretKey::from_seed(seed.as_bytes());
         let expires_ms = now_ms.saturating_add(life_ms.min(INVITE_MAX_LIFE_MS));
-        let admission = Admission {
-            federation: self.federation.id(),
-            invite: invite_key.public(),
-            expires_ms,
-        };
+        let admission =
+            Admission { federation: self.federation.id(), invite: invite_key.public(), expires_ms };
         let draft = InviteDraft {
             invite: Invite {
                 federation: self.federation.id(),
@@ -362,6 +364,7 @@ impl Core {
         if self.ticks.is_multiple_of(RETRY_TICKS) {
             self.dial_absent(out);
         }
+        self.retry_asks(out);
         self.expire_asks(now_ms, out);
         for lost in self.leases.expire(now_ms).iter().filter(|expired| expired.was_open) {
             out.push(Effect::Note(format!("the job of run {:?} is taken for lost", lost.run)));

@@ -197,7 +197,11 @@ impl Core {
     ///
     /// # Errors
     /// [`RecordError::Form`] when it would be too long.
-    pub fn write_as_node<T: RecordBody>(&self, body: &T, now_ms: u64) -> Result<Record, RecordError> {
+    pub fn write_as_node<T: RecordBody>(
+        &self,
+        body: &T,
+        now_ms: u64,
+    ) -> Result<Record, RecordError> {
         self.write(&self.me.node, body, now_ms)
     }
 
@@ -311,6 +315,11 @@ impl Core {
             (Some(Call::Query { peer, ask }), Ok(Response::Found { listings })) => {
                 self.handle_found(now_ms, peer, ask, &listings, out);
             }
+            (Some(Call::Query { peer, ask }), Ok(Response::Refused(refusal)))
+                if refusal.reason == Reason::NotAdmitted =>
+            {
+                self.ask_again(peer, ask);
+            }
             (Some(Call::Query { peer, ask }), _) => self.handle_no_answer(peer, ask, out),
             // A refused hello is said again at a later tick; the overlay cuts who is never admitted.
             (Some(Call::Hello { .. }) | None, _) => {}
@@ -318,7 +327,13 @@ impl Core {
     }
 
     /// Sends a request and remembers what it is for.
-    pub(crate) fn call(&mut self, peer: PublicKey, call: Call, request: Request, out: &mut Vec<Effect>) {
+    pub(crate) fn call(
+        &mut self,
+        peer: PublicKey,
+        call: Call,
+        request: Request,
+        out: &mut Vec<Effect>,
+    ) {
         let id = CallId(self.next_call);
         self.next_call += 1;
         self.calls.insert(id, call);

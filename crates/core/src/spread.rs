@@ -2,11 +2,11 @@
 
 use guildhall_catalog::Entry;
 use guildhall_federation::{Change, Outsider, check_record};
+use guildhall_protocol::PublicKey;
 use guildhall_protocol::body::{Listing, NodeBody};
 use guildhall_protocol::name::CategoryPrefix;
 use guildhall_protocol::record::Record;
 use guildhall_protocol::wire::Request;
-use guildhall_protocol::PublicKey;
 use guildhall_sync::{Offered, Pull};
 use serde_bytes::ByteBuf;
 
@@ -131,7 +131,9 @@ impl Core {
                 self.evaluate(&record, out);
                 out.push(Effect::Publish(Box::new(record)));
             }
-            other => out.push(Effect::Note(format!("our own record did not fit its log: {other:?}"))),
+            other => {
+                out.push(Effect::Note(format!("our own record did not fit its log: {other:?}")))
+            }
         }
     }
 

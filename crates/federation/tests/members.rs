@@ -102,7 +102,10 @@ fn whoever_was_admitted_may_admit() {
         let admission = before.admit(id, invite);
         state.handle_record(&admission);
         let name = format!("org-{invite}");
-        assert_eq!(state.handle_record(&org.accept(id, &admission, invite, &name)), Change::Members);
+        assert_eq!(
+            state.handle_record(&org.accept(id, &admission, invite, &name)),
+            Change::Members
+        );
         before = org;
     }
     assert_eq!(state.members().count(), 5);
@@ -138,7 +141,8 @@ fn records_of_another_federation_change_nothing() {
     let here = st_mary.admit(state.id(), 1);
     state.handle_record(&here);
     let mixed = acceptance(foreign(), here.id(), 1, lab.root.public(), "lab");
-    let mixed = lab.write(&guildhall_protocol::body::Acceptance { federation: state.id(), ..mixed }, NOW_MS);
+    let mixed = lab
+        .write(&guildhall_protocol::body::Acceptance { federation: state.id(), ..mixed }, NOW_MS);
     assert_eq!(state.check_join(&mixed, NOW_MS), Err(JoinError::NotAnAcceptance));
     assert_eq!(state.handle_record(&mixed), Change::None);
 }

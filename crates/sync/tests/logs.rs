@@ -38,7 +38,10 @@ fn check_invariants(logs: &Logs, models: &[Model]) {
         }
         assert_eq!(logs.id_at(key, len), None);
         let next = logs.next_position(key);
-        assert_eq!((next.seq, next.prev), (len, len.checked_sub(1).map(|at| records[at as usize].id())));
+        assert_eq!(
+            (next.seq, next.prev),
+            (len, len.checked_sub(1).map(|at| records[at as usize].id()))
+        );
         heads.extend((len > 0).then_some((*key, len)));
     }
     heads.sort();
@@ -148,6 +151,19 @@ fn a_fork_names_its_position_and_both_records() {
     let fork = Fork { seq: 2, ours: ours.records[2].id(), theirs: theirs.records[2].id() };
     assert_eq!(offered, Offered::Forked(fork));
     assert_eq!(logs.len_of(&ours.key), 4, "what was taken in stays");
+}
+
+/// One record of the other side is enough, if it waits behind the place where the sides part.
+#[test]
+fn t11_a_record_that_waited_for_another_predecessor_shows_the_fork() {
+    let (ours, theirs) = (author(1, 4, None), author(1, 4, Some(1)));
+    let mut logs = Logs::default();
+    logs.offer(&ours.records[0]);
+    assert_eq!(logs.offer(&theirs.records[2]), Offered::Waiting { from_seq: 1 });
+    assert!(matches!(logs.offer(&ours.records[1]), Offered::Appended(_)));
+    let fork = Fork { seq: 1, ours: ours.records[1].id(), theirs: theirs.records[1].id() };
+    assert_eq!(logs.fork_of(&ours.key), Some(fork));
+    assert_eq!(logs.offer(&ours.records[2]), Offered::Forked(fork));
 }
 
 #[test]

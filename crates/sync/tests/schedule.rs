@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::{authors, author};
+use common::{author, authors};
 use guildhall_protocol::PublicKey;
 use guildhall_protocol::wire::LogHead;
 use guildhall_sync::{Logs, PULLS_PER_PEER_MAX, Pull, Schedule};

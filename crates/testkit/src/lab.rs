@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use guildhall_launch::{Error, Node, NotYet, Options, converge};
-use guildhall_protocol::api::InviteRequest;
+use guildhall_protocol::api::{InviteRequest, OfferChange};
+use guildhall_protocol::body::HardwareOffer;
+use guildhall_protocol::contract::{Hardware, NodeLimits};
 use guildhall_protocol::name::{CategoryPrefix, OrgName};
 use tempfile::TempDir;
 
@@ -140,5 +142,27 @@ pub async fn refused_start(options: Options) -> String {
         }
         Err(error) => panic!("it did not end by itself: {error}"),
         Ok(node) => panic!("it started in {}", node.home().display()),
+    }
+}
+
+/// `node` lends `slots` slots, and each of `others` knows it.
+pub async fn lend(node: &Node, slots: u32, others: &[&Node]) {
+    let offer = HardwareOffer {
+        slots,
+        hardware: Hardware::default(),
+        limits: NodeLimits::default(),
+        orgs: Vec::new(),
+    };
+    let lent = node.client().set_offer(&OfferChange { offer: Some(offer) }).await;
+    lent.unwrap_or_else(|error| panic!("{error}"));
+    for other in others {
+        let what = format!("{} sees the offer", other.home().display());
+        let seen = converge(PATIENCE, &what, async || {
+            let peers = other.client().peers().await?;
+            let peer = peers.iter().find(|peer| peer.peer_id == node.ready().peer_id);
+            let ready = peer.is_some_and(|peer| peer.admitted && peer.offer.is_some());
+            ready.then_some(()).ok_or_else(|| NotYet::saw(format!("{peer:?}")))
+        });
+        seen.await.unwrap_or_else(|error| panic!("{error}\n{}", other.log_tail()));
     }
 }

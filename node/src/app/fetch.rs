@@ -24,6 +24,9 @@ const HOLDERS_MAX: usize = 8;
 /// Blobs that are synced to disk before one commit names them all: a commit costs about a millisecond.
 const BLOBS_PER_COMMIT: usize = 64;
 
+/// Bytes of them: what a node that dies in the middle of a fetch has to fetch again, besides the blob it was at.
+const BYTES_PER_COMMIT: u64 = 8 * 1024 * 1024;
+
 /// How long a holder may send nothing before the next one is tried.
 const STALL_MAX: Duration = Duration::from_secs(10);
 
@@ -104,7 +107,7 @@ impl App {
             Fetched { manifest, bytes: 0, files: 0, from: BTreeSet::new(), took: Duration::ZERO };
         let mut holders = Vec::new();
         let mut batch = Batch::new();
-        let mut staged = 0;
+        let (mut staged, mut staged_bytes) = (0, 0);
         // One file may stand under several names.
         let mut wanted = BTreeSet::new();
         for file in &fetched.manifest.files {
@@ -116,13 +119,14 @@ impl App {
             }
             let (blob, org) = self.fetch_blob(&mut holders, file.hash, Some(file.len_bytes)).await?;
             fetched.bytes += blob.len_bytes();
+            staged_bytes += blob.len_bytes();
             fetched.files += 1;
             fetched.from.insert(org);
             batch.add_blob(blob);
             staged += 1;
-            if staged == BLOBS_PER_COMMIT {
+            if staged == BLOBS_PER_COMMIT || staged_bytes >= BYTES_PER_COMMIT {
                 self.store.commit(std::mem::take(&mut batch)).await?;
-                staged = 0;
+                (staged, staged_bytes) = (0, 0);
             }
         }
         batch.put_package(package, Vec::new());

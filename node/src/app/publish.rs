@@ -10,7 +10,7 @@ use guildhall_gateway::ApiError;
 use guildhall_pipeline as pipeline;
 use guildhall_protocol::PackageId;
 use guildhall_protocol::api::{Check, PublishRequest, Published};
-use guildhall_protocol::body::{Listing, Release};
+use guildhall_protocol::body::{Listing, Release, Visibility};
 use guildhall_protocol::contract::{LimitSet, Limits, NodeLimits};
 use guildhall_protocol::interface::Interface;
 use guildhall_protocol::manifest::{FileEntry, Kind, Manifest};
@@ -33,12 +33,7 @@ impl App {
         manifest.check().map_err(|error| {
             ApiError::failed("bad_manifest", error.to_string()).with_help("guild publish DIR --dry-run")
         })?;
-        if manifest.sensitive {
-            return Err(ApiError::failed(
-                "sensitive_data",
-                "data declared sensitive must stay in its org, and this version cannot keep it from members yet",
-            ));
-        }
+        check_visibility(manifest.sensitive, &draft.visibility)?;
         self.check_blobs(&manifest)?;
         let (package, bytes) = manifest.seal();
         let org = self.core().identity().org.clone();
@@ -257,6 +252,17 @@ impl App {
         batch.put_package(package, Vec::new());
         self.store.commit(batch).await.map_err(|error| failed(error.to_string()))
     }
+}
+
+/// What must stay in the org is refused, because nothing keeps it from the other members yet.
+fn check_visibility(sensitive: bool, visibility: &Visibility) -> Result<(), ApiError> {
+    let why = match visibility {
+        Visibility::Public | Visibility::Federation if !sensitive => return Ok(()),
+        _ if sensitive => "data declared sensitive",
+        _ => "content that only the org may see",
+    };
+    let message = format!("{why} must not reach other members, and this version cannot keep it from them");
+    Err(ApiError::failed("not_kept_back", message))
 }
 
 fn as_check(name: &str, result: Result<String, &Failure>) -> Check {

@@ -147,7 +147,9 @@ pub(crate) fn manifest(kind: Kind) -> Manifest {
             empty,
             [file("model.onnx", "application/octet-stream"), file("tests/1.in", "text/plain")],
         ),
-        Kind::Data => data(empty, [file("labels.csv", "text/csv"), file("scans/1.png", "image/png")]),
+        Kind::Data => {
+            data(empty, [file("labels.csv", "text/csv"), file("scans/1.png", "image/png")])
+        }
         Kind::Notebook => Manifest { dependencies: vec![PackageId(hash(0x56))], ..empty },
         Kind::Pipeline => pipeline(empty),
     }
@@ -211,9 +213,7 @@ fn model(empty: Manifest, files: [FileEntry; 2]) -> Manifest {
 }
 
 fn data(empty: Manifest, files: [FileEntry; 2]) -> Manifest {
-    let table = TableType {
-        columns: vec![Column { name: "age".into(), dtype: ElementType::U8 }],
-    };
+    let table = TableType { columns: vec![Column { name: "age".into(), dtype: ElementType::U8 }] };
     let json = JsonType { schema: Some("{\"type\":\"object\"}".into()) };
     let any = MediaTypes::default;
     Manifest {

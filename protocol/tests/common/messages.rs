@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use guildhall_protocol::contract::{LimitSet, Limits, NodeLimits};
 use guildhall_protocol::query::Query;
-use guildhall_protocol::receipt::{
-    EdgeHasher, JobStatement, Outcome, Receipt, RunStatement, Used,
-};
+use guildhall_protocol::receipt::{EdgeHasher, JobStatement, Outcome, Receipt, RunStatement, Used};
 use guildhall_protocol::record::{Position, Record};
 use guildhall_protocol::statement::{Role, Signed};
 use guildhall_protocol::wire::{
@@ -105,7 +103,8 @@ fn refusal() -> Refusal {
 }
 
 pub(crate) fn responses() -> Vec<(&'static str, Response)> {
-    let heads = vec![LogHead { author: public(0x11), len: 2 }, LogHead { author: public(0x21), len: 1 }];
+    let heads =
+        vec![LogHead { author: public(0x11), len: 2 }, LogHead { author: public(0x21), len: 1 }];
     let lease = Lease { lease: hash(0x71), run: run_id(), open_within_ms: 30_000 };
     vec![
         ("hello", Response::Hello(hello())),
@@ -202,12 +201,7 @@ pub(crate) fn job(stage: u32) -> JobStatement {
         input: edges[stage as usize],
         output: edges[stage as usize + 1],
         records: 2,
-        used: Used {
-            wall_us: 900,
-            longest_us: 500,
-            memory_peak_bytes: 1 << 20,
-            output_bytes: 10,
-        },
+        used: Used { wall_us: 900, longest_us: 500, memory_peak_bytes: 1 << 20, output_bytes: 10 },
         outcome: Outcome::Completed,
         time_ms: NOW_MS,
     }

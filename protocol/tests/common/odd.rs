@@ -30,7 +30,9 @@ fn write(value: &Value, odd: Odd, out: &mut Vec<u8>) {
             out.extend_from_slice(&[0xd8, tag]);
         }
         match odd {
-            Odd::LongHead { major: of, info } if of == major && bytes_of(len) < bytes_of_info(info) => {
+            Odd::LongHead { major: of, info }
+                if of == major && bytes_of(len) < bytes_of_info(info) =>
+            {
                 out.push(major << 5 | info);
                 out.extend_from_slice(&len.to_be_bytes()[8 - bytes_of_info(info)..]);
             }
@@ -124,7 +126,8 @@ pub(crate) fn other_forms(record: &Record) -> Vec<(String, Vec<u8>)> {
         bytes
     };
     let entries = value.into_map().expect("a map");
-    let mut add = |name: &str, entries: Vec<(Value, Value)>| forms.push((name.into(), plain(entries)));
+    let mut add =
+        |name: &str, entries: Vec<(Value, Value)>| forms.push((name.into(), plain(entries)));
     add("reversed", entries.iter().rev().cloned().collect());
     let mut more = entries.clone();
     more.push(("pad".into(), Value::Bytes(vec![0; 100])));

@@ -183,7 +183,8 @@ fn a_listing_that_its_log_does_not_have_is_left_out() {
     let producer = identity("alpha").producer;
     let twin = listing(world.nodes[0].core.federation().id(), "twin", "vision/ocr");
     let bytes = guildhall_protocol::cbor::encode(&twin);
-    let body = guildhall_protocol::record::Body { record_type: "listing", version: 1, bytes: &bytes };
+    let body =
+        guildhall_protocol::record::Body { record_type: "listing", version: 1, bytes: &bytes };
     let position = guildhall_protocol::record::Position::default();
     let now_ms = world.now_ms;
     let twin = Record::write(&producer.secret, &producer.delegation, position, &body, now_ms);
@@ -212,10 +213,8 @@ fn free_text_stays_on_the_asking_node() {
     }
     publish(&mut world, 0, "numerals", "vision/ocr");
     world.run_for(1_000);
-    let query = guildhall_protocol::query::Query {
-        text: Some("digits".into()),
-        ..in_category("vision")
-    };
+    let query =
+        guildhall_protocol::query::Query { text: Some("digits".into()), ..in_category("vision") };
     let found = world.search(2, &query);
     assert_eq!(references(&found)[0], "alpha/digits@1.0.0");
 }

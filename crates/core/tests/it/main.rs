@@ -1,5 +1,10 @@
 //! Nodes in memory: what a federation's cores decide together, message by message, out of a seed.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test may panic, and its shared parts are not tests to clippy"
+)]
+
 mod chaos;
 mod finding;
 mod fixture;

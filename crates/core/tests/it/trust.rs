@@ -163,9 +163,8 @@ fn two_members_compare_their_logs_within_seconds_whichever_hello_is_first() {
         publish(&mut world, 0, "digits", "vision/ocr");
         publish(&mut world, 1, "names", "nlp/ner");
         world.connect(0, 1);
-        let both = |world: &World| {
-            world.nodes.iter().all(|node| listed(&node.core, "*").len() == 2)
-        };
+        let both =
+            |world: &World| world.nodes.iter().all(|node| listed(&node.core, "*").len() == 2);
         assert!(world.converge(3_000, both), "seed {seed}");
     }
 }

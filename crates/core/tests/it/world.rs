@@ -227,7 +227,8 @@ impl World {
         if self.nodes[caller.node].life != caller.life {
             return;
         }
-        let decoded = |bytes: Vec<u8>| decode_message::<Response>(&bytes).map_err(|e| e.to_string());
+        let decoded =
+            |bytes: Vec<u8>| decode_message::<Response>(&bytes).map_err(|e| e.to_string());
         let result = result.and_then(decoded);
         match caller.call {
             Ok(call) => self.drive(caller.node, Event::Response { call: CallId(call), result }),
@@ -421,6 +422,12 @@ impl World {
         self.disconnect(a, b);
     }
 
+    /// The two reach each other again, and do.
+    pub(crate) fn mend(&mut self, a: usize, b: usize) {
+        self.cut.remove(&(a.min(b), a.max(b)));
+        self.connect(a, b);
+    }
+
     /// Every cut is mended; the nodes find each other by themselves.
     pub(crate) fn heal(&mut self) {
         self.cut.clear();
@@ -466,7 +473,12 @@ impl World {
     }
 
     /// Uses an invite of `sponsor`, as `node/src/app/join.rs` does. `Err` is the refusal's words.
-    pub(crate) fn join(&mut self, me: usize, sponsor: usize, invite: &Invite) -> Result<(), String> {
+    pub(crate) fn join(
+        &mut self,
+        me: usize,
+        sponsor: usize,
+        invite: &Invite,
+    ) -> Result<(), String> {
         self.connect(me, sponsor);
         let acceptance = self.nodes[me].core.acceptance(invite);
         self.write_as_node(me, &acceptance);
@@ -486,7 +498,12 @@ impl World {
     }
 
     /// Sends a request as the shell itself and waits for the answer.
-    pub(crate) fn ask(&mut self, me: usize, to: usize, request: &Request) -> Result<Response, String> {
+    pub(crate) fn ask(
+        &mut self,
+        me: usize,
+        to: usize,
+        request: &Request,
+    ) -> Result<Response, String> {
         self.queued += 1;
         let own = self.queued;
         let caller = Caller { node: me, life: self.nodes[me].life, call: Err(own) };
@@ -515,8 +532,7 @@ impl World {
         self.describe(me);
         let producer = self.nodes[me].core.identity().producer.public();
         let log = self.nodes[me].store.range((producer, 0)..=(producer, u64::MAX));
-        let listings: Vec<Listing> =
-            log.filter_map(|(_, record)| record.body_as()?.ok()).collect();
+        let listings: Vec<Listing> = log.filter_map(|(_, record)| record.body_as()?.ok()).collect();
         for listing in listings {
             self.publish(me, &Listing { federation: invite.federation, ..listing });
         }

@@ -28,6 +28,12 @@ impl Broken {
         self
     }
 
+    /// Adds something that was found.
+    pub(super) fn and_found(mut self, what: String) -> Self {
+        self.found.push(what);
+        self
+    }
+
     /// For the person, with the places to look at: `dir` holds the homes.
     pub(super) fn into_failure(self, dir: &Path) -> Failure {
         let message = format!("the demo broke off in the step `{}`", self.step);

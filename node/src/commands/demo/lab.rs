@@ -7,7 +7,6 @@ use guildhall_protocol::api::Status;
 use guildhall_protocol::name::{CategoryPrefix, OrgName};
 
 use super::broken::{Broken, Expect as _};
-use super::narrator::Narrator;
 
 /// Publishes; lends nothing.
 pub(super) const PRODUCER: &str = "aalto-lab";
@@ -61,19 +60,17 @@ impl Lab {
         Ok([producer, lender, requester])
     }
 
-    /// Stops every node, all at once.
-    pub(super) async fn stop(mut self, narrator: &Narrator<'_>) {
+    /// Stops every node, all at once, and returns what did not go in good order: also a node that had ended before.
+    pub(super) async fn stop(mut self) -> Vec<String> {
         let (producer, lender, requester) =
             tokio::join!(self.producer.stop(), self.lender.stop(), self.requester.stop());
-        for (org, stopped) in ORGS.into_iter().zip([producer, lender, requester]) {
-            match stopped {
-                Ok(true) => {}
-                Ok(false) => {
-                    narrator.say(&format!("The node of {org} did not stop in good order."))
-                }
-                Err(error) => narrator.say(&format!("The node of {org}: {error}")),
-            }
-        }
+        let complaint =
+            |(org, stopped): (&str, Result<bool, guildhall_launch::Error>)| match stopped {
+                Ok(true) => None,
+                Ok(false) => Some(format!("the node of {org} did not end in good order")),
+                Err(error) => Some(format!("the node of {org}: {error}")),
+            };
+        ORGS.into_iter().zip([producer, lender, requester]).filter_map(complaint).collect()
     }
 }
 

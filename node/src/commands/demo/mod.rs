@@ -22,19 +22,23 @@ mod spread;
 mod start;
 mod story;
 
-use std::path::Path;
+use std::io;
 use std::pin::pin;
+use std::time::Duration;
 
+use guildhall_launch::{NotYet, converge};
 use tempfile::TempDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::stop_signal;
 use crate::cli::{Context, DemoArgs, Failure, exit};
-use broken::{Broken, Expect as _};
-use content::Content;
+use broken::Broken;
 use lab::Lab;
 use narrator::Narrator;
 use report::Report;
+
+/// How long removing the homes may take: some thousand files, on a disk that is still writing them.
+const REMOVE_MAX: Duration = Duration::from_secs(20);
 
 /// Runs the demo. An error is the one that the person is shown; the process is then to end with its code.
 pub(crate) async fn demo(context: &Context, args: DemoArgs) -> Result<(), Failure> {
@@ -50,7 +54,7 @@ pub(crate) async fn demo(context: &Context, args: DemoArgs) -> Result<(), Failur
     let told = tokio::select! {
         biased;
         () = &mut stopped => Err(None),
-        told = tell(&narrator, dir.path(), &mut lab) => told.map_err(Some),
+        told = story::tell(&narrator, dir.path(), &mut lab) => told.map_err(Some),
     };
     match told {
         Ok(report) => {
@@ -61,32 +65,20 @@ pub(crate) async fn demo(context: &Context, args: DemoArgs) -> Result<(), Failur
                     stopped.await;
                 }
             }
-            stop(&narrator, lab).await;
-            remove(dir).and(said)
+            stop(lab).await.iter().for_each(|complaint| narrator.say(complaint));
+            remove(dir).await.and(said)
         }
         Err(None) => {
-            stop(&narrator, lab).await;
-            remove(dir)
-                .and(Err(Failure::new(exit::INTERRUPTED, "interrupted; every node is stopped")))
+            stop(lab).await.iter().for_each(|complaint| narrator.say(complaint));
+            remove(dir).await?;
+            Err(Failure::new(exit::INTERRUPTED, "interrupted; every node is stopped"))
         }
         Err(Some(broken)) => {
-            stop(&narrator, lab).await;
+            let complaints = stop(lab).await;
+            let broken = complaints.into_iter().fold(broken, Broken::and_found);
             Err(broken.into_failure(&dir.keep()))
         }
     }
-}
-
-/// Prepares the ground and goes through the steps.
-async fn tell(
-    narrator: &Narrator<'_>,
-    dir: &Path,
-    lab: &mut Option<Lab>,
-) -> Result<Report, Broken> {
-    let place = dir.join("content");
-    let content = tokio::task::spawn_blocking(move || Content::unpack(&place)).await;
-    let content = content.expected("the demo's content can be unpacked")?;
-    let content = content.expected("the demo's content can be unpacked")?;
-    story::tell(narrator, dir, &content, lab).await
 }
 
 /// The report, and that it is over.
@@ -99,20 +91,24 @@ fn conclude(context: &Context, narrator: &Narrator<'_>, report: &Report) -> Resu
     Ok(())
 }
 
-/// Stops the nodes, as far as there are any.
-async fn stop(narrator: &Narrator<'_>, lab: Option<Lab>) {
-    if let Some(lab) = lab {
-        lab.stop(narrator).await;
+/// Stops the nodes, as far as there are any, and returns what did not go in good order.
+async fn stop(lab: Option<Lab>) -> Vec<String> {
+    match lab {
+        Some(lab) => lab.stop().await,
+        None => Vec::new(),
     }
 }
 
-/// Removes the folder with the homes.
-fn remove(dir: TempDir) -> Result<(), Failure> {
-    let path = dir.path().to_owned();
-    dir.close().map_err(|error| {
-        Failure::from_error(exit::FAILED, &error)
-            .with_cause(format!("while removing {}", path.display()))
-            .with_help(format!("rm -r {}", path.display()))
+/// Removes the folder with the homes. A process that was killed a moment ago may still write a last file.
+async fn remove(dir: TempDir) -> Result<(), Failure> {
+    let path = dir.keep();
+    let look = async || match tokio::fs::remove_dir_all(&path).await {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(NotYet::from(error)),
+        _ => Ok(()),
+    };
+    let what = format!("{} is removed", path.display());
+    converge(REMOVE_MAX, &what, look).await.map_err(|error| {
+        Failure::from_error(exit::FAILED, &error).with_help(format!("rm -r {}", path.display()))
     })
 }
 

@@ -20,13 +20,15 @@ pub(super) const STEPS: [&str; 7] =
 pub(super) async fn tell(
     narrator: &Narrator<'_>,
     dir: &Path,
-    content: &Content,
     lab: &mut Option<Lab>,
 ) -> Result<Report, Broken> {
     let [start, publish, spread, find, run, timeout, restart] = STEPS;
     let at = |step: &'static str| move |broken: Broken| broken.during(step);
 
     narrator.say("Three orgs on this machine, a node each: real processes, real content.");
+    // It blocks, for a moment and while nothing else is under way, so that it is never left half done.
+    let content = &Content::unpack(&dir.join("content"))
+        .expected("the content that the program carries can be written down")?;
     let lab = lab.insert(start::run(narrator, dir).await.map_err(at(start))?);
     let mut published = publish::run(narrator, content, lab).await.map_err(at(publish))?;
     let spread = spread::run(narrator, content, lab, &mut published).await.map_err(at(spread))?;

@@ -1,0 +1,126 @@
+//! Stages that misbehave: each failure is named and signed for, and the executor goes on serving.
+
+use guildhall_testkit::protocol::api::{RunReport, RunState};
+use guildhall_testkit::protocol::receipt::Outcome;
+use guildhall_testkit::{
+    Node, Package, bytes_of, holds_listings, lend, publish_ok, records, request, run, run_request,
+    stage,
+};
+
+use crate::lab;
+
+/// Limit for one record of the moody stage, milliseconds: its good moods take less than one.
+const SCORING_MS: u64 = 1_500;
+
+/// Four floats: 16 bytes.
+const FOUR: &str = "{ tensor = { dtype = \"f32\", dims = [4] } }";
+
+/// Runs one bad record after a good one, checks report and receipt, then runs a good one on the same node.
+async fn fails(requester: &Node, executor: &Node, mood: &str, cause: &str) -> RunReport {
+    let report = run(requester, "lab-a/moody", ["good", mood], "lab-b").await;
+    assert_eq!(report.state, RunState::Failed, "{mood}");
+    let failure = report.failure.as_ref().expect("a failed run says why");
+    assert_eq!(failure.cause, cause, "{}", failure.message);
+    assert_eq!((failure.stage, failure.record), (Some(0), Some(1)), "{}", failure.message);
+    let outputs = requester.client().run_outputs(report.run_id).await.expect("outputs");
+    assert_eq!(outputs.len(), 1, "the good record came out");
+
+    let [receipt] = report.receipts.as_slice() else { panic!("one receipt: {report:?}") };
+    assert!(receipt.verified);
+    assert_eq!(receipt.executor, executor.ready().peer_id);
+    let failed = Outcome::Failed { cause: cause.to_owned(), record: 1 };
+    assert_eq!(receipt.jobs[0].outcome, failed);
+    assert_eq!(receipt.jobs[0].records, 1);
+    for node in [requester, executor] {
+        let signed = node.client().run_receipt(report.run_id);
+        let (_, jobs) = signed.await.expect("both keep it").verify().expect("it holds");
+        assert_eq!(jobs[0].outcome, failed);
+    }
+
+    let good = run(requester, "lab-a/moody", ["good"], "lab-b").await;
+    assert_eq!(good.state, RunState::Completed, "after {mood}: {:?}", good.failure);
+    report
+}
+
+/// ```text
+///   lab-a (publishes)   lab-b (executes) ◀──run── lab-c
+/// ```
+#[tokio::test]
+async fn every_misbehaviour_has_its_cause_and_leaves_the_executor_serving() {
+    let lab = lab();
+    let [a, mut b, c] = lab.federation(["lab-a", "lab-b", "lab-c"]).await;
+    lend(&b, 1, &[&c]).await;
+    let bytes = "{ bytes = {} }";
+    let moody = Package::typed_stage("moody", &stage::moody(), bytes, FOUR);
+    publish_ok(&a, &lab.write(&moody.contract(SCORING_MS, 1 << 24, 1_000))).await;
+    holds_listings(&[&b, &c], 1).await;
+
+    let looped = fails(&c, &b, "loop", "timeout").await.failure.expect("checked");
+    assert_eq!(looped.limit_ms, Some(SCORING_MS));
+    let stopped_after_ms = looped.stopped_after_ms.expect("a timeout says when");
+    assert!((SCORING_MS..SCORING_MS + 2_000).contains(&stopped_after_ms), "{stopped_after_ms}");
+
+    let hog = fails(&c, &b, "memory", "memory").await.failure.expect("checked");
+    assert!(hog.message.contains(&(1 << 24).to_string()), "{}", hog.message);
+    fails(&c, &b, "trap", "trap").await;
+    let exited = fails(&c, &b, "x", "exited").await.failure.expect("checked");
+    assert!(exited.message.contains("exit code 1"), "{}", exited.message);
+    assert!(exited.message.contains("it hurts"), "{}", exited.message);
+    let long = fails(&c, &b, "out", "output_limit").await.failure.expect("checked");
+    assert!(long.message.contains("1000 bytes"), "{}", long.message);
+    fails(&c, &b, "wrong", "bad_output").await;
+
+    assert!(b.is_running().expect("it can be asked"), "{}", b.log_tail());
+    assert_eq!(b.client().status().await.expect("it answers").jobs, 0);
+}
+
+/// ```text
+///   lab-a (publishes, executes its own)
+/// ```
+#[tokio::test]
+async fn a_failure_in_the_middle_of_a_pipeline_names_the_stage() {
+    let lab = lab();
+    let a = lab.found("lab-a").await;
+    let contract = |package: Package| package.contract(5_000, 1 << 24, 1_000);
+    publish_ok(&a, &lab.write(&contract(Package::stage("echo", &stage::echo())))).await;
+    publish_ok(&a, &lab.write(&contract(Package::stage("moody", &stage::moody())))).await;
+    let stages = [("first", "self/echo"), ("then", "self/moody"), ("last", "self/echo")];
+    publish_ok(&a, &lab.write(&Package::pipeline("three", &stages))).await;
+
+    let good = run(&a, "lab-a/three", ["good", "fine"], "local").await;
+    assert_eq!(good.state, RunState::Completed, "{:?}", good.failure);
+    let outputs = a.client().run_outputs(good.run_id).await.expect("outputs");
+    assert_eq!(bytes_of(&outputs[1].value), [0; 16]);
+    let edges: Vec<_> = good.receipts[0].jobs.iter().map(|job| (job.input, job.output)).collect();
+    assert_eq!((edges[0].1, edges[1].1), (edges[1].0, edges[2].0), "adjacent jobs agree");
+
+    let bad = run(&a, "lab-a/three", ["good", "trap", "fine"], "local").await;
+    let failure = bad.failure.expect("it fails");
+    assert_eq!((failure.cause.as_str(), failure.stage, failure.record), ("trap", Some(1), Some(1)));
+    assert!(failure.message.contains("`then`"), "{}", failure.message);
+    let outcomes: Vec<_> = bad.receipts[0].jobs.iter().map(|job| &job.outcome).collect();
+    assert!(matches!(outcomes[1], Outcome::Failed { record: 1, .. }), "{outcomes:?}");
+}
+
+/// ```text
+///   lab-a (publishes, executes its own)
+/// ```
+#[tokio::test]
+async fn a_requester_may_ask_for_less_time_and_the_receipt_says_so() {
+    let lab = lab();
+    let a = lab.found("lab-a").await;
+    let endless = Package::stage("endless", &stage::endless()).contract(30_000, 1 << 24, 1_000);
+    publish_ok(&a, &lab.write(&endless)).await;
+    let mut wanted = request("lab-a/endless", records(["x"]), "local");
+    wanted.limits.scoring_ms = Some(300);
+    let report = run_request(&a, &wanted).await;
+    let failure = report.failure.expect("it fails");
+    assert_eq!((failure.cause.as_str(), failure.limit_ms), ("timeout", Some(300)));
+
+    wanted.limits.scoring_ms = None;
+    wanted.limits.total_ms = Some(400);
+    let report = run_request(&a, &wanted).await;
+    let failure = report.failure.expect("it fails");
+    assert_eq!((failure.cause.as_str(), failure.limit_ms), ("total_timeout", Some(400)));
+    assert!(report.receipts[0].verified);
+}

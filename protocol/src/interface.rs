@@ -264,7 +264,7 @@ pub fn fits(output: &PortType, input: &PortType) -> Result<(), Misfit> {
         (Tensor(from), Tensor(to)) => tensor_fits(from, to),
         (Table(from), Table(to)) => match to.columns.iter().find(|c| !from.columns.contains(c)) {
             Some(missing) => {
-                Err(Misfit(format!("column `{}` ({:?}) is missing", missing.name, missing.dtype)))
+                Err(Misfit(format!("column `{}` ({}) is missing", missing.name, missing.dtype)))
             }
             None => Ok(()),
         },
@@ -313,7 +313,7 @@ fn media_fits(from: &MediaTypes, to: &MediaTypes) -> Result<(), Misfit> {
 fn prediction_fits(from: &PredictionType, to: &PredictionType) -> Result<(), Misfit> {
     if from.value != to.value {
         Err(Misfit(format!(
-            "predictions of {:?} are not predictions of {:?}",
+            "predictions of {} are not predictions of {}",
             from.value, to.value
         )))
     } else if !to.labels.is_empty() && from.labels != to.labels {
@@ -389,6 +389,19 @@ impl TensorType {
     }
 }
 
+/// Shows a unit variant as it is written in manifests.
+macro_rules! lower_case_display {
+    ($($name:ty),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&format!("{self:?}").to_lowercase())
+            }
+        }
+    )*};
+}
+
+lower_case_display!(ElementType, PredictionKind);
+
 impl fmt::Display for PortType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let media = |f: &mut fmt::Formatter<'_>, what: &str, types: &MediaTypes| {
@@ -400,7 +413,7 @@ impl fmt::Display for PortType {
         };
         match self {
             Self::Tensor(tensor) => {
-                write!(f, "tensor({:?}", tensor.dtype)?;
+                write!(f, "tensor({}", tensor.dtype)?;
                 for dim in &tensor.dims {
                     match dim {
                         Dim::Fixed(count) => write!(f, ", {count}")?,
@@ -418,8 +431,8 @@ impl fmt::Display for PortType {
             Self::Json(_) => f.write_str("json"),
             Self::Bytes(types) => media(f, "bytes", types),
             Self::Prediction(prediction) => match prediction.labels.len() {
-                0 => write!(f, "prediction({:?})", prediction.value),
-                labels => write!(f, "prediction({:?}, {labels} labels)", prediction.value),
+                0 => write!(f, "prediction({})", prediction.value),
+                labels => write!(f, "prediction({}, {labels} labels)", prediction.value),
             },
         }
     }

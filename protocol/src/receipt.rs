@@ -52,7 +52,7 @@ pub struct JobStatement {
     pub executor: PublicKey,
     /// The requester's node.
     pub requester: PublicKey,
-    /// The engine, with its version.
+    /// The engine, and the version of Guildhall that has it, for example `wasm/0.1.0`.
     pub engine: String,
     /// What kept the worker in.
     pub isolation: Vec<String>,

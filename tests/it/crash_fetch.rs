@@ -13,6 +13,9 @@ const FILES: u64 = 40;
 /// Length of each, bytes.
 const FILE_BYTES: usize = 1 << 20;
 
+/// Blobs after which at least one commit is over: a node keeps what it fetched every 8 MiB.
+const MANY: usize = 12;
+
 /// Waits until a node's store has files of this many blobs.
 async fn until_blobs(node: &Node, count: usize) {
     let there = converge(PATIENCE, "some blobs are there", async || {
@@ -40,7 +43,7 @@ async fn a_fetch_that_was_cut_off_by_sigkill_goes_on_where_it_was() {
     let client = b.client().clone();
     let fetching = client.fetch(&reference);
     let killing = async {
-        until_blobs(&b, before + 8).await;
+        until_blobs(&b, before + MANY).await;
         pause(&a);
         b.kill().await.expect("b is killed");
         resume(&a);
@@ -81,7 +84,7 @@ async fn a_holder_that_dies_is_named_and_the_fetch_goes_on_when_it_is_back() {
     let before = damage::blob_files(b.home());
     let fetching = b.client().fetch(&reference);
     let killing = async {
-        until_blobs(&b, before + 8).await;
+        until_blobs(&b, before + MANY).await;
         a.kill().await.expect("a is killed");
     };
     let (fetched, ()) = tokio::join!(fetching, killing);

@@ -1,4 +1,4 @@
-//! The layers of the workspace, as DESIGN.md section 3 draws them, held against what `cargo` knows.
+//! The layers of the workspace, as docs/architecture.md draws them, held against what `cargo` knows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;

@@ -33,7 +33,7 @@ async fn holds(node: &Node, count: u64) {
 async fn what_is_wrong_in_the_folder_is_named_before_anything_is_sent() {
     let lab = lab();
     let a = lab.found("lab-a").await;
-    let good = || Package::stage("s", &stage::echo()).contract(5_000, 1 << 24, 1_000);
+    let good = || Package::stage("odd", &stage::echo()).contract(5_000, 1 << 24, 1_000);
 
     let missing_test = good().table(
         "[[tests]]\nname = \"1\"\ninputs = [{ port = \"in\", file = \"tests/none.in\" }]\n\
@@ -41,7 +41,7 @@ async fn what_is_wrong_in_the_folder_is_named_before_anything_is_sent() {
     );
     names(&refused(&lab, &a, &missing_test, 4).await, &["tests/none.in", "not in the package"]);
 
-    let coded_data = Package::data("s")
+    let coded_data = Package::data("odd")
         .table("[code.command]\nmodule = \"stage.wasm\"")
         .contract(1_000, 1 << 20, 1_000);
     names(&refused(&lab, &a, &coded_data, 4).await, &["only an algorithm or a model"]);
@@ -55,7 +55,7 @@ async fn what_is_wrong_in_the_folder_is_named_before_anything_is_sent() {
     let line = no_toml.description().lines().position(|l| l.contains("no toml")).expect("the line") + 1;
     names(&refused(&lab, &a, &no_toml, 4).await, &[&format!("guild.toml:{line}:")]);
 
-    let no_contract = Package::stage("s", &stage::echo());
+    let no_contract = Package::stage("odd", &stage::echo());
     names(&refused(&lab, &a, &no_contract, 4).await, &["contract"]);
 
     let empty = lab.path("empty");
@@ -74,30 +74,30 @@ async fn what_a_worker_finds_in_the_files_is_named_with_the_file() {
     let a = lab.found("lab-a").await;
     let contract = |package: Package| package.contract(2_000, 1 << 24, 1_000);
 
-    let networked = contract(Package::stage("s", &stage::networked()));
+    let networked = contract(Package::stage("odd", &stage::networked()));
     names(&refused(&lab, &a, &networked, 4).await, &["sock_send", "is not listed"]);
 
-    let wrong = contract(Package::stage("s", &stage::echo()))
+    let wrong = contract(Package::stage("odd", &stage::echo()))
         .test("right", b"same", b"same")
         .test("wrong", b"this", b"that");
     let said = refused(&lab, &a, &wrong, 4).await;
     names(&said, &["test wrong", "1 of its checks failed"]);
     assert!(!said.contains("test right:"), "only what failed is an error: {said}");
 
-    let looping = Package::stage("s", &stage::endless()).contract(200, 1 << 24, 1_000).test("1", b"", b"");
+    let looping = Package::stage("odd", &stage::endless()).contract(200, 1 << 24, 1_000).test("1", b"", b"");
     names(&refused(&lab, &a, &looping, 4).await, &["test 1", "200 ms"]);
 
-    let pickle = Package::data("d").file("weights.bin", b"\x80\x04\x95\x10\0\0\0.".to_vec());
+    let pickle = Package::data("odd").file("weights.bin", b"\x80\x04\x95\x10\0\0\0.".to_vec());
     names(&refused(&lab, &a, &pickle, 4).await, &["weights.bin", "pickle"]);
-    let named = Package::data("d").file("model.pkl", b"anything".to_vec());
+    let named = Package::data("odd").file("model.pkl", b"anything".to_vec());
     names(&refused(&lab, &a, &named, 4).await, &["model.pkl", ".pkl"]);
 
-    let no_module = Package::data("d").file("picture.png", b"no picture".to_vec());
+    let no_module = Package::data("odd").file("picture.png", b"no picture".to_vec());
     names(&refused(&lab, &a, &no_module, 4).await, &["picture.png", "image/png"]);
     holds(&a, 0).await;
 
     // After all that, a good package is listed, and its checks are told.
-    let folder = lab.write(&contract(Package::stage("s", &stage::echo())).test("1", b"x", b"x"));
+    let folder = lab.write(&contract(Package::stage("odd", &stage::echo())).test("1", b"x", b"x"));
     let said = lab.cli(a.home()).run(["publish", folder.to_str().expect("UTF-8")]).await;
     assert_eq!(said.code, 0, "{}", said.stderr);
     names(&said.stderr, &["files and code", "test 1"]);
@@ -119,22 +119,22 @@ async fn a_pipeline_whose_ports_do_not_fit_is_refused_with_both_ends() {
     }
     publish_ok(&a, &lab.write(&Package::data("table").files(1, 10, 1))).await;
 
-    let misfit = Package::pipeline("p", &[("first", "self/to-floats"), ("then", "self/of-text@1.0.0")]);
+    let misfit = Package::pipeline("chain", &[("first", "self/to-floats"), ("then", "self/of-text@1.0.0")]);
     let said = refused(&lab, &a, &misfit, 4).await;
     names(&said, &["`first`", "`then`", "`out`", "`in`", "tensor", "text"]);
 
-    let data = Package::pipeline("p", &[("first", "self/table")]);
+    let data = Package::pipeline("chain", &[("first", "self/table")]);
     names(&refused(&lab, &a, &data, 4).await, &["`first` is a data"]);
 
-    let unknown = Package::pipeline("p", &[("first", "self/of-txt")]);
+    let unknown = Package::pipeline("chain", &[("first", "self/of-txt")]);
     let said = refused(&lab, &a, &unknown, 3).await;
     names(&said, &["lab-a/of-txt", "did you mean lab-a/of-text"]);
 
-    let version = Package::pipeline("p", &[("first", "self/of-text@9.0.0")]);
+    let version = Package::pipeline("chain", &[("first", "self/of-text@9.0.0")]);
     names(&refused(&lab, &a, &version, 3).await, &["lab-a/of-text@9.0.0"]);
     holds(&a, 3).await;
 
-    let good = Package::pipeline("p", &[("first", "self/of-text"), ("then", "self/to-floats")]);
+    let good = Package::pipeline("chain", &[("first", "self/of-text"), ("then", "self/to-floats")]);
     publish_ok(&a, &lab.write(&good)).await;
     holds(&a, 4).await;
 }

@@ -6,6 +6,7 @@ use guildhall_catalog::Catalog;
 use guildhall_federation::{Authority, State};
 use guildhall_pipeline::lease;
 use guildhall_protocol::body::{HardwareOffer, NodeBody, RecordBody};
+use guildhall_protocol::limits::ADDRESSES_MAX;
 use guildhall_protocol::name::CategoryPrefix;
 use guildhall_protocol::record::{Body, Record, RecordError};
 use guildhall_protocol::wire::{Reason, Refusal, Request, Response};
@@ -234,7 +235,7 @@ impl Core {
     pub fn new_node_body(&self) -> Option<NodeBody> {
         let body = NodeBody {
             federation: self.federation.id(),
-            addresses: self.addresses.clone(),
+            addresses: self.addresses.iter().take(ADDRESSES_MAX).cloned().collect(),
             follows: self.settings.follows.clone(),
             engines: self.settings.engines.clone(),
             offer: self.settings.offer.clone(),

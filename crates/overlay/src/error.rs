@@ -37,7 +37,7 @@ pub enum DialError {
     /// No addresses, or addresses of different peers.
     #[error("expected at least one address, all of the same peer")]
     Peers,
-    /// None of the addresses may be dialled from here (THREATS.md T55).
+    /// None of the addresses may be dialled from here.
     #[error("not allowed to dial {0}")]
     Forbidden(String),
     /// The address is this node's own.

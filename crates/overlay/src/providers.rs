@@ -1,7 +1,7 @@
 //! The provider records other nodes leave with us, and the keys this node provides itself.
 //!
 //! Kademlia's own memory store refuses everything once 1,024 keys are in it, so one peer's junk locks out everybody
-//! else (THREATS.md T48). Here:
+//! else. Here:
 //!
 //! - a key is 32 bytes, values are never stored, a record lives at most [`TTL`];
 //! - **per provider** at most [`Caps::per_provider`] records: beyond that, a provider replaces its own oldest;

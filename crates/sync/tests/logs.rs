@@ -167,6 +167,17 @@ fn t11_a_record_that_waited_for_another_predecessor_shows_the_fork() {
 }
 
 #[test]
+fn t11_two_records_that_wait_at_one_position_are_a_fork() {
+    let (ours, theirs) = (author(1, 4, None), author(1, 4, Some(1)));
+    let mut logs = Logs::default();
+    assert_eq!(logs.offer(&ours.records[2]), Offered::Waiting { from_seq: 0 });
+    let fork = Fork { seq: 2, ours: ours.records[2].id(), theirs: theirs.records[2].id() };
+    assert_eq!(logs.offer(&theirs.records[2]), Offered::Forked(fork));
+    assert_eq!(logs.offer(&ours.records[0]), Offered::Forked(fork));
+    assert_eq!(logs.len_of(&ours.key), 0);
+}
+
+#[test]
 fn records_that_wait_are_bounded() {
     let long = author(3, WAITING_PER_LOG_MAX as u64 + 40, None);
     let mut logs = Logs::default();

@@ -12,7 +12,7 @@ use guildhall_protocol::api::{
     InviteText, OfferChange, Peer, PublishRequest, Published, RunReport, RunRequest, RunStarted,
     SearchAnswer, Status,
 };
-use guildhall_protocol::limits::INVITE_MAX_LIFE_MS;
+use guildhall_protocol::limits::{FOLLOWS_MAX, INVITE_MAX_LIFE_MS};
 use guildhall_protocol::manifest::Manifest;
 use guildhall_protocol::name::Reference;
 use guildhall_protocol::query::Query;
@@ -84,6 +84,12 @@ impl Node for Api {
     }
 
     async fn set_follows(&self, follows: Follows) -> Answer<Status> {
+        if follows.follows.is_empty() || follows.follows.len() > FOLLOWS_MAX {
+            return Err(ApiError::invalid(
+                "bad_follows",
+                format!("a node follows 1 to {FOLLOWS_MAX} categories; `*` means all"),
+            ));
+        }
         let mut config = self.0.home.config().map_err(internal)?;
         config.follows = follows.follows.clone();
         self.0.home.save_config(&config).map_err(internal)?;

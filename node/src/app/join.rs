@@ -31,13 +31,15 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 impl App {
     /// Uses an invite: writes the acceptance, asks the inviting node, and moves into its federation.
     pub(super) async fn join(self: &Arc<Self>, invite: &Invite) -> Result<(), ApiError> {
-        if !self.may_join(invite)? {
-            return Ok(());
-        }
+        let is_new = self.may_join(invite)?;
         let sponsor = self.overlay.dial(invite.addresses.clone()).await.map_err(|error| {
             ApiError::upstream("not_reached", format!("the node of `{}` is not reached: {error}", invite.org))
                 .with_help("guild status")
         })?;
+        if !is_new {
+            // A member that knows nobody's address any more finds the others again this way.
+            return Ok(());
+        }
         let acceptance = self.core().acceptance(invite);
         self.write(|core| core.write_as_node(&acceptance, clock::now_ms()))
             .await

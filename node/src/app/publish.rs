@@ -55,8 +55,6 @@ impl App {
         if dry_run {
             return Ok(published);
         }
-        self.store_package(package, bytes).await?;
-        self.share(package, &manifest).await;
         let release = Release { name: draft.name, version: draft.version, package };
         let listing = Listing {
             federation: self.core().federation().id(),
@@ -80,6 +78,12 @@ impl App {
         };
         guildhall_protocol::body::RecordBody::check(&listing)
             .map_err(|error| ApiError::failed("bad_listing", error.to_string()))?;
+        // Whether it fits a record shows when it is written; the release must not be there by then.
+        self.core().write_as_producer(&listing, clock::now_ms()).map_err(|error| {
+            ApiError::failed("bad_listing", format!("the listing makes no record: {error}"))
+        })?;
+        self.store_package(package, bytes).await?;
+        self.share(package, &manifest).await;
         let failed = |error: super::WriteError| ApiError::internal(error.to_string());
         self.write(|core| core.write_as_producer(&release, clock::now_ms())).await.map_err(failed)?;
         let record =

@@ -34,7 +34,7 @@ pub(crate) struct UpArgs {
 /// `guild demo`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DemoArgs {
-    /// Leave the three nodes and their homes when it is over
+    /// Leave the three nodes running when it is over, with commands to try; Ctrl-C stops them
     #[arg(long)]
     pub(crate) keep: bool,
 }

@@ -24,6 +24,8 @@ pub(crate) async fn up(context: &Context, args: UpArgs) -> Result<(), Failure> {
     };
     let running =
         start(home(context), options).await.map_err(|error| failed(&error, error.help()))?;
+    // Before anybody is told that the node is up: whoever stops it at once stops it in good order.
+    let stop = stop_signal();
     let app = &running.app;
     let peer_id = guildhall_overlay::peer_id_string(&app.overlay.me());
     let output = &context.output;
@@ -45,7 +47,7 @@ pub(crate) async fn up(context: &Context, args: UpArgs) -> Result<(), Failure> {
         output.note(&format!("next, in another terminal: guild status --home {home}"));
         output.note(&format!("      to bring in another org: guild invite --home {home}"));
     }
-    running.until_stopped(stop_signal()).await.map_err(|error| failed(&error, error.help()))
+    running.until_stopped(stop).await.map_err(|error| failed(&error, error.help()))
 }
 
 /// Logs to stderr: readable lines for a terminal, JSON otherwise when JSON is wanted.
@@ -62,15 +64,19 @@ fn log_to_stderr(context: &Context) {
     };
 }
 
-/// Ends when the process is asked to stop. Without signal handlers only Ctrl-C's default is left, which is to end.
-pub(crate) async fn stop_signal() {
-    match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
-        (Ok(mut interrupt), Ok(mut terminate)) => {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
+/// Ends when the process is asked to stop; counts from the call on. Without signal handlers only Ctrl-C's default is
+/// left, which is to end.
+pub(crate) fn stop_signal() -> impl Future<Output = ()> {
+    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    async move {
+        match signals {
+            (Ok(mut interrupt), Ok(mut terminate)) => {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
             }
+            _ => std::future::pending().await,
         }
-        _ => std::future::pending().await,
     }
 }

@@ -24,7 +24,7 @@ use super::super::frames::{self, FrameError};
 use super::Entry;
 use super::input::Input;
 use super::outputs::Outputs;
-use super::request::Prepared;
+use super::request::{Prepared, failure};
 use crate::clock;
 
 /// How long an executor may stay silent: it fetches packages and compiles them before its first word.
@@ -55,6 +55,11 @@ impl Attempt<'_> {
     pub(super) async fn run(&self, state: &mut State, outputs: &mut Outputs) -> Ended {
         match self.try_run(state, outputs).await {
             Ok(ended) => ended,
+            // Another node would not help against trouble on this one.
+            Err(AttemptError::Here(why)) => Ended::Failed(failure(
+                "storage",
+                format!("this node cannot keep the results: {why}"),
+            )),
             Err(why) => {
                 state.give_up();
                 Ended::Elsewhere(why.to_string())

@@ -56,8 +56,10 @@ impl Entry {
 
     fn log(&self, line: String) {
         self.update(|report| {
-            if report.log.len() < LOG_MAX_LINES {
-                report.log.push(line);
+            match report.log.len() {
+                len if len < LOG_MAX_LINES => report.log.push(line),
+                LOG_MAX_LINES => report.log.push("further lines are left out".to_owned()),
+                _ => {}
             }
         });
     }

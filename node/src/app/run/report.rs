@@ -57,15 +57,37 @@ impl App {
         lock(&self.runs).insert(id, Arc::new(entry));
     }
 
-    /// Makes room for one more run by forgetting the oldest that ended. `false` when all are still running.
-    pub(super) fn make_room(&self) -> bool {
-        let mut runs = lock(&self.runs);
-        if runs.len() < RUNS_MAX {
-            return true;
+    /// Makes room for one more run by forgetting the oldest that ended, with its outputs. Its receipt stays. `false`
+    /// when all are still running.
+    pub(super) async fn make_room(&self) -> bool {
+        let Some(oldest) = self.take_oldest() else { return false };
+        let mut batch = Batch::new();
+        for entry in oldest {
+            batch.delete_document(Collection::Runs, entry.id.0.as_bytes());
+            if let Some(outputs) = lock(&entry.state).outputs {
+                batch.forget_blob(outputs);
+            }
         }
-        let ended = runs.iter().filter(|(_, entry)| lock(&entry.state).report.state != RunState::Running);
-        let oldest = ended.min_by_key(|(_, entry)| lock(&entry.state).started_ms).map(|(id, _)| *id);
-        oldest.is_some_and(|oldest| runs.remove(&oldest).is_some())
+        if !batch.is_empty()
+            && let Err(error) = self.store.commit(batch).await
+        {
+            warn!(%error, "a forgotten run stays on disk");
+        }
+        true
+    }
+
+    /// Takes out the runs that are too many; `None` when there is no room because all are still running.
+    fn take_oldest(&self) -> Option<Vec<Arc<Entry>>> {
+        let mut runs = lock(&self.runs);
+        let mut taken = Vec::new();
+        while runs.len() >= RUNS_MAX {
+            let ended =
+                runs.iter().filter(|(_, entry)| lock(&entry.state).report.state != RunState::Running);
+            let oldest = ended.min_by_key(|(_, entry)| lock(&entry.state).started_ms);
+            let oldest = oldest.map(|(id, _)| *id)?;
+            taken.extend(runs.remove(&oldest));
+        }
+        Some(taken)
     }
 
     /// Puts a run's state on disk.

@@ -76,7 +76,7 @@ impl App {
         prepared: Prepared,
         placed: Vec<pipeline::Placed>,
     ) -> Result<RunId, ApiError> {
-        if !self.make_room() {
+        if !self.make_room().await {
             return Err(ApiError::unavailable("too_many_runs", "too many runs are under way"));
         }
         let run = prepared.run;

@@ -105,6 +105,29 @@ impl RecordBody for Acceptance {
     }
 }
 
+/// The node that made an admission says which acceptance used it. The first one in its log counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confirmation {
+    /// The federation.
+    pub federation: FederationId,
+    /// An admission earlier in the same log.
+    pub admission: RecordId,
+    /// The acceptance that used it.
+    pub acceptance: RecordId,
+}
+
+impl RecordBody for Confirmation {
+    const TYPE: &'static str = "confirmation";
+
+    fn check(&self) -> Result<(), DecodeError> {
+        Ok(())
+    }
+
+    fn federation(&self) -> Option<FederationId> {
+        Some(self.federation)
+    }
+}
+
 /// What a node says about itself. The newest in its log holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeBody {

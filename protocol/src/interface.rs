@@ -312,10 +312,7 @@ fn media_fits(from: &MediaTypes, to: &MediaTypes) -> Result<(), Misfit> {
 
 fn prediction_fits(from: &PredictionType, to: &PredictionType) -> Result<(), Misfit> {
     if from.value != to.value {
-        Err(Misfit(format!(
-            "predictions of {} are not predictions of {}",
-            from.value, to.value
-        )))
+        Err(Misfit(format!("predictions of {} are not predictions of {}", from.value, to.value)))
     } else if !to.labels.is_empty() && from.labels != to.labels {
         Err(Misfit("the label sets differ".into()))
     } else if to.location.is_some() && from.location != to.location {

@@ -98,3 +98,29 @@ async fn a_holder_that_dies_is_named_and_the_fetch_goes_on_when_it_is_back() {
     let fetched = b.client().fetch(&reference).await.unwrap_or_else(|error| panic!("{error}"));
     assert!(fetched.fetched_files > 0 && fetched.fetched_files < FILES, "{fetched:?}");
 }
+
+/// ```text
+///   lab-a (killed while it serves) ◀──get── lab-c ──goes on with──▶ lab-b (has a copy)
+/// ```
+#[tokio::test]
+async fn another_holder_takes_over_when_one_dies_in_the_middle() {
+    let lab = lab();
+    let [a, b, c] = lab.federation(["lab-a", "lab-b", "lab-c"]).await;
+    let folder = lab.write(&Package::data("large").files(40, FILE_BYTES, 13));
+    publish_ok(&a, &folder).await;
+    holds_listings(&[&b, &c], 1).await;
+    let reference: Reference = "lab-a/large".parse().expect("a reference");
+    b.client().fetch(&reference).await.unwrap_or_else(|error| panic!("{error}"));
+
+    let before = damage::blob_files(c.home());
+    let mut holders = [a, b];
+    let fetching = c.client().fetch(&reference);
+    let killing = async {
+        until_blobs(&c, before + MANY).await;
+        holders[0].kill().await.expect("a is killed");
+    };
+    let (fetched, ()) = tokio::join!(fetching, killing);
+    let fetched = fetched.unwrap_or_else(|error| panic!("{error}\n{}", c.log_tail()));
+    assert_eq!(fetched.fetched_files, FILES, "nothing was fetched twice or left out");
+    assert!(fetched.from.iter().any(|org| org.as_str() == "lab-b"), "{:?}", fetched.from);
+}

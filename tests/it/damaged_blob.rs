@@ -16,8 +16,8 @@ async fn file_hash(node: &Node, published: &Published, name: &str) -> Hash {
     file.unwrap_or_else(|| panic!("{name} is in the package")).hash
 }
 
-/// `a` publishes three files of data, and the blob of one of them is damaged on its disk.
-async fn publish_damaged(lab: &Lab, a: &Node, all: &[&Node]) -> (Published, Hash) {
+/// `a` publishes three files of data; returns the one whose blob is going to be damaged.
+async fn publish_images(lab: &Lab, a: &Node, all: &[&Node]) -> (Published, Hash) {
     let folder = lab.write(&Package::data("images").files(3, 20_000, 7));
     let published = publish_ok(a, &folder).await;
     holds_listings(all, 1).await;
@@ -32,7 +32,7 @@ async fn publish_damaged(lab: &Lab, a: &Node, all: &[&Node]) -> (Published, Hash
 async fn a_damaged_only_copy_is_refused_with_a_clear_error_and_can_be_mended() {
     let lab = lab();
     let [a, b] = lab.federation(["lab-a", "lab-b"]).await;
-    let (published, hash) = publish_damaged(&lab, &a, &[&b]).await;
+    let (published, hash) = publish_images(&lab, &a, &[&b]).await;
     damage::flip_blob(a.home(), &hash);
 
     let cli = lab.cli(b.home());
@@ -59,7 +59,7 @@ async fn a_damaged_only_copy_is_refused_with_a_clear_error_and_can_be_mended() {
 async fn another_holder_is_used_when_one_copy_is_damaged() {
     let lab = lab();
     let [a, b, c] = lab.federation(["lab-a", "lab-b", "lab-c"]).await;
-    let (published, hash) = publish_damaged(&lab, &a, &[&b, &c]).await;
+    let (published, hash) = publish_images(&lab, &a, &[&b, &c]).await;
     let reference = Reference::Package(published.package_id);
     b.client().fetch(&reference).await.expect("b fetches while a's copy is good");
     damage::flip_blob(a.home(), &hash);
@@ -88,12 +88,45 @@ async fn an_executor_drops_a_damaged_package_and_fetches_it_again_before_a_job()
     let hash = file_hash(&b, &published, "stage.wasm").await;
     damage::flip_blob(b.home(), &hash);
 
-    let second = run(&c, "lab-a/echo", ["two"], "lab-b").await;
+    works_again(&a, &b, &c, &hash).await;
+    // The manifest is a blob like any other.
+    damage::flip_blob(b.home(), &published.package_id.0);
+    works_again(&a, &b, &c, &published.package_id.0).await;
+}
+
+/// `c` runs on `b`, whose copy of a blob is damaged; afterwards it is `a`'s again.
+async fn works_again(a: &Node, b: &Node, c: &Node, hash: &Hash) {
+    let second = run(c, "lab-a/echo", ["two"], "lab-b").await;
     assert_eq!(second.state, RunState::Completed, "{:?} {:?}", second.failure, second.log);
     assert!(second.receipts[0].verified);
     let outputs = c.client().run_outputs(second.run_id).await.expect("outputs");
     assert_eq!(bytes_of(&outputs[0].value), b"two");
-    let good = std::fs::read(damage::blob_file(a.home(), &hash)).expect("a's copy");
-    let mended = std::fs::read(damage::blob_file(b.home(), &hash)).expect("b's copy");
+    let good = std::fs::read(damage::blob_file(a.home(), hash)).expect("a's copy");
+    let mended = std::fs::read(damage::blob_file(b.home(), hash)).expect("b's copy");
     assert_eq!(good, mended, "the damaged copy was replaced");
+}
+
+/// ```text
+///   lab-a (good) ◀──get── lab-b (its own copy gets damaged)
+/// ```
+#[tokio::test]
+async fn an_own_damaged_copy_is_fetched_again_instead_of_handed_out() {
+    let lab = lab();
+    let [a, b] = lab.federation(["lab-a", "lab-b"]).await;
+    let (published, hash) = publish_images(&lab, &a, &[&b]).await;
+    let cli = lab.cli(b.home());
+    let (first, second) = (lab.path("first"), lab.path("second"));
+    cli.ok(["get", "lab-a/images", "-o", first.to_str().expect("UTF-8")]).await;
+
+    damage::flip_blob(b.home(), &hash);
+    let got = cli.json(["get", "lab-a/images", "-o", second.to_str().expect("UTF-8")]).await;
+    assert_eq!(got["from"], serde_json::json!(["lab-a"]), "the good bytes came over the network");
+    let name = "files/001.bin";
+    let good = std::fs::read(first.join(name)).expect("before the damage");
+    assert_eq!(good, std::fs::read(second.join(name)).expect("after it"));
+
+    damage::flip_blob(b.home(), &published.package_id.0);
+    let third = lab.path("third");
+    cli.ok(["get", "lab-a/images", "-o", third.to_str().expect("UTF-8")]).await;
+    assert_eq!(good, std::fs::read(third.join(name)).expect("with the manifest mended"));
 }

@@ -8,7 +8,7 @@ use crate::lab;
 async fn refused(lab: &Lab, node: &Node, package: &Package, code: u8) -> String {
     let folder = lab.write(package);
     let cli: Cli = lab.cli(node.home());
-    let said = cli.fails(code, ["publish", folder.to_str().expect("UTF-8")]).await;
+    let said = cli.fails_plainly(code, ["publish", folder.to_str().expect("UTF-8")]).await;
     std::fs::remove_dir_all(folder).expect("the folder is ours");
     said
 }
@@ -63,6 +63,28 @@ async fn what_is_wrong_in_the_folder_is_named_before_anything_is_sent() {
     let said = lab.cli(a.home()).fails(4, ["publish", empty.to_str().expect("UTF-8")]).await;
     names(&said, &["has no guild.toml"]);
     holds(&a, 0).await;
+}
+
+/// ```text
+///   lab-a ◀── a client that says it sent everything
+/// ```
+#[tokio::test]
+async fn a_file_that_was_never_sent_is_named_and_nothing_is_listed() {
+    let lab = lab();
+    let a = lab.found("lab-a").await;
+    let folder = lab.write(&Package::data("images").files(2, 1_000, 1));
+    let draft = guildhall_testkit::client::package::read_dir(&folder).expect("a package");
+    let request = draft.request(false).expect("it keeps every rule");
+    a.client().upload_file(&folder.join("files/000.bin")).await.expect("one of the two is sent");
+    let error = a.client().publish(&request).await.expect_err("the other is missing");
+    assert_eq!(error.code(), Some("missing_file"));
+    names(&error.to_string(), &["files/001.bin"]);
+    holds(&a, 0).await;
+    let dry = lab.cli(a.home()).json(["publish", folder.to_str().expect("UTF-8"), "--dry-run"]).await;
+    assert_eq!(dry["listing_id"], serde_json::Value::Null);
+    holds(&a, 0).await;
+    publish_ok(&a, &folder).await;
+    holds(&a, 1).await;
 }
 
 /// ```text
@@ -174,30 +196,14 @@ async fn a_listing_beyond_the_limits_is_refused_and_leaves_no_release_behind() {
     let data = || Package::data("big").files(1, 100, 1);
     let word = |len: usize| "w".repeat(len);
 
-    let summary = format!("summary = \"{}\"", word(61 * 1024));
-    let long = Package::data("big").files(1, 100, 1);
-    let folder = lab.write(&long);
-    let written = long.description().replace("summary = \"Made by a test.\"", &summary);
-    std::fs::write(folder.join("guild.toml"), written).expect("guild.toml");
-    let said = lab.cli(a.home()).run(["publish", folder.to_str().expect("UTF-8")]).await;
-    assert_eq!(said.code, 4, "{}", said.stderr);
-    names(&said.stderr, &["error: ", "summary"]);
-    std::fs::remove_dir_all(folder).expect("the folder is ours");
-
+    let long = data().replacing("Made by a test.", &word(61 * 1024));
+    names(&refused(&lab, &a, &long, 4).await, &["summary", "longer than 8192 bytes"]);
     // Each keyword is short enough, all together are more than a record holds.
     let keywords = format!("keywords = [{}]", vec![format!("\"{}\"", word(4_000)); 20].join(", "));
-    let folder = lab.write(&data().line(&keywords));
-    let said = lab.cli(a.home()).run(["publish", folder.to_str().expect("UTF-8")]).await;
-    assert_eq!(said.code, 4, "{}", said.stderr);
-    names(&said.stderr, &["error: "]);
-    std::fs::remove_dir_all(folder).expect("the folder is ours");
-
+    let said = refused(&lab, &a, &data().line(&keywords), 4).await;
+    names(&said, &["at most 61440"]);
     let many = format!("keywords = [{}]", vec!["\"w\""; 65].join(", "));
-    let folder = lab.write(&data().line(&many));
-    let said = lab.cli(a.home()).run(["publish", folder.to_str().expect("UTF-8")]).await;
-    assert_eq!(said.code, 4, "{}", said.stderr);
-    names(&said.stderr, &["keywords", "more than 64"]);
-    std::fs::remove_dir_all(folder).expect("the folder is ours");
+    names(&refused(&lab, &a, &data().line(&many), 4).await, &["keywords", "more than 64"]);
 
     let status = a.client().status().await.expect("it is alive");
     assert_eq!((status.listings, status.records), (0, before), "nothing was signed");

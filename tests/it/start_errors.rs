@@ -154,7 +154,7 @@ async fn what_is_wrong_in_a_home_is_named_with_its_file() {
     fs::write(&config, good).expect("the configuration is mended");
 
     let said = refused(&lab, "lab-a", &["--api", "0.0.0.0:0"]).await;
-    names(&said, &["needs a token", "help: guild up --token"]);
+    names(&said, &["needs a token", "help: guild up"]);
 }
 
 /// ```text

@@ -1,6 +1,6 @@
 //! What happens to a node, and what it decides to do about it.
 
-use guildhall_protocol::body::NodeBody;
+use guildhall_protocol::body::{Confirmation, NodeBody};
 use guildhall_protocol::name::CategoryPrefix;
 use guildhall_protocol::query::{Query, Suggestion};
 use guildhall_protocol::record::Record;
@@ -127,6 +127,8 @@ pub enum Effect {
     Store(Vec<Record>),
     /// Spread a record.
     Publish(Box<Record>),
+    /// Write a record into the node's log, as [`Core::write_as_node`](crate::Core::write_as_node) does: an org comes in.
+    Confirm(Confirmation),
     /// Let a peer take part in everything.
     Admit {
         /// Who.

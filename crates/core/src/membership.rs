@@ -1,6 +1,7 @@
 //! Who is at the other end, and who may come in.
 
-use guildhall_federation::{Authority, Outsider, check_delegation};
+use guildhall_catalog::Entry;
+use guildhall_federation::{Authority, Joining, Outsider, check_delegation};
 use guildhall_protocol::body::{Acceptance, Admission};
 use guildhall_protocol::limits::INVITE_MAX_LIFE_MS;
 use guildhall_protocol::name::OrgName;
@@ -195,7 +196,7 @@ impl Core {
         out: &mut Vec<Effect>,
     ) {
         match self.try_join(now_ms, peer, records) {
-            Ok((authority, records)) => {
+            Ok((joining, records)) => {
                 let mut stored = Vec::new();
                 for record in records {
                     if let Offered::Appended(appended) = self.logs.offer(&record) {
@@ -205,14 +206,10 @@ impl Core {
                 out.push(Effect::Store(stored.clone()));
                 stored.iter().for_each(|record| self.evaluate(record, out));
                 stored.into_iter().for_each(|record| out.push(Effect::Publish(Box::new(record))));
-                respond(
-                    out,
-                    reply,
-                    Response::Joined { founding: self.federation.founding().clone() },
-                );
-                if self.federation.member(&authority.root).is_some() {
-                    self.admit(peer, authority, Vec::new(), out);
-                }
+                // The org is a member once this record is written; then its node is greeted and admitted.
+                out.extend(joining.confirm.map(Effect::Confirm));
+                let founding = self.federation.founding().clone();
+                respond(out, reply, Response::Joined { founding });
             }
             Err(why) => {
                 out.push(Effect::Note(format!("{peer:?} may not join: {why}")));
@@ -227,10 +224,16 @@ impl Core {
         now_ms: u64,
         peer: PublicKey,
         records: &[ByteBuf],
-    ) -> Result<(Authority, Vec<Record>), String> {
+    ) -> Result<(Joining, Vec<Record>), String> {
         if records.len() > JOIN_RECORDS_MAX {
             return Err(format!("its log has more than {JOIN_RECORDS_MAX} records"));
         }
+        // The invite first: whoever has none cannot make us check a thousand signatures.
+        let last = records.last().ok_or("there is no acceptance")?;
+        let acceptance = Record::open(last).map_err(|error| error.to_string())?;
+        let me = self.me.node.public();
+        let joining = self.federation.check_join(&acceptance, me, now_ms);
+        let joining = joining.map_err(|error| error.to_string())?;
         let records: Vec<Record> = records
             .iter()
             .map(|bytes| Record::open(bytes))
@@ -251,11 +254,7 @@ impl Core {
         if self.logs.fork_of(&peer).is_some() {
             return Err("its log is forked; join with a new key".to_owned());
         }
-        let acceptance = records.last().ok_or("there is no acceptance")?;
-        let org =
-            self.federation.check_join(acceptance, now_ms).map_err(|error| error.to_string())?;
-        let authority = Authority { root: acceptance.delegation().root, org };
-        Ok((authority, records))
+        Ok((joining, records))
     }
 
     /// Makes an invite: the admission to write, and what the person passes on once it is written.
@@ -304,6 +303,7 @@ impl Core {
             self.catalog.remove_org(root);
             self.nodes.retain(|_, view| view.root != *root);
         }
+        self.rename_orgs();
         self.expel_gone(out);
         for record in self.outsiders.take() {
             self.evaluate(&record, out);
@@ -319,6 +319,29 @@ impl Core {
             }
         }
         strangers.iter().for_each(|peer| self.schedule.handle_gone(peer));
+    }
+
+    /// An org whose name another member claims too is called otherwise from now on.
+    fn rename_orgs(&mut self) {
+        let name_of = |root: &PublicKey| self.federation.member(root).map(|member| &member.org);
+        let entries = self.catalog.entries().map(|shown| shown.entry);
+        let renamed: Vec<Entry> =
+            entries.filter(|entry| name_of(&entry.root) != Some(&entry.org)).cloned().collect();
+        for entry in &renamed {
+            self.catalog.remove_org(&entry.root);
+        }
+        for entry in renamed {
+            if let Some(org) = name_of(&entry.root).cloned() {
+                self.catalog.insert(Entry { org, ..entry });
+            }
+        }
+        for state in self.peers.values_mut() {
+            if let Some(authority) = &mut state.admitted
+                && let Some(member) = self.federation.member(&authority.root)
+            {
+                authority.org = member.org.clone();
+            }
+        }
     }
 
     /// Cuts off the nodes of orgs that are no longer members.

@@ -3,7 +3,9 @@
 use guildhall_catalog::Entry;
 use guildhall_federation::{Change, Outsider, check_record};
 use guildhall_protocol::PublicKey;
-use guildhall_protocol::body::{Listing, NodeBody};
+use guildhall_protocol::body::{
+    Acceptance, Admission, Confirmation, Listing, NodeBody, RecordBody as _,
+};
 use guildhall_protocol::name::CategoryPrefix;
 use guildhall_protocol::record::Record;
 use guildhall_protocol::wire::Request;
@@ -23,6 +25,12 @@ pub fn withhold_body(record: &Record, follows: &[CategoryPrefix]) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether every node needs the body: without it, nodes would disagree on who is a member or where nodes are.
+fn travels_whole(record: &Record) -> bool {
+    let kinds = [Admission::TYPE, Acceptance::TYPE, Confirmation::TYPE, NodeBody::TYPE];
+    kinds.contains(&record.header().record_type.as_str())
 }
 
 /// Whether somebody on the way left the body out.
@@ -144,6 +152,11 @@ impl Core {
         from: Option<PublicKey>,
         out: &mut Vec<Effect>,
     ) -> Verdict {
+        if travels_whole(record) && record.body().is_none() {
+            let (id, kind) = (record.id(), &record.header().record_type);
+            out.push(Effect::Note(format!("{id:?} is not taken: a `{kind}` record has its body")));
+            return Verdict::Ignore;
+        }
         let mine = record.delegation().root == self.me.root;
         let kept = if !mine && withhold_body(record, &self.settings.follows) {
             record.without_body()

@@ -10,4 +10,4 @@ mod standing;
 mod state;
 
 pub use standing::{Authority, Outsider, check_delegation, check_record};
-pub use state::{Change, JoinError, Member, State};
+pub use state::{Change, JoinError, Joining, Member, State};

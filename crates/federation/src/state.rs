@@ -1,8 +1,18 @@
 //! The fold over membership records.
+//!
+//! An org comes in by three records: a member's node writes an *admission* that names an invite's key; the org's node
+//! writes an *acceptance*, signed by that key too; the node that made the admission *confirms* the acceptance in its own
+//! log. The first confirmation of an admission in that log counts, and a log cannot be rewritten without proving a
+//! fork: nobody can come in twice by one invite, and nobody's membership depends on what comes later or on times and
+//! ids that an author may choose. So the fold only ever grows, and gives the same members in whatever order the records
+//! came.
+//!
+//! Names are claims. An org whose name another member claims too is shown, and found, under its name and the start of
+//! its root key, so that nobody can take over another one's name; the founder keeps its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use guildhall_protocol::body::{Acceptance, Admission};
+use guildhall_protocol::body::{Acceptance, Admission, Confirmation};
 use guildhall_protocol::cbor::DecodeError;
 use guildhall_protocol::limits::INVITE_MAX_LIFE_MS;
 use guildhall_protocol::name::OrgName;
@@ -10,21 +20,26 @@ use guildhall_protocol::record::Record;
 use guildhall_protocol::statement::{Founding, InviteUse, Signed, StatementError};
 use guildhall_protocol::{FederationId, PublicKey, RecordId};
 
-/// Most admissions kept: ten for each of the thousand orgs that a federation is made for. Further ones are stored and
-/// relayed like unknown records but admit nobody.
-const ADMISSIONS_MAX: usize = 10_000;
+/// Membership records of each type that count in one key's log, the first ones: ten for each of the thousand orgs that
+/// a federation is made for. Further ones are stored and relayed, and change nothing.
+const PER_LOG_MAX: usize = 10_000;
 
 /// Orgs that must admit a new one; other thresholds are not implemented.
 const ADMIT_THRESHOLD: u8 = 1;
 
-/// Most acceptances kept for one invite: one is honest, the rest is somebody who passed it around.
-const ACCEPTANCES_PER_INVITE_MAX: usize = 8;
+/// Characters of a contested name that are kept before the key, so that the whole stays a valid name.
+const CONTESTED_NAME_CHARS: usize = 26;
+
+/// Hex digits of the root key behind a contested name: too many to find a second key with the same ones.
+const CONTESTED_KEY_DIGITS: usize = 12;
 
 /// One org of the federation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// Its name here.
+    /// Its name here, unique among the members.
     pub org: OrgName,
+    /// The name that it claims; differs from `org` when another member claims it too.
+    pub claimed: OrgName,
     /// The acceptance that brought it in; `None` for the founder.
     pub acceptance: Option<RecordId>,
 }
@@ -32,9 +47,9 @@ pub struct Member {
 /// What a record changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Nobody came or went.
+    /// Nobody came, and nobody is called otherwise.
     None,
-    /// The set of members is another one now.
+    /// The members or their names are others now.
     Members,
 }
 
@@ -45,15 +60,18 @@ pub struct State {
     founding: Founding,
     signed_founding: Signed,
     admissions: BTreeMap<RecordId, Admitted>,
-    /// By admission and the invite's key that signed, so that whoever holds no invite cannot crowd out who does; then
-    /// by the acceptance's own id.
-    acceptances: BTreeMap<(RecordId, PublicKey), BTreeMap<RecordId, Accepted>>,
+    acceptances: BTreeMap<RecordId, Accepted>,
+    /// By admission: the acceptance that its author confirmed first.
+    confirmations: BTreeMap<RecordId, RecordId>,
+    /// How many records of each log are in the three maps above.
+    counts: BTreeMap<PublicKey, usize>,
     members: BTreeMap<PublicKey, Member>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Admitted {
-    by: PublicKey,
+    author: PublicKey,
+    root: PublicKey,
     invite: PublicKey,
     expires_ms: u64,
 }
@@ -62,8 +80,8 @@ struct Admitted {
 struct Accepted {
     root: PublicKey,
     org: OrgName,
+    admission: RecordId,
     invite: PublicKey,
-    time_ms: u64,
 }
 
 impl State {
@@ -78,16 +96,18 @@ impl State {
             let why = format!("this version admits by one org's word, not by {}", founding.admit);
             return Err(DecodeError::Rule { what: "founding", why }.into());
         }
-        let mut state = Self {
+        let founder =
+            Member { org: founding.org.clone(), claimed: founding.org.clone(), acceptance: None };
+        Ok(Self {
             id: Founding::id(&signed),
+            members: BTreeMap::from([(founding.root, founder)]),
             founding,
             signed_founding: signed,
             admissions: BTreeMap::new(),
             acceptances: BTreeMap::new(),
-            members: BTreeMap::new(),
-        };
-        state.refold();
-        Ok(state)
+            confirmations: BTreeMap::new(),
+            counts: BTreeMap::new(),
+        })
     }
 
     /// The federation's id.
@@ -125,141 +145,214 @@ impl State {
         self.members.iter().find(|(_, member)| member.org == *org).map(|(root, _)| *root)
     }
 
-    /// Takes a record in. Records of other types or federations change nothing.
+    /// Takes a record in. A log's records have to come in order. Records of other types or federations, and records
+    /// that were taken in before, change nothing.
     pub fn handle_record(&mut self, record: &Record) -> Change {
-        if let Some(Ok(admission)) = record.body_as::<Admission>() {
-            self.admit(record, &admission)
+        let taken = if let Some(Ok(admission)) = record.body_as::<Admission>() {
+            self.take_admission(record, &admission)
         } else if let Some(Ok(acceptance)) = record.body_as::<Acceptance>() {
-            self.accept(record, &acceptance)
+            self.take_acceptance(record, &acceptance)
+        } else if let Some(Ok(confirmation)) = record.body_as::<Confirmation>() {
+            self.take_confirmation(record, &confirmation)
         } else {
-            Change::None
-        }
+            false
+        };
+        if taken { self.refold() } else { Change::None }
     }
 
-    /// Decides, as the node that is asked, whether the org behind an acceptance may come in now. Says no in words for
-    /// the person who tried; what other nodes hold later is decided by [`handle_record`](Self::handle_record) alone.
+    /// Decides, as the node that made the admission, whether the org behind an acceptance may come in now. `None` means
+    /// that it may and is to be confirmed; `Some` that it was confirmed before.
     ///
     /// # Errors
-    /// [`JoinError`].
-    pub fn check_join(&self, record: &Record, now_ms: u64) -> Result<OrgName, JoinError> {
+    /// [`JoinError`], in words for the person who tried.
+    pub fn check_join(
+        &self,
+        record: &Record,
+        me: PublicKey,
+        now_ms: u64,
+    ) -> Result<Joining, JoinError> {
         let acceptance = match record.body_as::<Acceptance>() {
             Some(Ok(acceptance)) if acceptance.federation == self.id => acceptance,
             _ => return Err(JoinError::NotAnAcceptance),
         };
         let admitted =
             self.admissions.get(&acceptance.admission).ok_or(JoinError::UnknownInvite)?;
-        if !self.members.contains_key(&admitted.by) {
-            return Err(JoinError::UnknownInvite);
-        }
-        if now_ms >= admitted.expires_ms {
-            return Err(JoinError::Expired);
+        if admitted.author != me {
+            return Err(JoinError::OtherNode);
         }
         let accepted = read_acceptance(record, &acceptance).ok_or(JoinError::NotAnAcceptance)?;
         if accepted.invite != admitted.invite {
             return Err(JoinError::UnknownInvite);
         }
-        let invite = (acceptance.admission, admitted.invite);
-        let mut used_by = self.acceptances.get(&invite).into_iter().flat_map(BTreeMap::values);
-        if let Some(other) = used_by.find(|other| other.root != accepted.root) {
-            return Err(JoinError::Used { by: other.org.clone() });
+        if let Some(member) = self.members.get(&accepted.root) {
+            return Ok(Joining { root: accepted.root, org: member.org.clone(), confirm: None });
         }
-        match self.root_of(&accepted.org) {
-            Some(root) if root != accepted.root => Err(JoinError::NameTaken { org: accepted.org }),
-            _ => Ok(accepted.org),
+        if let Some(used) = self.confirmations.get(&acceptance.admission)
+            && *used != record.id()
+        {
+            let by = self.acceptances.get(used).map(|other| other.org.clone());
+            return Err(JoinError::Used { by: by.unwrap_or(accepted.org) });
         }
+        if now_ms >= admitted.expires_ms {
+            return Err(JoinError::Expired);
+        }
+        if self.members.values().any(|member| member.claimed == accepted.org) {
+            return Err(JoinError::NameTaken { org: accepted.org });
+        }
+        let confirm = Confirmation {
+            federation: self.id,
+            admission: acceptance.admission,
+            acceptance: record.id(),
+        };
+        Ok(Joining { root: accepted.root, org: accepted.org, confirm: Some(confirm) })
     }
 
-    fn admit(&mut self, record: &Record, admission: &Admission) -> Change {
-        if admission.federation != self.id || self.admissions.len() >= ADMISSIONS_MAX {
-            return Change::None;
+    /// Whether one more membership record of this log counts.
+    fn has_room(&mut self, record: &Record) -> bool {
+        let count = self.counts.entry(record.header().author).or_default();
+        if *count >= PER_LOG_MAX {
+            return false;
         }
-        if admission.expires_ms.saturating_sub(record.header().time_ms) > INVITE_MAX_LIFE_MS {
-            return Change::None;
+        *count += 1;
+        true
+    }
+
+    fn take_admission(&mut self, record: &Record, admission: &Admission) -> bool {
+        let life_ms = admission.expires_ms.saturating_sub(record.header().time_ms);
+        if admission.federation != self.id
+            || life_ms > INVITE_MAX_LIFE_MS
+            || self.admissions.contains_key(&record.id())
+            || !self.has_room(record)
+        {
+            return false;
         }
         let admitted = Admitted {
-            by: record.delegation().root,
+            author: record.header().author,
+            root: record.delegation().root,
             invite: admission.invite,
             expires_ms: admission.expires_ms,
         };
         self.admissions.insert(record.id(), admitted);
-        self.refold()
+        true
     }
 
-    fn accept(&mut self, record: &Record, acceptance: &Acceptance) -> Change {
-        if acceptance.federation != self.id {
-            return Change::None;
+    fn take_acceptance(&mut self, record: &Record, acceptance: &Acceptance) -> bool {
+        if acceptance.federation != self.id || self.acceptances.contains_key(&record.id()) {
+            return false;
         }
-        let Some(accepted) = read_acceptance(record, acceptance) else { return Change::None };
-        let invite = (acceptance.admission, accepted.invite);
-        if self.acceptances.len() >= ADMISSIONS_MAX && !self.acceptances.contains_key(&invite) {
-            return Change::None;
+        let Some(accepted) = read_acceptance(record, acceptance) else { return false };
+        if !self.has_room(record) {
+            return false;
         }
-        let of_invite = self.acceptances.entry(invite).or_default();
-        of_invite.insert(record.id(), accepted);
-        // Keep the lowest ids, whatever came first, so that every node keeps the same ones.
-        while of_invite.len() > ACCEPTANCES_PER_INVITE_MAX {
-            of_invite.pop_last();
-        }
-        self.refold()
+        self.acceptances.insert(record.id(), accepted);
+        true
     }
 
-    /// Derives the members anew: again and again the eligible acceptance with the lowest id brings its org in. An
-    /// acceptance is eligible when a member made its admission, nobody else used it, and its name is free.
+    /// Only the first confirmation counts, and only by the key that made the admission, earlier in the same log.
+    fn take_confirmation(&mut self, record: &Record, confirmation: &Confirmation) -> bool {
+        let admitted = self.admissions.get(&confirmation.admission);
+        if confirmation.federation != self.id
+            || admitted.is_none_or(|admitted| admitted.author != record.header().author)
+            || self.confirmations.contains_key(&confirmation.admission)
+            || !self.has_room(record)
+        {
+            return false;
+        }
+        self.confirmations.insert(confirmation.admission, confirmation.acceptance);
+        true
+    }
+
+    /// Lets in everybody whose admission is by a member and whose acceptance is confirmed, until nobody is left.
     fn refold(&mut self) -> Change {
-        let founder = Member { org: self.founding.org.clone(), acceptance: None };
-        let mut members = BTreeMap::from([(self.founding.root, founder)]);
-        let mut names = BTreeSet::from([self.founding.org.clone()]);
-        let mut used = BTreeSet::new();
-        while let Some((admission, id, accepted)) = self.next_eligible(&members, &names, &used) {
-            used.insert(admission);
-            names.insert(accepted.org.clone());
-            members
-                .insert(accepted.root, Member { org: accepted.org.clone(), acceptance: Some(id) });
-        }
-        if members == self.members {
-            return Change::None;
-        }
-        self.members = members;
-        Change::Members
-    }
-
-    fn next_eligible(
-        &self,
-        members: &BTreeMap<PublicKey, Member>,
-        names: &BTreeSet<OrgName>,
-        used: &BTreeSet<RecordId>,
-    ) -> Option<(RecordId, RecordId, &Accepted)> {
-        let candidates =
-            self.acceptances.iter().filter(|((admission, _), _)| !used.contains(admission));
-        candidates
-            .filter_map(|((admission, invite), acceptances)| {
+        let founder = self.founding.root;
+        let mut members = self.members.clone();
+        members.retain(|root, _| *root == founder);
+        let mut waiting: Vec<(&Admitted, &Accepted, RecordId)> = self
+            .confirmations
+            .iter()
+            .filter_map(|(admission, acceptance)| {
                 let admitted = self.admissions.get(admission)?;
-                if admitted.invite != *invite || !members.contains_key(&admitted.by) {
-                    return None;
-                }
-                let mut fitting = acceptances.iter().filter(|(_, accepted)| {
-                    accepted.time_ms < admitted.expires_ms
-                        && !members.contains_key(&accepted.root)
-                        && !names.contains(&accepted.org)
-                });
-                fitting.next().map(|(id, accepted)| (*admission, *id, accepted))
+                let accepted = self.acceptances.get(acceptance)?;
+                let holds = accepted.admission == *admission && accepted.invite == admitted.invite;
+                holds.then_some((admitted, accepted, *acceptance))
             })
-            .min_by_key(|(_, id, _)| *id)
+            .collect();
+        loop {
+            let (entering, left): (Vec<_>, Vec<_>) =
+                waiting.into_iter().partition(|(admitted, ..)| members.contains_key(&admitted.root));
+            waiting = left;
+            if entering.is_empty() {
+                break;
+            }
+            for (_, accepted, id) in entering {
+                let claimed = accepted.org.clone();
+                let new = Member { org: claimed.clone(), claimed, acceptance: Some(id) };
+                let member = members.entry(accepted.root).or_insert_with(|| new.clone());
+                // An org that came in by several invites goes by what its acceptance with the lowest id says.
+                if member.acceptance.is_some_and(|known| id < known) {
+                    *member = new;
+                }
+            }
+        }
+        name_members(&mut members, founder);
+        let change = if members == self.members { Change::None } else { Change::Members };
+        self.members = members;
+        change
     }
+}
+
+/// Gives every member a name of its own.
+fn name_members(members: &mut BTreeMap<PublicKey, Member>, founder: PublicKey) {
+    let mut claims: BTreeMap<OrgName, usize> = BTreeMap::new();
+    for member in members.values() {
+        *claims.entry(member.claimed.clone()).or_default() += 1;
+    }
+    let mut given = BTreeSet::new();
+    for (root, member) in members.iter_mut() {
+        let contested = claims.get(&member.claimed).is_some_and(|count| *count > 1);
+        if contested && *root != founder {
+            member.org = contested_name(&member.claimed, root);
+            given.insert(member.org.clone());
+        } else {
+            member.org = member.claimed.clone();
+        }
+    }
+    // Nobody may claim what was just given to another one.
+    for (root, member) in members.iter_mut() {
+        if *root != founder && member.org == member.claimed && given.contains(&member.org) {
+            member.org = contested_name(&member.claimed, root);
+        }
+    }
+}
+
+/// The start of a name and the start of a root key.
+fn contested_name(claimed: &OrgName, root: &PublicKey) -> OrgName {
+    let name: String = claimed.as_str().chars().take(CONTESTED_NAME_CHARS).collect();
+    let key: String = root.to_string().chars().take(CONTESTED_KEY_DIGITS).collect();
+    format!("{name}-{key}").parse().unwrap_or_else(|_| claimed.clone())
 }
 
 /// Opens the invite's statement and checks that it speaks of this record's org and federation.
 fn read_acceptance(record: &Record, acceptance: &Acceptance) -> Option<Accepted> {
     let invite_use: InviteUse = acceptance.invite_use.open().ok()?;
     let root = record.delegation().root;
-    (invite_use.root == root && invite_use.federation == acceptance.federation).then_some(
-        Accepted {
-            root,
-            org: invite_use.org,
-            invite: invite_use.invite,
-            time_ms: record.header().time_ms,
-        },
-    )
+    (invite_use.root == root && invite_use.federation == acceptance.federation).then_some(Accepted {
+        root,
+        org: invite_use.org,
+        admission: acceptance.admission,
+        invite: invite_use.invite,
+    })
+}
+
+/// An org that may come in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joining {
+    /// Its root key.
+    pub root: PublicKey,
+    /// Its name.
+    pub org: OrgName,
+    /// What the node that made the admission has to write; `None` when the org is a member already.
+    pub confirm: Option<Confirmation>,
 }
 
 /// Why an org may not come in.
@@ -272,6 +365,9 @@ pub enum JoinError {
     /// No member made this invite, as far as is known here.
     #[error("the invite is unknown here; was it made by a node of this federation?")]
     UnknownInvite,
+    /// Only the node that made an invite can confirm its use.
+    #[error("the invite was made by another node, which has to be asked")]
+    OtherNode,
     /// Too late.
     #[error("the invite has expired; ask for a new one")]
     Expired,
@@ -282,9 +378,7 @@ pub enum JoinError {
         by: OrgName,
     },
     /// Names are unique in a federation.
-    #[error(
-        "the name `{org}` is taken in this federation; use `guild init --org` with another one"
-    )]
+    #[error("the name `{org}` is taken in this federation; use `guild init --org` with another one")]
     NameTaken {
         /// The name.
         org: OrgName,

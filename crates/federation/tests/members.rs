@@ -279,6 +279,34 @@ fn the_whole_federation_has_the_members_that_it_should() {
     assert_eq!((of("x"), of("crowd-"), names.len()), (1, 1, 7), "{names:?}");
 }
 
+/// What docs/protocol.md promises, so that another program comes to the same members.
+#[test]
+fn of_those_who_want_one_place_the_lowest_record_id_has_it() {
+    for round in 0..8 {
+        let mut st_mary = Org::new(1);
+        let mut state = found(&st_mary);
+        let id = state.id();
+        // One invite, used by ten; eight are kept.
+        let shared = st_mary.admit(id, 100 + round);
+        let crowd: Vec<Record> = (20..30)
+            .map(|seed| Org::new(seed).accept(id, &shared, 100 + round, &format!("crowd-{seed}")))
+            .collect();
+        // Two invites, used under one name.
+        let invites = [st_mary.admit(id, 120 + round), st_mary.admit(id, 130 + round)];
+        let twins = [
+            Org::new(40).accept(id, &invites[0], 120 + round, "twin"),
+            Org::new(41).accept(id, &invites[1], 130 + round, "twin"),
+        ];
+        for record in [shared].iter().chain(&invites).chain(&crowd).chain(&twins) {
+            state.handle_record(record);
+        }
+        let winners: Vec<_> = state.members().filter_map(|(_, member)| member.acceptance).collect();
+        let lowest = |records: &[Record]| records.iter().map(Record::id).min().expect("some");
+        assert_eq!(winners.len(), 2);
+        assert!(winners.contains(&lowest(&crowd)) && winners.contains(&lowest(&twins)));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 

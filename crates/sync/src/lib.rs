@@ -6,5 +6,8 @@
 mod logs;
 mod schedule;
 
-pub use logs::{BODY_ASKS_MAX, Fork, Logs, Offered, WAITING_PER_LOG_MAX};
+pub use logs::{
+    BODY_ASKS_MAX, Fork, Logs, Offered, WAITING_MAX, WAITING_MAX_BYTES, WAITING_PER_LOG_MAX,
+    Waiting,
+};
 pub use schedule::{PULLS_PER_PEER_MAX, Pull, Schedule};

@@ -1,6 +1,10 @@
 //! The logs a node holds, by author: how long, which ids, which bodies are missing, and what waits for a predecessor.
+//!
+//! A log comes into being with its first record. What waits in front of a gap is bounded, for each log and for all of
+//! them together; what is not kept is pulled again, because [`Offered::Waiting`] names the gap either way.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use guildhall_protocol::record::{Position, Record};
 use guildhall_protocol::wire::LogHead;
@@ -9,6 +13,12 @@ use guildhall_protocol::{PublicKey, RecordId};
 /// Records of one log that may wait for a predecessor. Further ones are dropped; the pull that the gap causes brings
 /// them again.
 pub const WAITING_PER_LOG_MAX: usize = 64;
+
+/// Records that may wait in all logs: a gap of a few in each of a thousand logs after a lossy hour. Likewise dropped.
+pub const WAITING_MAX: usize = 4_096;
+
+/// Bytes of all records that wait, as encoded: two hundred and seventy of the longest. Likewise dropped.
+pub const WAITING_MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// How often peers that should have a body are asked for it: enough for them to get it themselves after a partition,
 /// few enough that the headers of categories that are not followed do not travel again and again.
@@ -19,6 +29,17 @@ pub const BODY_ASKS_MAX: u8 = 8;
 pub struct Logs {
     logs: BTreeMap<PublicKey, Log>,
     records: u64,
+    /// What waits in all logs.
+    waiting: Waiting,
+}
+
+/// How much waits for predecessors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Records.
+    pub records: usize,
+    /// Their bytes, as encoded.
+    pub len_bytes: usize,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,27 +88,34 @@ impl Logs {
     /// Offers a record whose signatures hold.
     pub fn offer(&mut self, record: &Record) -> Offered {
         let header = record.header();
+        if header.seq > 0 && !self.logs.contains_key(&header.author) {
+            // Anybody can sign such records under any number of keys.
+            return Offered::Waiting { from_seq: 0 };
+        }
         let log = self.logs.entry(header.author).or_default();
+        let waiting = &mut self.waiting;
         let len = log.len();
         if let Some(fork) = log.fork {
             return Offered::Forked(fork);
         }
         if header.seq < len {
-            return log.offer_known(record);
+            return log.offer_known(record, waiting);
         }
         if header.seq > len {
-            return log.offer_early(record);
+            return log.offer_early(record, waiting);
         }
         if header.prev != log.ids.last().copied() {
-            return log.forked(len.saturating_sub(1), header.prev.unwrap_or(record.id()));
+            let theirs = header.prev.unwrap_or(record.id());
+            return log.forked(len.saturating_sub(1), theirs, waiting);
         }
         let mut appended = vec![record.clone()];
         log.append(record);
         while let Some(next) = log.waiting.remove(&log.len()) {
+            waiting.remove(&next);
             if next.header().prev != log.ids.last().copied() {
                 // What was appended stands; the contradiction shows that the key has two writers.
                 let theirs = next.header().prev.unwrap_or(next.id());
-                let _stopped = log.forked(log.len().saturating_sub(1), theirs);
+                let _stopped = log.forked(log.len().saturating_sub(1), theirs, waiting);
                 break;
             }
             log.append(&next);
@@ -113,9 +141,15 @@ impl Logs {
     /// Every log and its length, by author.
     #[must_use]
     pub fn heads(&self) -> Vec<LogHead> {
-        let heads =
-            self.logs.iter().map(|(author, log)| LogHead { author: *author, len: log.len() });
-        heads.filter(|head| head.len > 0).collect()
+        self.heads_after(None).collect()
+    }
+
+    /// The logs of the authors behind `after`, or of all, and their lengths, by author.
+    pub fn heads_after(&self, after: Option<PublicKey>) -> impl Iterator<Item = LogHead> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let logs = self.logs.range((from, Bound::Unbounded));
+        let heads = logs.map(|(author, log)| LogHead { author: *author, len: log.len() });
+        heads.filter(|head| head.len > 0)
     }
 
     /// The id at a position.
@@ -134,6 +168,12 @@ impl Logs {
     #[must_use]
     pub const fn records(&self) -> u64 {
         self.records
+    }
+
+    /// What waits for predecessors.
+    #[must_use]
+    pub const fn waiting(&self) -> Waiting {
+        self.waiting
     }
 
     /// Positions of this author's log whose bodies are not here.
@@ -193,26 +233,35 @@ impl Log {
     }
 
     /// Takes in a record whose predecessors are missing. One with its body is not replaced by one without.
-    fn offer_early(&mut self, record: &Record) -> Offered {
+    fn offer_early(&mut self, record: &Record, waiting: &mut Waiting) -> Offered {
         let seq = record.header().seq;
         match self.waiting.get(&seq) {
             Some(early) if early.id() != record.id() => {
-                return self.stop(Fork { seq, ours: early.id(), theirs: record.id() });
+                let fork = Fork { seq, ours: early.id(), theirs: record.id() };
+                return self.stop(fork, waiting);
             }
-            Some(early) if early.body().is_some() => {}
+            Some(early) if early.body().is_some() || record.body().is_none() => {}
             None if self.waiting.len() >= WAITING_PER_LOG_MAX => {}
-            _ => {
-                self.waiting.insert(seq, record.clone());
+            early => {
+                let mut then = *waiting;
+                if let Some(early) = early {
+                    then.remove(early);
+                }
+                then.add(record);
+                if then.is_allowed() {
+                    *waiting = then;
+                    self.waiting.insert(seq, record.clone());
+                }
             }
         }
         Offered::Waiting { from_seq: self.len() }
     }
 
-    fn offer_known(&mut self, record: &Record) -> Offered {
+    fn offer_known(&mut self, record: &Record, waiting: &mut Waiting) -> Offered {
         let seq = record.header().seq;
         let at = usize::try_from(seq).ok().and_then(|at| self.ids.get(at).copied());
         if at != Some(record.id()) {
-            return self.forked(seq, record.id());
+            return self.forked(seq, record.id(), waiting);
         }
         if record.body().is_some() && self.without_body.remove(&seq) {
             self.unsettled.remove(&seq);
@@ -221,14 +270,31 @@ impl Log {
         Offered::Known
     }
 
-    fn forked(&mut self, seq: u64, theirs: RecordId) -> Offered {
+    fn forked(&mut self, seq: u64, theirs: RecordId, waiting: &mut Waiting) -> Offered {
         let at = usize::try_from(seq).unwrap_or(usize::MAX);
-        self.stop(Fork { seq, ours: self.ids.get(at).copied().unwrap_or(theirs), theirs })
+        let ours = self.ids.get(at).copied().unwrap_or(theirs);
+        self.stop(Fork { seq, ours, theirs }, waiting)
     }
 
-    fn stop(&mut self, fork: Fork) -> Offered {
+    fn stop(&mut self, fork: Fork, waiting: &mut Waiting) -> Offered {
         self.fork = Some(fork);
-        self.waiting.clear();
+        std::mem::take(&mut self.waiting).values().for_each(|record| waiting.remove(record));
         Offered::Forked(fork)
+    }
+}
+
+impl Waiting {
+    fn add(&mut self, record: &Record) {
+        self.records += 1;
+        self.len_bytes += record.bytes().len();
+    }
+
+    fn remove(&mut self, record: &Record) {
+        self.records -= 1;
+        self.len_bytes -= record.bytes().len();
+    }
+
+    const fn is_allowed(self) -> bool {
+        self.records <= WAITING_MAX && self.len_bytes <= WAITING_MAX_BYTES
     }
 }

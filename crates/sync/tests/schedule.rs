@@ -71,6 +71,7 @@ fn a_peer_has_a_few_pulls_at_a_time() {
         }
         assert!(pulls.len() <= PULLS_PER_PEER_MAX);
         done += pulls.len();
+        assert!(done <= 20, "a pull without hope is not repeated");
         pulls.iter().for_each(|pull| schedule.handle_pulled(pull.peer, pull.author, false));
     }
     assert_eq!(done, 20, "and each gets its turn");

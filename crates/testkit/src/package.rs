@@ -147,6 +147,13 @@ impl Package {
         self
     }
 
+    /// Says something else in the top level of `guild.toml`.
+    #[must_use]
+    pub fn replacing(mut self, old: &str, new: &str) -> Self {
+        self.head = self.head.replace(old, new);
+        self
+    }
+
     /// Adds a table to `guild.toml`.
     #[must_use]
     pub fn table(mut self, table: &str) -> Self {

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use guildhall_core::{CallId, Effect, Event, GossipId, ReplyId, Verdict, withhold_body};
+use futures::future::BoxFuture;
+use guildhall_core::{CallId, Core, Effect, Event, GossipId, ReplyId, Verdict, withhold_body};
 use guildhall_overlay::{self as overlay, GossipToken, PublishOutcome, Reply};
+use guildhall_protocol::body::Confirmation;
 use guildhall_protocol::limits::MESSAGE_MAX_BYTES;
 use guildhall_protocol::name::CategoryPrefix;
 use guildhall_protocol::record::Record;
@@ -14,6 +16,7 @@ use serde_bytes::ByteBuf;
 use tracing::{debug, error, warn};
 
 use super::{App, lock};
+use crate::clock;
 
 /// Bytes of records in one response: a message less room for its frame.
 const PAGE_MAX_BYTES: usize = MESSAGE_MAX_BYTES - 64 * 1024;
@@ -78,6 +81,7 @@ impl App {
                 Ok(_) => {}
                 Err(error) => warn!(%error, "a record was not gossiped; peers will pull it"),
             },
+            Effect::Confirm(confirmation) => self.confirm(confirmation),
             Effect::Admit { peer } => self.overlay.admit(peer).await,
             Effect::Expel { peer } => self.overlay.expel(peer).await,
             Effect::SetKnown { peer, addresses } => self.overlay.set_known(peer, addresses).await,
@@ -96,6 +100,19 @@ impl App {
             }
             Effect::Note(text) => warn!("{text}"),
         }
+    }
+
+    /// Lets an org in by writing that its acceptance is confirmed.
+    fn confirm(self: &Arc<Self>, confirmation: Confirmation) {
+        let app = Arc::clone(self);
+        // Boxed, because writing a record carries out effects, of which this is one.
+        let written: BoxFuture<'static, ()> = Box::pin(async move {
+            let write = |core: &Core| core.write_as_node(&confirmation, clock::now_ms());
+            if let Err(error) = app.write(write).await {
+                error!(%error, "an org that may come in is not confirmed; it has to ask again");
+            }
+        });
+        self.tasks.spawn("confirm", written);
     }
 
     /// Puts records on disk.

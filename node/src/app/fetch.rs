@@ -58,6 +58,10 @@ impl App {
         }
         let bytes = match self.store.read_blob(&package.0, MANIFEST_MAX_BYTES as u64) {
             Ok(bytes) => bytes,
+            Err(error @ (BlobError::Damaged { .. } | BlobError::Missing { .. })) => {
+                warn!(%error, %package, "a damaged manifest counts as not here");
+                return Ok(None);
+            }
             Err(error) => return Err(error.into()),
         };
         Manifest::open(package, &bytes)
@@ -136,14 +140,17 @@ impl App {
         Ok(fetched)
     }
 
-    /// Whether a blob is here in full. A file of another length than its row was damaged and is fetched again.
+    /// Whether a blob is here byte for byte. A damaged one is fetched again, and the good one takes its place.
     fn has_good_blob(&self, hash: &Hash, len_bytes: u64) -> Result<bool, FetchError> {
         if self.store.blob_len(hash)? != Some(len_bytes) {
             return Ok(false);
         }
-        match self.store.open_blob(hash) {
-            Ok(_) => Ok(true),
-            Err(BlobError::Damaged { .. } | BlobError::Missing { .. }) => Ok(false),
+        match tokio::task::block_in_place(|| self.store.verify_blob(hash)) {
+            Ok(()) => Ok(true),
+            Err(error @ (BlobError::Damaged { .. } | BlobError::Missing { .. })) => {
+                warn!(%error, "a damaged file is fetched again");
+                Ok(false)
+            }
             Err(error) => Err(error.into()),
         }
     }

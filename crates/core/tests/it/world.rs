@@ -290,6 +290,7 @@ impl World {
             }
             Effect::Store(records) => self.keep(me, records),
             Effect::Publish(record) => self.flood(me, record.bytes()),
+            Effect::Confirm(confirmation) => drop(self.write_as_node(me, &confirmation)),
             Effect::Admit { peer } => drop(self.nodes[me].admitted.insert(peer)),
             Effect::Expel { peer } => {
                 self.nodes[me].admitted.remove(&peer);

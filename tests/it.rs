@@ -19,10 +19,14 @@ mod damaged_blob;
 mod damaged_store;
 #[path = "it/garbage.rs"]
 mod garbage;
+#[path = "it/join_again.rs"]
+mod join_again;
 #[path = "it/layers.rs"]
 mod layers;
 #[path = "it/lifecycle.rs"]
 mod lifecycle;
+#[path = "it/own_log.rs"]
+mod own_log;
 #[path = "it/publish.rs"]
 mod publish;
 #[path = "it/references.rs"]

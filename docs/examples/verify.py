@@ -14,7 +14,7 @@ import cbor2
 from blake3 import blake3
 from nacl.signing import VerifyKey
 
-NODE = {"admission", "acceptance", "node", "metrics", "demand", "attestation"}
+NODE = {"admission", "acceptance", "confirmation", "node", "metrics", "demand", "attestation"}
 PRODUCER = {"release", "listing", "yank"}
 DAY_MS = 24 * 60 * 60 * 1000
 

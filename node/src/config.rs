@@ -6,6 +6,9 @@ use guildhall_protocol::body::HardwareOffer;
 use guildhall_protocol::name::{CategoryPrefix, OrgName};
 use serde::{Deserialize, Serialize};
 
+/// Static peers that joining keeps; enough for some invites of nodes with several addresses each.
+const PEERS_MAX: usize = 64;
+
 /// The configuration file. Every field but the org has a default, so that `guild up` needs nothing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -18,6 +21,10 @@ pub(crate) struct Config {
     /// Where the overlay listens, multiaddresses.
     #[serde(default = "default_listen")]
     pub(crate) listen: Vec<String>,
+    /// Nodes to dial while no peer is admitted: multiaddresses that end in `/p2p/PEER`. Joining adds those of the
+    /// invite.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) peers: Vec<String>,
     /// Categories whose listings are kept.
     #[serde(default = "default_follows")]
     pub(crate) follows: Vec<CategoryPrefix>,
@@ -35,11 +42,28 @@ impl Config {
             org,
             api: default_api(),
             listen: default_listen(),
+            peers: Vec::new(),
             follows: default_follows(),
             token: None,
             offer: None,
         }
     }
+
+    /// Remembers addresses of nodes that can be dialled, the newest last. Beyond [`PEERS_MAX`] the oldest are dropped.
+    pub(crate) fn add_peers(&mut self, addresses: &[String]) {
+        add_peers(&mut self.peers, addresses);
+    }
+}
+
+/// Adds addresses that are not in the list yet, and drops the oldest beyond [`PEERS_MAX`].
+pub(crate) fn add_peers(peers: &mut Vec<String>, addresses: &[String]) {
+    for address in addresses {
+        if !peers.contains(address) {
+            peers.push(address.clone());
+        }
+    }
+    let surplus = peers.len().saturating_sub(PEERS_MAX);
+    peers.drain(..surplus);
 }
 
 fn default_api() -> SocketAddr {
@@ -52,4 +76,23 @@ fn default_listen() -> Vec<String> {
 
 fn default_follows() -> Vec<CategoryPrefix> {
     vec![CategoryPrefix::everything()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn static_peers_have_no_duplicates_and_the_oldest_give_way() {
+        let mut config = Config::new("lab-a".parse().unwrap());
+        let addresses: Vec<String> =
+            (0..PEERS_MAX).map(|port| format!("/ip4/127.0.0.1/tcp/{port}")).collect();
+        config.add_peers(&addresses);
+        config.add_peers(&addresses);
+        assert_eq!(config.peers, addresses);
+        config.add_peers(&["/ip4/127.0.0.1/tcp/9999".to_owned()]);
+        assert_eq!(config.peers.len(), PEERS_MAX);
+        assert_eq!(config.peers.first(), addresses.get(1));
+        assert_eq!(config.peers.last().map(String::as_str), Some("/ip4/127.0.0.1/tcp/9999"));
+    }
 }

@@ -14,8 +14,9 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use guildhall_core::{DelegatedKey, Identity};
 use guildhall_protocol::limits::{DELEGATION_MAX_LIFE_MS, RECORD_MAX_BYTES};
@@ -31,37 +32,41 @@ const CONFIG_MAX_BYTES: u64 = 1024 * 1024;
 
 /// A folder that is, or will be, a node's home.
 #[derive(Clone, Debug)]
-pub(crate) struct Home(PathBuf);
+pub(crate) struct Home {
+    path: PathBuf,
+    /// Held from reading the configuration to having written it. One process at a time uses a home.
+    changing: Arc<Mutex<()>>,
+}
 
 impl Home {
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self(path)
+        Self { path, changing: Arc::default() }
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     pub(crate) fn store(&self) -> PathBuf {
-        self.0.join("store")
+        self.path.join("store")
     }
 
     fn key(&self, name: &str) -> PathBuf {
-        self.0.join("keys").join(name)
+        self.path.join("keys").join(name)
     }
 
     /// Where the org's root key goes when nobody says otherwise: beside the home, not in it.
     pub(crate) fn default_root_key(&self) -> PathBuf {
-        let mut name = self.0.file_name().unwrap_or_default().to_owned();
+        let mut name = self.path.file_name().unwrap_or_default().to_owned();
         name.push(".root.key");
-        self.0.with_file_name(name)
+        self.path.with_file_name(name)
     }
 
     /// Makes a new org with one node: a root key in a file of its own, a node and a producer key with delegations, and
     /// a federation of one.
     pub(crate) fn create(&self, org: &OrgName, root_out: &Path) -> Result<Identity, Error> {
-        if self.0.join("config.toml").exists() {
-            return Err(Error::Exists { home: self.0.clone() });
+        if self.path.join("config.toml").exists() {
+            return Err(Error::Exists { home: self.path.clone() });
         }
         if root_out.exists() {
             return Err(Error::RootKeyExists { path: root_out.to_owned() });
@@ -82,8 +87,8 @@ impl Home {
             time_ms: now_ms,
             nonce: clock::random(),
         };
-        make_dir(&self.0)?;
-        make_dir(&self.0.join("keys"))?;
+        make_dir(&self.path)?;
+        make_dir(&self.path.join("keys"))?;
         write_secret(root_out, &root.seed())?;
         for (name, key) in [("node", &node), ("producer", &producer)] {
             write_secret(&self.key(&format!("{name}.key")), &key.secret.seed())?;
@@ -99,27 +104,42 @@ impl Home {
 
     /// Reads the configuration.
     pub(crate) fn config(&self) -> Result<Config, Error> {
-        let path = self.0.join("config.toml");
+        let path = self.path.join("config.toml");
         match fs::metadata(&path) {
             Ok(meta) if meta.len() > CONFIG_MAX_BYTES => {
                 return Err(Error::Config { path, why: "longer than 1 MiB".to_owned() });
             }
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(Error::Missing { home: self.0.clone() });
+                return Err(Error::Missing { home: self.path.clone() });
             }
             Err(source) => return Err(Error::Io { path, source }),
         }
-        let text = fs::read_to_string(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
+        let text =
+            fs::read_to_string(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
         toml::from_str(&text).map_err(|error| Error::Config { path, why: error.to_string() })
     }
 
     /// Writes the configuration, whole or not at all.
-    pub(crate) fn save_config(&self, config: &Config) -> Result<(), Error> {
-        let path = self.0.join("config.toml");
+    fn save_config(&self, config: &Config) -> Result<(), Error> {
+        let path = self.path.join("config.toml");
         let text = toml::to_string_pretty(config)
             .map_err(|error| Error::Config { path: path.clone(), why: error.to_string() })?;
         write_file(&path, text.as_bytes(), 0o644)
+    }
+
+    /// Changes the configuration and returns it as it is now. Changes at the same time wait for each other, so none is
+    /// lost.
+    pub(crate) fn update_config(&self, change: impl FnOnce(&mut Config)) -> Result<Config, Error> {
+        // The data is in the file, which is whole even if a holder panicked.
+        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.config()?;
+        let mut config = before.clone();
+        change(&mut config);
+        if config != before {
+            self.save_config(&config)?;
+        }
+        Ok(config)
     }
 
     /// Reads the keys and checks that they and their delegations belong together.
@@ -154,24 +174,24 @@ impl Home {
 
     /// The founding of the federation the node is in.
     pub(crate) fn founding(&self) -> Result<Signed, Error> {
-        let path = self.0.join("federation");
+        let path = self.path.join("federation");
         let bytes = fs::read(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
         cbor::decode(&bytes, RECORD_MAX_BYTES)
             .map_err(|error| Error::Delegation { path, why: error.to_string() })
     }
 
     pub(crate) fn save_founding(&self, founding: &Signed) -> Result<(), Error> {
-        write_file(&self.0.join("federation"), &cbor::encode(founding), 0o644)
+        write_file(&self.path.join("federation"), &cbor::encode(founding), 0o644)
     }
 
     /// Says where the API of the running node is.
     pub(crate) fn save_api(&self, url: &str) -> Result<(), Error> {
-        write_file(&self.0.join("api"), url.as_bytes(), 0o644)
+        write_file(&self.path.join("api"), url.as_bytes(), 0o644)
     }
 
     /// Says that no node is running here.
     pub(crate) fn remove_api(&self) {
-        let path = self.0.join("api");
+        let path = self.path.join("api");
         if let Err(error) = fs::remove_file(&path)
             && error.kind() != io::ErrorKind::NotFound
         {
@@ -186,18 +206,22 @@ fn make_dir(path: &Path) -> Result<(), Error> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(io)
 }
 
-/// Writes a file whole or not at all: a temporary one beside it is synced, then renamed.
+/// Writes a file whole or not at all: a temporary one beside it, of a name of its own, is synced, then renamed.
 fn write_file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
     let io = |source| Error::Io { path: path.to_owned(), source };
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let new = path.with_file_name(name);
-    let mut options = fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(mode).open(&new).map_err(io)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(io)?;
-    fs::rename(&new, path).map_err(io)?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    fs::File::open(parent.unwrap_or(Path::new("."))).and_then(|dir| dir.sync_all()).map_err(io)
+    let parent = parent.unwrap_or(Path::new("."));
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".");
+    let mut new = tempfile::Builder::new()
+        .prefix(&name)
+        .suffix(".new")
+        .permissions(fs::Permissions::from_mode(mode))
+        .tempfile_in(parent)
+        .map_err(io)?;
+    new.write_all(bytes).and_then(|()| new.as_file().sync_all()).map_err(io)?;
+    new.persist(path).map_err(|error| io(error.error))?;
+    fs::File::open(parent).and_then(|dir| dir.sync_all()).map_err(io)
 }
 
 fn write_secret(path: &Path, seed: &[u8; 32]) -> Result<(), Error> {
@@ -246,9 +270,38 @@ impl Error {
             Self::Exists { .. } => "guild up".to_owned(),
             Self::RootKeyExists { .. } => "guild init --org NAME --root-out FILE".to_owned(),
             Self::Readable { path, .. } => format!("chmod 600 {}", path.display()),
-            Self::Foreign { .. } | Self::Config { .. } | Self::Delegation { .. } | Self::Io { .. } => {
+            Self::Foreign { .. }
+            | Self::Config { .. }
+            | Self::Delegation { .. }
+            | Self::Io { .. } => {
                 return None;
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_of_the_configuration_at_the_same_time_are_all_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::new(folder.path().join("home"));
+        home.create(&"lab-a".parse().unwrap(), &folder.path().join("root.key")).unwrap();
+        std::thread::scope(|scope| {
+            for port in 0..16 {
+                let home = home.clone();
+                scope.spawn(move || {
+                    let address = format!("/ip4/127.0.0.1/tcp/{port}");
+                    home.update_config(|config| config.add_peers(&[address])).unwrap();
+                });
+            }
+        });
+        assert_eq!(home.config().unwrap().peers.len(), 16);
+        let files = fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut files: Vec<_> = files.map(|name| name.into_string().unwrap()).collect();
+        files.sort_unstable();
+        assert_eq!(files, ["config.toml", "federation", "keys"], "no temporary file stays behind");
     }
 }

@@ -303,10 +303,28 @@ impl Manifest {
             let name = pair.last().map(|file| file.name.as_str()).unwrap_or_default();
             return rule("files", format!("`{name}` is there twice or not in order of name"));
         }
+        self.check_folders()?;
         self.interface.check()?;
         self.check_kind()?;
         self.check_code()?;
         self.check_tests()
+    }
+
+    /// No file is also the folder of another: no folder on a disk could hold both.
+    fn check_folders(&self) -> Result<(), DecodeError> {
+        for file in &self.files {
+            let name = file.name.as_str();
+            let folders = name.match_indices('/').filter_map(|(at, _)| name.get(..at));
+            for folder in folders {
+                let is_file =
+                    self.files.binary_search_by(|other| other.name.as_str().cmp(folder)).is_ok();
+                if is_file {
+                    let why = format!("`{folder}` is a file, and the folder of `{name}`");
+                    return Err(DecodeError::Rule { what: "files", why });
+                }
+            }
+        }
+        Ok(())
     }
 
     fn check_kind(&self) -> Result<(), DecodeError> {
@@ -428,5 +446,45 @@ impl Manifest {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    /// A notebook of empty files.
+    fn notebook(names: &[&str]) -> Manifest {
+        let entry = |name: &&str| FileEntry {
+            name: name.parse().unwrap(),
+            len_bytes: 0,
+            hash: Hash::of(b""),
+            media_type: "text/plain".into(),
+        };
+        Manifest {
+            format: MANIFEST_FORMAT,
+            kind: Kind::Notebook,
+            files: names.iter().map(entry).collect(),
+            interface: Interface::default(),
+            contract: None,
+            code: None,
+            records: None,
+            stages: Vec::new(),
+            tests: Vec::new(),
+            dependencies: Vec::new(),
+            licence: "MIT".into(),
+            sensitive: false,
+        }
+    }
+
+    #[test]
+    fn a_file_is_not_the_folder_of_another() {
+        notebook(&["a", "a-b", "b/a", "b/c/d"]).check().unwrap();
+        // Other names may stand between the two.
+        for names in [&["a", "a/b"][..], &["a", "a-b", "a/b"], &["b/c", "b/c/d/e"]] {
+            let refused = notebook(names).check().unwrap_err().to_string();
+            assert!(refused.contains("is a file, and the folder of"), "{refused}");
+        }
     }
 }

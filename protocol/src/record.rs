@@ -234,9 +234,8 @@ fn check_delegation(delegation: &Delegation, header: &Header) -> Result<(), Reco
 /// The role that a record type needs; unknown types need none, because they are never evaluated.
 fn role_for(record_type: &str) -> Option<Role> {
     match record_type {
-        "admission" | "acceptance" | "confirmation" | "node" | "metrics" | "demand" | "attestation" => {
-            Some(Role::Node)
-        }
+        "admission" | "acceptance" | "confirmation" | "node" | "metrics" | "demand"
+        | "attestation" => Some(Role::Node),
         "release" | "listing" | "yank" => Some(Role::Producer),
         _ => None,
     }

@@ -18,6 +18,9 @@ use crate::name::OrgName;
 use crate::query::Query;
 use crate::statement::Signed;
 
+/// Logs in one [`Response::Heads`]. Each takes 47 to 55 bytes, so that a page is less than half of a message.
+pub const HEADS_PER_PAGE: usize = 8_192;
+
 /// What one node asks another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -30,8 +33,12 @@ pub enum Request {
         /// Records, oldest first.
         records: Vec<ByteBuf>,
     },
-    /// Which logs are there, and how long are they?
-    Heads,
+    /// Which logs are there, and how long are they? A page; the next one is asked for with the last author of this one.
+    Heads {
+        /// Only logs of authors behind this one, by the bytes of their keys; all when there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<PublicKey>,
+    },
     /// The records of one log from a position on; bodies only where they are wanted.
     Pull {
         /// Whose log.
@@ -57,7 +64,7 @@ pub enum Response {
         /// The federation's founding.
         founding: Signed,
     },
-    /// To `Heads`.
+    /// To `Heads`: at most [`HEADS_PER_PAGE`], by author. Fewer than that are the last.
     Heads(Vec<LogHead>),
     /// To `Pull`: as many as fit one message, oldest first.
     Records {

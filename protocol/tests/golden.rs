@@ -10,7 +10,9 @@ use std::path::PathBuf;
 
 use common::{content, messages};
 use data_encoding::HEXLOWER;
-use guildhall_protocol::body::{Acceptance, Admission, Listing, NodeBody, RecordBody, Release};
+use guildhall_protocol::body::{
+    Acceptance, Admission, Confirmation, Listing, NodeBody, RecordBody, Release,
+};
 use guildhall_protocol::cbor;
 use guildhall_protocol::manifest::{Kind, Manifest};
 use guildhall_protocol::receipt::{JobStatement, Receipt, RunStatement};
@@ -84,8 +86,10 @@ fn vectors() -> BTreeMap<String, Vector> {
     record::<Admission>(&mut all, &records[0].1, content::admission());
     record::<NodeBody>(&mut all, &records[1].1, content::node());
     record::<Acceptance>(&mut all, &records[2].1, content::acceptance(admission));
-    record::<Release>(&mut all, &records[3].1, content::release());
-    record::<Listing>(&mut all, &records[4].1, content::listing());
+    let confirmation = content::confirmation(admission, records[2].1.id());
+    record::<Confirmation>(&mut all, &records[3].1, confirmation);
+    record::<Release>(&mut all, &records[4].1, content::release());
+    record::<Listing>(&mut all, &records[5].1, content::listing());
 
     let (st_mary, lab) = (common::founder(), common::joiner());
     let (node, producer) = (Role::Node, Role::Producer);
@@ -234,7 +238,7 @@ fn documented() -> BTreeMap<String, String> {
 
 #[test]
 fn the_worked_examples_of_the_documentation_are_true() {
-    let (_, release) = messages::records().swap_remove(3);
+    let (_, release) = messages::records().swap_remove(4);
     let job = messages::job(0);
     let domain = guildhall_protocol::key::Domain { name: "record/release", version: 1 };
     let delegation = common::joiner().delegate(Role::Producer);

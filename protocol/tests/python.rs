@@ -64,7 +64,7 @@ fn python_verifies_records_and_refuses_changed_ones() {
             assert!(said.contains(&record.id().to_string()) && said.contains(name), "{said}");
         }
     }
-    let (_, release) = messages::records().swap_remove(3);
+    let (_, release) = messages::records().swap_remove(4);
     for bytes in flipped(release.bytes(), 12) {
         assert!(Record::open(&bytes).is_err());
         let Some(output) = verify("record", "flipped", &bytes) else { return };

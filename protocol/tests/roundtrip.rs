@@ -20,8 +20,8 @@ use guildhall_protocol::name::{
     Category, CategoryPrefix, FileName, OrgName, PackageName, Reference, Version,
 };
 use guildhall_protocol::query::{Query, TypeQuery};
-use guildhall_protocol::wire::{Invite, Request};
-use guildhall_protocol::{FederationId, Hash, PackageId, RecordId};
+use guildhall_protocol::wire::{HEADS_PER_PAGE, Invite, LogHead, Request, Response};
+use guildhall_protocol::{FederationId, Hash, PackageId, PublicKey, RecordId};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -163,7 +163,13 @@ fn contract() -> impl Strategy<Value = Contract> {
 /// Any manifest without code: files in order of name, unit tests of ports that exist.
 fn manifest() -> impl Strategy<Value = Manifest> {
     let entry = (any::<u64>(), hash(), ".{0,20}");
-    let files = proptest::collection::btree_map(file_name(), entry, 1..6).prop_map(|files| {
+    let files = proptest::collection::btree_map(file_name(), entry, 1..6).prop_map(|mut files| {
+        // No file is the folder of another.
+        let names: Vec<FileName> = files.keys().cloned().collect();
+        files.retain(|name, _| {
+            let folder = format!("{name}/");
+            !names.iter().any(|other| other.as_str().starts_with(&folder))
+        });
         let entry =
             |(name, (len_bytes, hash, media_type))| FileEntry { name, len_bytes, hash, media_type };
         files.into_iter().map(entry).collect::<Vec<_>>()
@@ -433,8 +439,16 @@ proptest! {
 
     #[test]
     fn random_bytes_are_no_message(bytes in vec(any::<u8>(), 0..200)) {
-        // Nothing but the four requests and responses without content could be met by chance.
-        prop_assert!(decode::<Request>(&bytes, MESSAGE_MAX_BYTES).is_err() || bytes == encode(&Request::Heads));
+        // Nothing but the one request without content could be met by chance.
+        let heads = encode(&Request::Heads { after: None });
+        prop_assert!(decode::<Request>(&bytes, MESSAGE_MAX_BYTES).is_err() || bytes == heads);
+    }
+
+    #[test]
+    fn a_page_of_heads_fits_a_message(len in any::<u64>(), key in any::<[u8; 32]>()) {
+        let head = LogHead { author: PublicKey::from_bytes(key), len };
+        let page = Response::Heads(vec![head; HEADS_PER_PAGE]);
+        prop_assert!(encode(&page).len() < MESSAGE_MAX_BYTES / 2);
     }
 }
 

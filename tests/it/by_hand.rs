@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use guildhall_testkit::{Cli, Node, NotYet, Package, PATIENCE, converge, holds_listings, stage};
+use guildhall_testkit::{Cli, Node, NotYet, PATIENCE, Package, converge, holds_listings, stage};
 use serde_json::{Value, json};
 
 use crate::{GUILD, lab};
@@ -57,11 +57,9 @@ async fn two_orgs_do_the_main_job_by_hand() {
     assert_eq!(peer["org"], "lab-a");
     assert_eq!(peer["peer_id"], a.ready().peer_id);
 
-    let echo = Package::stage("echo", &stage::echo()).contract(5_000, 1 << 24, 65_536).test(
-        "1",
-        b"hello",
-        b"hello",
-    );
+    let echo = Package::stage("echo", &stage::echo())
+        .contract(5_000, 1 << 24, 65_536)
+        .test("1", b"hello", b"hello");
     let folder = lab.write(&echo);
     let published = cli_a.json(["publish", text(&folder)]).await;
     has_keys(&published, &["ref", "package_id", "listing_id"]);
@@ -110,7 +108,8 @@ async fn find_and_fetch(cli: &Cli, published: &Value, folder: &Path, got: &Path)
 
 async fn run_it(cli: &Cli, executor: &Node, input: &Path, output: &Path) {
     std::fs::write(input, "hello").expect("the input is written");
-    let arguments = ["run", "lab-a/echo", "--input", text(input), "--on", "lab-a", "-o", text(output)];
+    let arguments =
+        ["run", "lab-a/echo", "--input", text(input), "--on", "lab-a", "-o", text(output)];
     let ran = cli.json(arguments).await;
     has_keys(&ran, &["run_id", "executed_on", "outputs", "receipts"]);
     assert_eq!(ran["executed_on"]["peer_id"], executor.ready().peer_id);

@@ -2,7 +2,7 @@
 
 use guildhall_testkit::protocol::name::Reference;
 use guildhall_testkit::{
-    Node, NotYet, PATIENCE, Package, converge, damage, holds_listings, pause, publish_ok, resume,
+    Node, Package, closely, damage, holds_listings, pause, publish_ok, resume,
 };
 
 use crate::lab;
@@ -18,13 +18,8 @@ const MANY: usize = 12;
 
 /// Waits until a node's store has files of this many blobs.
 async fn until_blobs(node: &Node, count: usize) {
-    let there = converge(PATIENCE, "some blobs are there", async || {
-        match damage::blob_files(node.home()) {
-            blobs if blobs >= count => Ok(()),
-            blobs => Err(NotYet::saw(format!("{blobs} of {count}"))),
-        }
-    });
-    there.await.unwrap_or_else(|error| panic!("{error}\n{}", node.log_tail()));
+    let home = node.home().to_owned();
+    closely("some blobs are there", move || damage::blob_files(&home) >= count).await;
 }
 
 /// ```text

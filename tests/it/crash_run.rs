@@ -111,10 +111,11 @@ async fn a_requester_that_is_killed_finds_its_run_as_interrupted_and_frees_the_s
     until_records(&c, run, 2).await;
     c.kill().await.expect("it is killed");
 
-    let free = converge(PATIENCE, "the slot is free", async || match b.client().status().await?.jobs {
-        0 if workers_of(&b).is_empty() => Ok(()),
-        jobs => Err(NotYet::saw(format!("{jobs} jobs, {:?}", workers_of(&b)))),
-    });
+    let free =
+        converge(PATIENCE, "the slot is free", async || match b.client().status().await?.jobs {
+            0 if workers_of(&b).is_empty() => Ok(()),
+            jobs => Err(NotYet::saw(format!("{jobs} jobs, {:?}", workers_of(&b)))),
+        });
     free.await.unwrap_or_else(|error| panic!("{error}\n{}", b.log_tail()));
     c.restart().await.unwrap_or_else(|error| panic!("{error}"));
     let report = c.client().run(run).await.expect("the run is remembered");

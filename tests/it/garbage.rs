@@ -11,7 +11,8 @@ use crate::lab;
 
 /// What is sent, each on a connection of its own.
 fn garbage() -> Vec<Vec<u8>> {
-    let noise: Vec<u8> = (0..100_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let noise: Vec<u8> =
+        (0..100_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let mut negotiation = b"\x13/multistream/1.0.0\n\x07/noise\n".to_vec();
     negotiation.extend_from_slice(&noise);
     vec![

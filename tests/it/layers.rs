@@ -72,7 +72,9 @@ fn ours(name: &str) -> Option<&str> {
 }
 
 fn begins(name: &str, start: &str) -> bool {
-    name == start || name.starts_with(&format!("{start}-")) || name.starts_with(&format!("{start}_"))
+    name == start
+        || name.starts_with(&format!("{start}-"))
+        || name.starts_with(&format!("{start}_"))
 }
 
 #[test]
@@ -128,8 +130,7 @@ fn what_decides_knows_no_runtime() {
     for (name, uses) in workspace() {
         let name = ours(&name).expect("a crate of ours");
         if PURE.contains(&name) {
-            let impure =
-                uses.iter().filter(|used| IMPURE.iter().any(|start| begins(used, start)));
+            let impure = uses.iter().filter(|used| IMPURE.iter().any(|start| begins(used, start)));
             wrong.extend(impure.map(|used| format!("{name} -> {used}")));
         }
     }

@@ -47,12 +47,14 @@ async fn what_is_wrong_in_the_folder_is_named_before_anything_is_sent() {
     names(&refused(&lab, &a, &coded_data, 4).await, &["only an algorithm or a model"]);
 
     let misspelt = good().table("[contrakt]\nmemory = 1");
-    let line = misspelt.description().lines().position(|l| l == "[contrakt]").expect("the line") + 1;
+    let line =
+        misspelt.description().lines().position(|l| l == "[contrakt]").expect("the line") + 1;
     let said = refused(&lab, &a, &misspelt, 4).await;
     names(&said, &[&format!("guild.toml:{line}:"), "contrakt"]);
 
     let no_toml = good().line("this is no toml");
-    let line = no_toml.description().lines().position(|l| l.contains("no toml")).expect("the line") + 1;
+    let line =
+        no_toml.description().lines().position(|l| l.contains("no toml")).expect("the line") + 1;
     names(&refused(&lab, &a, &no_toml, 4).await, &[&format!("guild.toml:{line}:")]);
 
     let no_contract = Package::stage("odd", &stage::echo());
@@ -80,7 +82,8 @@ async fn a_file_that_was_never_sent_is_named_and_nothing_is_listed() {
     assert_eq!(error.code(), Some("missing_file"));
     names(&error.to_string(), &["files/001.bin"]);
     holds(&a, 0).await;
-    let dry = lab.cli(a.home()).json(["publish", folder.to_str().expect("UTF-8"), "--dry-run"]).await;
+    let dry =
+        lab.cli(a.home()).json(["publish", folder.to_str().expect("UTF-8"), "--dry-run"]).await;
     assert_eq!(dry["listing_id"], serde_json::Value::Null);
     holds(&a, 0).await;
     publish_ok(&a, &folder).await;
@@ -106,7 +109,8 @@ async fn what_a_worker_finds_in_the_files_is_named_with_the_file() {
     names(&said, &["test wrong", "1 of its checks failed"]);
     assert!(!said.contains("test right:"), "only what failed is an error: {said}");
 
-    let looping = Package::stage("odd", &stage::endless()).contract(200, 1 << 24, 1_000).test("1", b"", b"");
+    let looping =
+        Package::stage("odd", &stage::endless()).contract(200, 1 << 24, 1_000).test("1", b"", b"");
     names(&refused(&lab, &a, &looping, 4).await, &["test 1", "200 ms"]);
 
     let pickle = Package::data("odd").file("weights.bin", b"\x80\x04\x95\x10\0\0\0.".to_vec());
@@ -141,7 +145,8 @@ async fn a_pipeline_whose_ports_do_not_fit_is_refused_with_both_ends() {
     }
     publish_ok(&a, &lab.write(&Package::data("table").files(1, 10, 1))).await;
 
-    let misfit = Package::pipeline("chain", &[("first", "self/to-floats"), ("then", "self/of-text@1.0.0")]);
+    let misfit =
+        Package::pipeline("chain", &[("first", "self/to-floats"), ("then", "self/of-text@1.0.0")]);
     let said = refused(&lab, &a, &misfit, 4).await;
     names(&said, &["`first`", "`then`", "`out`", "`in`", "tensor", "text"]);
 

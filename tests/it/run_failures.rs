@@ -3,8 +3,8 @@
 use guildhall_testkit::protocol::api::{RunReport, RunState};
 use guildhall_testkit::protocol::receipt::Outcome;
 use guildhall_testkit::{
-    Node, NotYet, PATIENCE, Package, bytes_of, converge, holds_listings, lend, publish_ok, records, request, run, run_request,
-    stage,
+    Node, NotYet, PATIENCE, Package, bytes_of, converge, holds_listings, lend, publish_ok, records,
+    request, run, run_request, stage,
 };
 
 use crate::lab;
@@ -71,10 +71,11 @@ async fn every_misbehaviour_has_its_cause_and_leaves_the_executor_serving() {
     fails(&c, &b, "wrong", "bad_output").await;
 
     assert!(b.is_running().expect("it can be asked"), "{}", b.log_tail());
-    let idle = converge(PATIENCE, "b has no job left", async || match b.client().status().await?.jobs {
-        0 => Ok(()),
-        jobs => Err(NotYet::saw(format!("{jobs} jobs"))),
-    });
+    let idle =
+        converge(PATIENCE, "b has no job left", async || match b.client().status().await?.jobs {
+            0 => Ok(()),
+            jobs => Err(NotYet::saw(format!("{jobs} jobs"))),
+        });
     idle.await.unwrap_or_else(|error| panic!("{error}"));
 }
 

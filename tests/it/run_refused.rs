@@ -85,7 +85,8 @@ async fn input_of_another_type_is_refused_before_anything_runs() {
     let bare = Package::data("bare").files(1, 10, 1);
     publish_ok(&a, &lab.write(&bare)).await;
 
-    let package = |name: &str| RunInput::Package(format!("lab-a/{name}").parse().expect("a reference"));
+    let package =
+        |name: &str| RunInput::Package(format!("lab-a/{name}").parse().expect("a reference"));
     let (code, said) = refused(&a, "lab-a/floats", package("texts"), "local").await;
     assert_eq!(code, "ports_do_not_fit");
     for word in ["lab-a/texts", "text", "`in`", "tensor"] {

@@ -122,7 +122,8 @@ async fn a_node_that_does_not_follow_a_category_finds_it_through_the_dht_and_ver
     assert_eq!(Some(result.listing_id), published.listing_id);
     assert!(!result.terms.is_empty(), "each score has its terms");
     // What was found is the signed record itself: the asking node serves it, and can act on it.
-    let fetched = c.client().fetch(&result.reference).await.unwrap_or_else(|error| panic!("{error}"));
+    let fetched =
+        c.client().fetch(&result.reference).await.unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(fetched.package_id, published.package_id);
     for file in &fetched.manifest.files {
         assert!(damage::blob_file(c.home(), &file.hash).exists());

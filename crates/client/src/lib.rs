@@ -21,7 +21,9 @@
 mod client;
 mod error;
 pub mod package;
+mod shell;
 mod transfer;
 
 pub use client::Client;
 pub use error::Error;
+pub use shell::shell_quote;

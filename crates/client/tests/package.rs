@@ -151,7 +151,7 @@ fn hidden_files_stay_out_and_folders_are_walked() {
     let draft = package::read_dir(dir.path()).unwrap();
     let names: Vec<_> = draft.files().iter().map(|file| file.entry.name.as_str()).collect();
     assert_eq!(names, ["b/1.txt", "b/c/2.txt", "b/guild.toml"]);
-    assert_eq!(draft.warnings().len(), 1, "no licence is named");
+    assert_eq!(draft.warnings().len(), 2, "no licence is named, and no records");
     assert_eq!(draft.manifest().licence, "unknown");
 }
 
@@ -167,7 +167,13 @@ fn links_may_only_point_to_files_inside() {
     for target in [outside.path().join("secret"), outside.path().into(), ".".into(), "no".into()] {
         let link = dir.path().join("link");
         symlink(target, &link).unwrap();
-        assert!(matches!(package::read_dir(dir.path()), Err(PackageError::Link { .. })));
+        let refused = package::read_dir(dir.path()).unwrap_err();
+        assert!(matches!(refused, PackageError::Link { .. }));
+        let help = refused.help().unwrap();
+        assert!(
+            help.starts_with("rm ") && help.ends_with("/link"),
+            "never what it points to: {help}"
+        );
         fs::remove_file(link).unwrap();
     }
 }
@@ -228,4 +234,53 @@ fn overrides_win_and_sensitive_data_stays_in_the_org() {
 fn a_folder_without_a_description_says_so() {
     let dir = tempfile::tempdir().unwrap();
     assert!(matches!(package::read_dir(dir.path()), Err(PackageError::NoDescription { .. })));
+}
+
+#[test]
+fn a_path_that_is_no_folder_says_what_it_is() {
+    let dir = folder(MINIMAL);
+    let missing = package::read_dir(&dir.path().join("no")).unwrap_err();
+    assert!(missing.to_string().starts_with("there is no folder "), "{missing}");
+    let file = package::read_dir(&dir.path().join("guild.toml")).unwrap_err();
+    assert!(file.to_string().ends_with("guild.toml is a file; give its folder"), "{file}");
+    assert_eq!(file.help().unwrap(), format!("guild publish {}", dir.path().display()));
+}
+
+#[test]
+fn secret_keys_are_never_packaged() {
+    for name in ["lab-a.root.key", "b/lab-a.root.key", "keys/node.key", "home/keys/node.key"] {
+        let dir = folder(MINIMAL);
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "00").unwrap();
+        let refused = package::read_dir(dir.path()).unwrap_err();
+        assert!(
+            matches!(&refused, PackageError::Secret { path: found } if *found == path),
+            "{name}"
+        );
+    }
+    let dir = folder(MINIMAL);
+    for name in ["node.key", "root.key", "monkeys/node.key"] {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "music").unwrap();
+    }
+    assert_eq!(package::read_dir(dir.path()).unwrap().files().len(), 3);
+}
+
+#[test]
+fn a_package_without_content_is_warned_about() {
+    let dir = folder(&format!("{MINIMAL}licence = \"MIT\"\n"));
+    let warnings = |dir: &TempDir| package::read_dir(dir.path()).unwrap().warnings().join(" ");
+    assert!(warnings(&dir).contains("no files"));
+    fs::write(dir.path().join("a"), "content").unwrap();
+    assert!(warnings(&dir).contains("no [records]"));
+}
+
+#[test]
+fn help_lines_survive_names_that_a_shell_would_act_on() {
+    let dir = folder(MINIMAL);
+    fs::write(dir.path().join("$(id):"), "").unwrap();
+    let help = package::read_dir(dir.path()).unwrap_err().help().unwrap();
+    assert_eq!(help, format!("mv '{}/$(id):' NEW-NAME", dir.path().display()));
 }

@@ -23,12 +23,12 @@ const ASKED_MAX: usize = 8;
 /// Questions open at once; a further one is answered from here alone, and says so.
 const ASKS_MAX: usize = 256;
 
-/// How long a question waits for the DHT, milliseconds. Then members are asked that say they follow the category: a
-/// lookup may take far longer than a person waits.
-const LOCATE_DEADLINE_MS: u64 = 1_500;
+/// Ticks that a question waits for the DHT, one to two seconds. Then members are asked that say they follow the
+/// category: a lookup may take far longer than a person waits.
+const LOCATE_TICKS: u64 = 2;
 
-/// How long a question waits for other nodes, milliseconds.
-const ASK_DEADLINE_MS: u64 = 3_000;
+/// Ticks that a question waits for other nodes, three to four seconds. Not wall time, which may be set back.
+const ASK_TICKS: u64 = 4;
 
 /// Listings outside the followed categories that are kept in memory after a question. Further ones are not taken in.
 const LOOKED_UP_MAX: usize = 10_000;
@@ -38,9 +38,10 @@ const LOOKED_UP_MAX: usize = 10_000;
 pub(crate) struct Ask {
     query: Query,
     via: Via,
-    /// When the DHT is given up.
-    locate_by_ms: u64,
-    deadline_ms: u64,
+    /// The tick at which the DHT is given up.
+    locate_until: u64,
+    /// The tick at which it is answered with what there is.
+    open_until: u64,
     holders: u64,
     /// Whether the DHT has answered.
     located: bool,
@@ -54,13 +55,7 @@ pub(crate) struct Ask {
 }
 
 impl Core {
-    pub(crate) fn handle_search(
-        &mut self,
-        now_ms: u64,
-        ask: Hash,
-        query: Query,
-        out: &mut Vec<Effect>,
-    ) {
+    pub(crate) fn handle_search(&mut self, ask: Hash, query: Query, out: &mut Vec<Effect>) {
         if self.is_covered(&query) || self.asks.len() >= ASKS_MAX {
             let notes = match self.is_covered(&query) {
                 true => Vec::new(),
@@ -84,8 +79,8 @@ impl Core {
         let open = Ask {
             query,
             via: Via::Dht,
-            locate_by_ms: now_ms.saturating_add(LOCATE_DEADLINE_MS),
-            deadline_ms: now_ms.saturating_add(ASK_DEADLINE_MS),
+            locate_until: self.ticks + LOCATE_TICKS,
+            open_until: self.ticks + ASK_TICKS,
             holders: 0,
             located: false,
             wanted: BTreeSet::new(),
@@ -222,8 +217,8 @@ impl Core {
         self.answer_if_done(ask, out);
     }
 
-    pub(crate) fn expire_asks(&mut self, now_ms: u64, out: &mut Vec<Effect>) {
-        let unlocated = |open: &Ask| !open.located && now_ms >= open.locate_by_ms;
+    pub(crate) fn expire_asks(&mut self, out: &mut Vec<Effect>) {
+        let unlocated = |open: &Ask| !open.located && self.ticks >= open.locate_until;
         let silent: Vec<Hash> =
             self.asks.iter().filter(|(_, open)| unlocated(open)).map(|(ask, _)| *ask).collect();
         for ask in silent {
@@ -235,7 +230,7 @@ impl Core {
         let late: Vec<Hash> = self
             .asks
             .iter()
-            .filter(|(_, open)| now_ms >= open.deadline_ms)
+            .filter(|(_, open)| self.ticks >= open.open_until)
             .map(|(ask, _)| *ask)
             .collect();
         for ask in late {

@@ -18,9 +18,6 @@ use crate::node::{Call, Core, PEERS_MAX, PeerState, refused, respond};
 /// Ticks between two greetings of a peer that is not admitted yet, or two dials of one that is away.
 const RETRY_TICKS: u64 = 3;
 
-/// Ticks between two comparisons of logs with a peer: repairs what gossip lost.
-const COMPARE_TICKS: u64 = 15;
-
 /// Dials started in one tick, so that a thousand absent nodes do not become a storm.
 const DIALS_PER_TICK: usize = 4;
 
@@ -62,6 +59,9 @@ impl Core {
 
     fn greet(&mut self, peer: PublicKey, out: &mut Vec<Effect>) {
         if let Some(state) = self.peers.get_mut(&peer) {
+            if std::mem::replace(&mut state.greeting, true) {
+                return;
+            }
             state.tried_at = Some(self.ticks);
         }
         let hello = self.hello();
@@ -149,27 +149,14 @@ impl Core {
         if !addresses.is_empty() {
             out.push(Effect::SetKnown { peer, addresses });
         }
-        if !known {
+        if known {
+            // It may say hello again because it moved into this federation just now.
+            self.compare_soon(peer);
+        } else {
             out.push(Effect::Admit { peer });
+            self.compare(peer, out);
         }
-        // Also when it was admitted before: it may say hello again because it moved into this federation just now.
-        self.compare(peer, out);
         self.ask_admitted(peer, out);
-    }
-
-    /// Asks a peer which logs it has.
-    fn compare(&mut self, peer: PublicKey, out: &mut Vec<Effect>) {
-        if let Some(state) = self.peers.get_mut(&peer) {
-            state.compare_at = self.ticks + COMPARE_TICKS;
-        }
-        self.call(peer, Call::Heads { peer }, Request::Heads, out);
-    }
-
-    /// A peer did not say which logs it has: perhaps it has not heard our hello yet.
-    pub(crate) fn compare_soon(&mut self, peer: PublicKey) {
-        if let Some(state) = self.peers.get_mut(&peer) {
-            state.compare_at = state.compare_at.min(self.ticks + 1);
-        }
     }
 
     /// Trusts the node behind an invite before its membership is known here: its key and the federation's id came
@@ -303,6 +290,7 @@ impl Core {
             self.catalog.remove_org(root);
             self.nodes.retain(|_, view| view.root != *root);
         }
+        self.find_strangers();
         self.rename_orgs();
         self.expel_gone(out);
         for record in self.outsiders.take() {
@@ -371,24 +359,17 @@ impl Core {
         let ungreeted: Vec<PublicKey> = self
             .peers
             .iter()
-            .filter(|(_, state)| state.connected && due(state, self.ticks))
+            .filter(|(_, state)| state.connected && !state.greeting && due(state, self.ticks))
             .filter(|(_, state)| state.admitted.is_none() || state.sponsor)
             .map(|(peer, _)| *peer)
             .collect();
         ungreeted.into_iter().for_each(|peer| self.greet(peer, out));
-        let comparable = |state: &PeerState| state.admitted.is_some() || state.introduced;
-        let stale: Vec<PublicKey> = self
-            .peers
-            .iter()
-            .filter(|(_, state)| comparable(state) && state.compare_at <= self.ticks)
-            .map(|(peer, _)| *peer)
-            .collect();
-        stale.into_iter().for_each(|peer| self.compare(peer, out));
+        self.compare_due(out);
         if self.ticks.is_multiple_of(RETRY_TICKS) {
             self.dial_absent(out);
         }
         self.retry_asks(out);
-        self.expire_asks(now_ms, out);
+        self.expire_asks(out);
         for lost in self.leases.expire(now_ms).iter().filter(|expired| expired.was_open) {
             out.push(Effect::Note(format!("the job of run {:?} is taken for lost", lost.run)));
         }

@@ -63,6 +63,10 @@ pub struct Core {
     pub(crate) looked_up: BTreeSet<RecordId>,
     /// The org of every log's author; as many as there are logs.
     pub(crate) roots: BTreeMap<PublicKey, PublicKey>,
+    /// Authors of logs here whose org is not a member.
+    pub(crate) strangers: BTreeSet<PublicKey>,
+    /// The tick at which a stranger's log was last said to be refused.
+    pub(crate) refusal_noted_at: Option<u64>,
     pub(crate) ticks: u64,
 }
 
@@ -76,6 +80,10 @@ pub(crate) struct PeerState {
     pub(crate) sponsor: bool,
     /// Whether logs are pulled from it although it is not admitted: see [`Core::introduce`].
     pub(crate) introduced: bool,
+    /// Whether a hello to it is under way.
+    pub(crate) greeting: bool,
+    /// Whether it is being asked which logs it has.
+    pub(crate) comparing: bool,
     /// The tick at which it was last greeted.
     pub(crate) tried_at: Option<u64>,
     /// The tick from which on logs are to be compared with it.
@@ -88,7 +96,7 @@ pub(crate) struct PeerState {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Call {
     Hello { peer: PublicKey },
-    Heads { peer: PublicKey },
+    Heads { peer: PublicKey, after: Option<PublicKey>, page: u32 },
     Pull { peer: PublicKey, author: PublicKey, for_bodies: bool },
     Query { peer: PublicKey, ask: Hash },
 }
@@ -97,7 +105,7 @@ impl Call {
     pub(crate) const fn peer(&self) -> PublicKey {
         match self {
             Self::Hello { peer }
-            | Self::Heads { peer }
+            | Self::Heads { peer, .. }
             | Self::Pull { peer, .. }
             | Self::Query { peer, .. } => *peer,
         }
@@ -160,6 +168,8 @@ impl Core {
             provided: BTreeSet::new(),
             looked_up: BTreeSet::new(),
             roots: BTreeMap::new(),
+            strangers: BTreeSet::new(),
+            refusal_noted_at: None,
             ticks: 0,
         }
     }
@@ -181,7 +191,7 @@ impl Core {
                 self.handle_gossip(now_ms, from, message, &bytes, &mut out);
             }
             Event::Wrote(record) => self.handle_wrote(*record, &mut out),
-            Event::Search { ask, query } => self.handle_search(now_ms, ask, *query, &mut out),
+            Event::Search { ask, query } => self.handle_search(ask, *query, &mut out),
             Event::Holders { ask, peers } => self.handle_holders(ask, &peers, &mut out),
             Event::PackageHeld(package) => {
                 self.packages.insert(package);
@@ -246,6 +256,12 @@ impl Core {
         (written.map(|view| &view.body) != Some(&body)).then_some(body)
     }
 
+    /// Takes the place of a core whose answers may still be on their way: calls are numbered on from its own, so that
+    /// no late answer is taken for one to this core's calls.
+    pub const fn succeed(&mut self, before: &Self) {
+        self.next_call = before.next_call;
+    }
+
     /// What the keeper decided now.
     pub fn set_settings(&mut self, settings: Settings) {
         self.settings = settings;
@@ -273,7 +289,7 @@ impl Core {
                 reply,
                 refused(Reason::NotAdmitted, "say hello first, as a member's node"),
             ),
-            (Request::Heads, _) => respond(out, reply, Response::Heads(self.logs.heads())),
+            (Request::Heads { after }, _) => respond(out, reply, self.heads_page(after)),
             (Request::Pull { author, from_seq }, Some(_)) => {
                 let follows = self.nodes.get(&peer).map(|view| view.body.follows.clone());
                 let follows = follows.unwrap_or_else(|| vec![CategoryPrefix::everything()]);
@@ -295,23 +311,32 @@ impl Core {
         result: Result<Response, String>,
         out: &mut Vec<Effect>,
     ) {
-        match (self.calls.remove(&call), result) {
+        let call = self.calls.remove(&call);
+        if let Some(Call::Hello { peer }) = &call
+            && let Some(state) = self.peers.get_mut(peer)
+        {
+            state.greeting = false;
+        }
+        match (call, result) {
             (Some(Call::Hello { peer }), Ok(Response::Hello(hello))) => {
                 self.handle_hello_back(now_ms, peer, &hello, out);
             }
-            (Some(Call::Heads { peer }), Ok(Response::Heads(heads))) => {
-                self.schedule.handle_heads(peer, &heads);
-                self.seek_bodies(peer, &heads);
+            (Some(Call::Heads { peer, after, page }), Ok(Response::Heads(heads))) => {
+                self.handle_heads(peer, (after, page), &heads, out);
             }
-            (Some(Call::Heads { peer }), _) => self.compare_soon(peer),
+            (Some(Call::Heads { peer, .. }), _) => self.handle_no_heads(peer),
             (Some(Call::Pull { peer, author, for_bodies }), Ok(Response::Records { records })) => {
                 self.handle_pulled(now_ms, peer, (author, for_bodies), &records, out);
             }
             (Some(Call::Pull { peer, author, for_bodies: true }), _) => {
                 self.schedule.handle_bodies(peer, author, None);
             }
-            (Some(Call::Pull { peer, author, .. }), _) => {
+            (Some(Call::Pull { peer, author, .. }), result) => {
                 self.schedule.handle_pulled(peer, author, false);
+                if matches!(&result, Ok(Response::Refused(why)) if why.reason == Reason::Busy) {
+                    // The comparison names the log again.
+                    self.compare_soon(peer);
+                }
             }
             (Some(Call::Query { peer, ask }), Ok(Response::Found { listings })) => {
                 self.handle_found(now_ms, peer, ask, &listings, out);

@@ -16,6 +16,13 @@ use crate::event::{Effect, GossipId, NodeView, Verdict};
 use crate::keys::{shard_key, shard_of, with_ancestors};
 use crate::node::{Call, Core};
 
+/// Logs of orgs that are not members. They are kept because a membership record may still be on its way; further ones
+/// are refused, unless their own records show that their org is a member.
+const STRANGER_LOGS_MAX: usize = 256;
+
+/// Ticks between two notes that strangers' logs are refused, so that nobody fills the disk with them.
+const REFUSAL_NOTE_TICKS: u64 = 60;
+
 /// Whether the body of `record` is to be left out for a node that follows `follows`.
 #[must_use]
 pub fn withhold_body(record: &Record, follows: &[CategoryPrefix]) -> bool {
@@ -63,6 +70,7 @@ impl Core {
         bytes: &[u8],
         out: &mut Vec<Effect>,
     ) {
+        let at = out.len();
         let verdict = match Record::open(bytes) {
             Err(error) => {
                 out.push(Effect::Note(format!("gossip from {from:?} is refused: {error}")));
@@ -73,6 +81,10 @@ impl Core {
                     out.push(Effect::Note(format!("{:?} is not taken: {error}", record.id())));
                     Verdict::Ignore
                 }
+                Ok(()) if !self.has_room(&record) => {
+                    self.note_refusal(out);
+                    Verdict::Ignore
+                }
                 Ok(()) => match self.take_in(&record, Some(from), out) {
                     // Records travel whole; who left the body out keeps others from getting it.
                     Verdict::Accept if is_erased(&record) => Verdict::Ignore,
@@ -80,7 +92,8 @@ impl Core {
                 },
             },
         };
-        out.push(Effect::Verdict { message, verdict });
+        // First, so that a hop does not wait for a disk.
+        out.insert(at, Effect::Verdict { message, verdict });
     }
 
     pub(crate) fn handle_pulled(
@@ -98,6 +111,10 @@ impl Core {
                 Ok(record) if record.header().author == author => {
                     if let Err(error) = self.check_unseen(&record, now_ms) {
                         out.push(Effect::Note(format!("{:?} is not taken: {error}", record.id())));
+                        break;
+                    }
+                    if !self.has_room(&record) && !self.brings_in(&record, records) {
+                        self.note_refusal(out);
                         break;
                     }
                     self.take_in(&record, None, out);
@@ -182,7 +199,7 @@ impl Core {
             Offered::Known => Verdict::Ignore,
             Offered::Waiting { .. } => {
                 let header = record.header();
-                if let Some(peer) = from {
+                if let Some(peer) = from.filter(|peer| self.peers.contains_key(peer)) {
                     self.schedule.handle_glimpse(peer, header.author, header.seq.saturating_add(1));
                 }
                 Verdict::Ignore
@@ -205,6 +222,9 @@ impl Core {
         }
         let root = record.delegation().root;
         self.roots.insert(record.header().author, root);
+        if self.is_stranger(&root) {
+            self.strangers.insert(record.header().author);
+        }
         if self.federation.member(&root).is_none() {
             if !self.outsiders.keep(record) {
                 out.push(Effect::Note(format!("{:?} of a stranger is not looked at", record.id())));
@@ -259,6 +279,45 @@ impl Core {
                 self.provide(shard_key(self.federation.id(), &category, shard), out);
             }
         }
+    }
+
+    /// Whether a record may be taken, because its log is here, its org is a member, or there is room for one more log
+    /// of a stranger.
+    fn has_room(&self, record: &Record) -> bool {
+        self.strangers.len() < STRANGER_LOGS_MAX
+            || !self.is_stranger(&record.delegation().root)
+            || self.logs.len_of(&record.header().author) > 0
+    }
+
+    fn is_stranger(&self, root: &PublicKey) -> bool {
+        *root != self.me.root && self.federation.member(root).is_none()
+    }
+
+    /// Whether the org of a record's author is a member once these records of its log are here, so that no number of
+    /// strangers keeps out who was invited.
+    fn brings_in(&self, record: &Record, log: &[ByteBuf]) -> bool {
+        let mut then = self.federation.clone();
+        for record in log.iter().filter_map(|bytes| Record::open(bytes).ok()) {
+            let _change: Change = then.handle_record(&record);
+        }
+        then.member(&record.delegation().root).is_some()
+    }
+
+    /// Once in a while, however many are refused.
+    fn note_refusal(&mut self, out: &mut Vec<Effect>) {
+        let due = |at: u64| self.ticks.saturating_sub(at) >= REFUSAL_NOTE_TICKS;
+        if self.refusal_noted_at.is_none_or(due) {
+            self.refusal_noted_at = Some(self.ticks);
+            out.push(Effect::Note(format!(
+                "logs of orgs that are not members are refused: {STRANGER_LOGS_MAX} are here already"
+            )));
+        }
+    }
+
+    /// Whose org is not a member, now that the members are others.
+    pub(crate) fn find_strangers(&mut self) {
+        let authors = self.roots.iter().filter(|(_, root)| self.is_stranger(root));
+        self.strangers = authors.map(|(author, _)| *author).collect();
     }
 
     /// Starts the pulls that are due.

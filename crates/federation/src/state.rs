@@ -7,10 +7,9 @@
 //! ids that an author may choose. So the fold only ever grows, and gives the same members in whatever order the records
 //! came.
 //!
-//! Names are claims. An org whose name another member claims too is shown, and found, under its name and the start of
-//! its root key, so that nobody can take over another one's name; the founder keeps its own.
+//! Names are claims: what an org is called follows from what all members claim, see the module `names`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use guildhall_protocol::body::{Acceptance, Admission, Confirmation};
 use guildhall_protocol::cbor::DecodeError;
@@ -20,18 +19,14 @@ use guildhall_protocol::record::Record;
 use guildhall_protocol::statement::{Founding, InviteUse, Signed, StatementError};
 use guildhall_protocol::{FederationId, PublicKey, RecordId};
 
+use crate::names::name_members;
+
 /// Membership records of each type that count in one key's log, the first ones: ten for each of the thousand orgs that
 /// a federation is made for. Further ones are stored and relayed, and change nothing.
 const PER_LOG_MAX: usize = 10_000;
 
 /// Orgs that must admit a new one; other thresholds are not implemented.
 const ADMIT_THRESHOLD: u8 = 1;
-
-/// Characters of a contested name that are kept before the key, so that the whole stays a valid name.
-const CONTESTED_NAME_CHARS: usize = 26;
-
-/// Hex digits of the root key behind a contested name: too many to find a second key with the same ones.
-const CONTESTED_KEY_DIGITS: usize = 12;
 
 /// One org of the federation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,8 +143,10 @@ impl State {
     /// Takes a record in. A log's records have to come in order. Records of other types or federations, and records
     /// that were taken in before, change nothing.
     pub fn handle_record(&mut self, record: &Record) -> Change {
-        let taken = if let Some(Ok(admission)) = record.body_as::<Admission>() {
-            self.take_admission(record, &admission)
+        let completes = if let Some(Ok(admission)) = record.body_as::<Admission>() {
+            // Nobody comes in by it before a later record of its log confirms its use.
+            self.take_admission(record, &admission);
+            false
         } else if let Some(Ok(acceptance)) = record.body_as::<Acceptance>() {
             self.take_acceptance(record, &acceptance)
         } else if let Some(Ok(confirmation)) = record.body_as::<Confirmation>() {
@@ -157,7 +154,7 @@ impl State {
         } else {
             false
         };
-        if taken { self.refold() } else { Change::None }
+        if completes { self.refold() } else { Change::None }
     }
 
     /// Decides, as the node that made the admission, whether the org behind an acceptance may come in now. `None` means
@@ -177,6 +174,9 @@ impl State {
         };
         let admitted =
             self.admissions.get(&acceptance.admission).ok_or(JoinError::UnknownInvite)?;
+        if !self.members.contains_key(&admitted.root) {
+            return Err(JoinError::UnknownInvite);
+        }
         if admitted.author != me {
             return Err(JoinError::OtherNode);
         }
@@ -196,8 +196,12 @@ impl State {
         if now_ms >= admitted.expires_ms {
             return Err(JoinError::Expired);
         }
-        if self.members.values().any(|member| member.claimed == accepted.org) {
+        let is_taken = |member: &Member| [&member.org, &member.claimed].contains(&&accepted.org);
+        if self.members.values().any(is_taken) {
             return Err(JoinError::NameTaken { org: accepted.org });
+        }
+        if self.counts.get(&me).is_some_and(|count| *count >= PER_LOG_MAX) {
+            return Err(JoinError::LogFull);
         }
         let confirm = Confirmation {
             federation: self.id,
@@ -217,14 +221,14 @@ impl State {
         true
     }
 
-    fn take_admission(&mut self, record: &Record, admission: &Admission) -> bool {
+    fn take_admission(&mut self, record: &Record, admission: &Admission) {
         let life_ms = admission.expires_ms.saturating_sub(record.header().time_ms);
         if admission.federation != self.id
             || life_ms > INVITE_MAX_LIFE_MS
             || self.admissions.contains_key(&record.id())
             || !self.has_room(record)
         {
-            return false;
+            return;
         }
         let admitted = Admitted {
             author: record.header().author,
@@ -233,9 +237,9 @@ impl State {
             expires_ms: admission.expires_ms,
         };
         self.admissions.insert(record.id(), admitted);
-        true
     }
 
+    /// Says whether it was confirmed before it came.
     fn take_acceptance(&mut self, record: &Record, acceptance: &Acceptance) -> bool {
         if acceptance.federation != self.id || self.acceptances.contains_key(&record.id()) {
             return false;
@@ -245,10 +249,11 @@ impl State {
             return false;
         }
         self.acceptances.insert(record.id(), accepted);
-        true
+        self.confirmations.get(&acceptance.admission) == Some(&record.id())
     }
 
-    /// Only the first confirmation counts, and only by the key that made the admission, earlier in the same log.
+    /// Only the first confirmation counts, and only by the key that made the admission, earlier in the same log. Says
+    /// whether what it confirms is here.
     fn take_confirmation(&mut self, record: &Record, confirmation: &Confirmation) -> bool {
         let admitted = self.admissions.get(&confirmation.admission);
         if confirmation.federation != self.id
@@ -259,7 +264,7 @@ impl State {
             return false;
         }
         self.confirmations.insert(confirmation.admission, confirmation.acceptance);
-        true
+        self.acceptances.contains_key(&confirmation.acceptance)
     }
 
     /// Lets in everybody whose admission is by a member and whose acceptance is confirmed, until nobody is left.
@@ -278,8 +283,9 @@ impl State {
             })
             .collect();
         loop {
-            let (entering, left): (Vec<_>, Vec<_>) =
-                waiting.into_iter().partition(|(admitted, ..)| members.contains_key(&admitted.root));
+            let (entering, left): (Vec<_>, Vec<_>) = waiting
+                .into_iter()
+                .partition(|(admitted, ..)| members.contains_key(&admitted.root));
             waiting = left;
             if entering.is_empty() {
                 break;
@@ -301,47 +307,18 @@ impl State {
     }
 }
 
-/// Gives every member a name of its own.
-fn name_members(members: &mut BTreeMap<PublicKey, Member>, founder: PublicKey) {
-    let mut claims: BTreeMap<OrgName, usize> = BTreeMap::new();
-    for member in members.values() {
-        *claims.entry(member.claimed.clone()).or_default() += 1;
-    }
-    let mut given = BTreeSet::new();
-    for (root, member) in members.iter_mut() {
-        let contested = claims.get(&member.claimed).is_some_and(|count| *count > 1);
-        if contested && *root != founder {
-            member.org = contested_name(&member.claimed, root);
-            given.insert(member.org.clone());
-        } else {
-            member.org = member.claimed.clone();
-        }
-    }
-    // Nobody may claim what was just given to another one.
-    for (root, member) in members.iter_mut() {
-        if *root != founder && member.org == member.claimed && given.contains(&member.org) {
-            member.org = contested_name(&member.claimed, root);
-        }
-    }
-}
-
-/// The start of a name and the start of a root key.
-fn contested_name(claimed: &OrgName, root: &PublicKey) -> OrgName {
-    let name: String = claimed.as_str().chars().take(CONTESTED_NAME_CHARS).collect();
-    let key: String = root.to_string().chars().take(CONTESTED_KEY_DIGITS).collect();
-    format!("{name}-{key}").parse().unwrap_or_else(|_| claimed.clone())
-}
-
 /// Opens the invite's statement and checks that it speaks of this record's org and federation.
 fn read_acceptance(record: &Record, acceptance: &Acceptance) -> Option<Accepted> {
     let invite_use: InviteUse = acceptance.invite_use.open().ok()?;
     let root = record.delegation().root;
-    (invite_use.root == root && invite_use.federation == acceptance.federation).then_some(Accepted {
-        root,
-        org: invite_use.org,
-        admission: acceptance.admission,
-        invite: invite_use.invite,
-    })
+    (invite_use.root == root && invite_use.federation == acceptance.federation).then_some(
+        Accepted {
+            root,
+            org: invite_use.org,
+            admission: acceptance.admission,
+            invite: invite_use.invite,
+        },
+    )
 }
 
 /// An org that may come in.
@@ -377,8 +354,13 @@ pub enum JoinError {
         /// Who.
         by: OrgName,
     },
+    /// A confirmation by this node would not count any more.
+    #[error("this node cannot confirm any more invites; ask another member for one")]
+    LogFull,
     /// Names are unique in a federation.
-    #[error("the name `{org}` is taken in this federation; use `guild init --org` with another one")]
+    #[error(
+        "the name `{org}` is taken in this federation; use `guild init --org` with another one"
+    )]
     NameTaken {
         /// The name.
         org: OrgName,

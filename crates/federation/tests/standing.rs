@@ -12,10 +12,9 @@ use guildhall_protocol::statement::{Delegation, Role, Signed};
 fn two() -> (State, Org, Org) {
     let (mut st_mary, mut lab) = (Org::new(1), Org::new(2));
     let mut state = found(&st_mary);
-    let admission = st_mary.admit(state.id(), 1);
-    let acceptance = lab.accept(state.id(), &admission, 1, "lab");
-    state.handle_record(&admission);
-    state.handle_record(&acceptance);
+    for record in st_mary.bring_in(state.id(), &mut lab, 1, "lab") {
+        state.handle_record(&record);
+    }
     assert_eq!(names(&state), ["lab", "st-mary"]);
     (state, st_mary, lab)
 }

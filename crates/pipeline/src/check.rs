@@ -53,11 +53,31 @@ impl StageInfo {
         self
     }
 
+    /// What its producer allows: the smaller of manifest's and listing's.
+    #[must_use]
+    pub fn limits(&self) -> LimitSet {
+        tighter(self.contract.as_ref().map(LimitSet::from).unwrap_or_default(), self.listing)
+    }
+
     /// Memory it may hold: the smaller of manifest's and listing's, bytes; 0 when nothing is executed.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
-        let contract = self.contract.as_ref().map_or(0, |contract| contract.memory_bytes);
-        self.listing.memory_bytes.map_or(contract, |listing| listing.min(contract))
+        match self.contract {
+            Some(_) => self.limits().memory_bytes.unwrap_or_default(),
+            None => 0,
+        }
+    }
+}
+
+/// The smaller of two sets of limits, where either sets one.
+#[must_use]
+pub fn tighter(a: LimitSet, b: LimitSet) -> LimitSet {
+    let least = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).min();
+    LimitSet {
+        scoring_ms: least(a.scoring_ms, b.scoring_ms),
+        total_ms: least(a.total_ms, b.total_ms),
+        memory_bytes: least(a.memory_bytes, b.memory_bytes),
+        output_bytes: least(a.output_bytes, b.output_bytes),
     }
 }
 

@@ -6,8 +6,9 @@
 //! moment.
 //!
 //! Bounds: leases for others at most the offer's slots (and [`LENT_SLOTS_MAX`]), for this node's own jobs
-//! [`OWN_SLOTS`]; one node holds at most [`GRANTED_PER_NODE_MAX`] leases that it has not opened. What goes beyond is
-//! refused as busy. Lending fewer slots ends no lease: the book shrinks as jobs end.
+//! [`OWN_SLOTS`]; one node holds at most [`GRANTED_PER_NODE_MAX`] leases that it has not opened; and another member's
+//! nodes together, open or not, hold at most all slots but one where there are several, so that one member never shuts
+//! the others out. A member that the offer names alone may have them all. What goes beyond is refused as busy. Lending fewer slots ends no lease: the book shrinks as jobs end.
 
 use std::collections::BTreeMap;
 
@@ -70,6 +71,8 @@ pub struct Book {
 struct Held {
     run: RunId,
     node: PublicKey,
+    /// The other member it is lent to; `None` for this node's own org.
+    org: Option<OrgName>,
     stages: Vec<PackageId>,
     is_own: bool,
     is_open: bool,
@@ -135,6 +138,17 @@ impl Book {
         if taken >= slots {
             return Err(Refusal::new(Reason::Busy, format!("all {slots} slots are taken")));
         }
+        let org = match asker {
+            Asker::Member(org) => Some(org),
+            Asker::ThisNode | Asker::OwnOrg => None,
+        };
+        let share = org.map_or(slots, |org| share(slots, org, policy));
+        let has =
+            self.leases.values().filter(|held| org.is_some() && held.org.as_ref() == org).count();
+        if org.is_some() && has >= share {
+            let detail = format!("one member has at most {share} of {slots} slots");
+            return Err(Refusal::new(Reason::Busy, detail));
+        }
         let waiting = |held: &&Held| held.node == node && !held.is_open;
         if self.leases.values().filter(waiting).count() >= GRANTED_PER_NODE_MAX {
             let detail = format!("{GRANTED_PER_NODE_MAX} leases wait to be opened already");
@@ -144,6 +158,7 @@ impl Book {
         let held = Held {
             run: request.run,
             node,
+            org: org.cloned(),
             stages: request.stages.clone(),
             is_own,
             is_open: false,
@@ -229,6 +244,14 @@ impl Book {
     pub fn open_jobs(&self) -> usize {
         self.leases.values().filter(|held| held.is_open).count()
     }
+}
+
+/// How many of the slots another member may have at once: one is left for the others, if there are others.
+fn share(slots: usize, org: &OrgName, policy: Policy<'_>) -> usize {
+    let is_alone = policy
+        .offer
+        .is_some_and(|offer| offer.orgs.iter().all(|named| named == org) && !offer.orgs.is_empty());
+    if is_alone || slots < 2 { slots } else { slots - 1 }
 }
 
 /// How many jobs the asking side may have at once.

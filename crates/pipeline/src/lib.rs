@@ -16,6 +16,6 @@ pub mod place;
 pub mod plan;
 pub mod run;
 
-pub use check::{PipelineError, StageInfo, check, check_input, expand, source_port};
+pub use check::{PipelineError, StageInfo, check, check_input, expand, source_port, tighter};
 pub use place::{Candidate, PlaceError, Placed, place};
 pub use plan::{Plan, plan};

@@ -2,10 +2,10 @@
 //!
 //! *Auto* tries, in this order: this node if it lends its hardware; other nodes of the requester's org, so that the
 //! input stays there; nodes of other orgs; and at last this node though it lends nothing, for its own run. Within a
-//! group: more packages of the plan already there, then the shorter round trip, then the node's key. A node of the
-//! producer's org gets no input unless it is the requester's own org or is named ([`Placement::Org`],
-//! [`Placement::Node`]). What an org lends is decided by the node itself when it is asked (`lease`); here it only saves
-//! the asking.
+//! group: more packages of the plan known to be there, then the shorter round trip, then the node's key. *Auto* may
+//! thus send the input to another org that lends; [`Placement::Local`] never does. A node of the producer's org gets no
+//! input unless it is the requester's own org or is named ([`Placement::Org`], [`Placement::Node`]). What an org lends is
+//! decided by the node itself when it is asked (`lease`); here it only saves the asking.
 
 use std::fmt;
 
@@ -39,8 +39,8 @@ pub struct Candidate {
     pub engines: Vec<String>,
     /// Whether it is connected; this node always is.
     pub connected: bool,
-    /// Packages of the plan that it holds.
-    pub holds: usize,
+    /// Packages of the plan that it holds, where that is known.
+    pub holds: Option<usize>,
     /// Measured round trip, microseconds.
     pub rtt_us: Option<u64>,
 }
@@ -94,7 +94,7 @@ pub fn place(
         let group = group(requester_org, candidate);
         (
             group,
-            std::cmp::Reverse(candidate.holds),
+            std::cmp::Reverse(candidate.holds.unwrap_or_default()),
             candidate.rtt_us.unwrap_or(u64::MAX),
             candidate.node,
         )
@@ -127,14 +127,17 @@ fn placed(plan: &Plan, requester_org: &OrgName, candidate: &Candidate) -> Placed
         Group::OwnOrg => "a node of the requester's own org".to_owned(),
         Group::OtherOrg => format!("a node of {}, which lends its hardware", candidate.org),
     };
-    let holds = format!("holds {} of {} packages", candidate.holds, plan.stages.len());
+    let holds = match candidate.holds {
+        Some(holds) => format!("; holds {holds} of {} packages", plan.stages.len()),
+        None => String::new(),
+    };
     let distance = match candidate.rtt_us {
         Some(rtt_us) if !candidate.is_self => {
             format!("; {}.{} ms away", rtt_us / 1000, rtt_us % 1000 / 100)
         }
         _ => String::new(),
     };
-    Placed { node: candidate.node, why: format!("{what}; {holds}{distance}") }
+    Placed { node: candidate.node, why: format!("{what}{holds}{distance}") }
 }
 
 /// Why `candidate` cannot execute `plan`, or must not.

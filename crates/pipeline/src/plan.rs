@@ -1,7 +1,7 @@
 //! Plans: what a job needs of the node that executes it.
 
 use guildhall_protocol::RunId;
-use guildhall_protocol::contract::Hardware;
+use guildhall_protocol::contract::{Hardware, LimitSet};
 use guildhall_protocol::interface::Interface;
 use guildhall_protocol::wire::{JobStage, OfferRequest};
 
@@ -14,6 +14,8 @@ pub struct Plan {
     pub stages: Vec<JobStage>,
     /// The stages' names, in the same order.
     pub names: Vec<String>,
+    /// What the stages' producers allow, in the same order.
+    pub limits: Vec<LimitSet>,
     /// Engines that the stages need, sorted, each once.
     pub engines: Vec<String>,
     /// Most memory that one stage's contract asks for, bytes.
@@ -55,6 +57,7 @@ pub fn plan(stages: &[StageInfo]) -> Result<Plan, PipelineError> {
     Ok(Plan {
         stages: stages.iter().map(job_stage).collect(),
         names: stages.iter().map(|stage| stage.name.clone()).collect(),
+        limits: stages.iter().map(StageInfo::limits).collect(),
         engines,
         memory_bytes: stages.iter().map(StageInfo::memory_bytes).max().unwrap_or_default(),
         hardware: Hardware {

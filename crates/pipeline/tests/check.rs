@@ -68,8 +68,8 @@ fn what_does_not_fit_is_named_with_stages_ports_types_and_reason() {
         ),
         (
             vec![stage("prepare", image(&[]), tensor(64)), stage("score", tensor(65), tensor(1))],
-            "stage `prepare` yields `out` (tensor(F32, 64)), which does not fit `in` \
-             (tensor(F32, 65)) of stage `score`: tensor(F32, 64) is not tensor(F32, 65)",
+            "stage `prepare` yields `out` (tensor(f32, 64)), which does not fit `in` \
+             (tensor(f32, 65)) of stage `score`: tensor(f32, 64) is not tensor(f32, 65)",
         ),
         (
             vec![text("a"), text("b"), stage("c", image(&[]), PortType::Text)],

@@ -119,7 +119,9 @@ fn what_is_not_lent_or_cannot_be_done_is_refused_with_its_reason() {
 #[test]
 fn slots_are_bounded_and_the_nodes_own_jobs_have_their_own() {
     let mut node = Node::new(2);
-    assert!(node.lab(0, 1).is_ok() && node.lab(0, 2).is_ok());
+    let mercy = org("mercy");
+    assert!(node.lab(0, 1).is_ok());
+    assert!(node.ask(0, (Asker::Member(&mercy), key(2)), &request(), lease(2)).is_ok());
     assert_eq!(node.lab(0, 3), Err(Reason::Busy));
     for n in 0..OWN_SLOTS {
         let id = lease(100 + u64::try_from(n).unwrap());
@@ -130,6 +132,33 @@ fn slots_are_bounded_and_the_nodes_own_jobs_have_their_own() {
     assert!(node.book.close(&lease(1)));
     assert!(!node.book.close(&lease(1)));
     assert!(node.lab(0, 3).is_ok());
+}
+
+#[test]
+fn one_member_leaves_a_slot_to_the_others_if_there_are_others() {
+    let (lab, mercy) = (org("lab"), org("mercy"));
+    let held = |slots: u32, orgs: &[&str], asker: Asker<'_>| {
+        let mut node = Node::new(slots);
+        let orgs = orgs.iter().map(|name| org(name)).collect();
+        node.offer = Some(HardwareOffer { orgs, ..offer(slots) });
+        // From a new node each time: nodes are cheap, members are not.
+        let granted: Vec<u64> = (0..9)
+            .filter(|n| node.ask(0, (asker, key(*n)), &request(), lease(*n)).is_ok())
+            .collect();
+        for n in &granted {
+            node.book.open(0, &spec(lease(*n)), key(*n)).unwrap();
+        }
+        let more = node.ask(0, (asker, key(20)), &request(), lease(20));
+        assert!(more.is_err(), "an open job counts as well");
+        let other = node.ask(0, (Asker::Member(&mercy), key(30)), &request(), lease(30));
+        (granted.len(), other.is_ok())
+    };
+    let member = Asker::Member(&lab);
+    assert_eq!(held(3, &[], member), (2, true));
+    assert_eq!(held(2, &["lab", "mercy"], member), (1, true));
+    assert_eq!(held(1, &[], member), (1, false), "the only slot goes to whoever comes first");
+    assert_eq!(held(3, &["lab"], member), (3, false), "nobody else may come");
+    assert_eq!(held(3, &[], Asker::OwnOrg), (3, false), "the lender's own org is not bounded");
 }
 
 #[test]
@@ -228,7 +257,11 @@ proptest! {
                     out.retain(|_, one| one.open || now_ms < one.until_ms);
                     let taken = out.values().filter(|one| one.own == own).count();
                     let waiting = out.values().filter(|one| one.node == from && !one.open).count();
-                    let slots = if own { OWN_SLOTS } else { expected_slots };
+                    let slots = match (own, expected_slots) {
+                        (true, _) => OWN_SLOTS,
+                        (false, several @ 2..) => several - 1,
+                        (false, slots) => slots,
+                    };
                     let granted = node.ask(now_ms, (asker, key(from)), &request(), lease(next));
                     prop_assert_eq!(
                         granted.is_ok(), taken < slots && waiting < GRANTED_PER_NODE_MAX

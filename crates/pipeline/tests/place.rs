@@ -38,7 +38,7 @@ fn node(name: &str, of: &str) -> Candidate {
         offer: Some(offer()),
         engines: vec!["onnx".into(), "wasm".into()],
         connected: true,
-        holds: 0,
+        holds: None,
         rtt_us: None,
     }
 }
@@ -66,8 +66,8 @@ fn nodes_are_tried_in_the_stated_order() {
         Candidate { rtt_us: Some(1_000), ..node("near", "lab") },
         Candidate { rtt_us: Some(90_000), ..node("far", "lab") },
     );
-    let holder = Candidate { holds: 2, ..node("holder", "mercy") };
-    let producer = Candidate { is_producer_org: true, holds: 2, ..node("producer", "maker") };
+    let holder = Candidate { holds: Some(2), ..node("holder", "mercy") };
+    let producer = Candidate { is_producer_org: true, holds: Some(2), ..node("producer", "maker") };
     let own_producer = Candidate { is_producer_org: true, ..sibling.clone() };
     let auto = Placement::Auto;
     let cases: Vec<(&str, Placement, Vec<Candidate>, &[&str])> = vec![
@@ -226,9 +226,9 @@ fn who_is_not_there_is_said_too() {
 
 #[test]
 fn a_place_says_why_it_was_chosen() {
-    let holder = Candidate { holds: 2, rtt_us: Some(1_250), ..node("holder", "lab") };
-    let lending = Candidate { offer: Some(offer()), ..this_node() };
-    let candidates = [holder, lending];
+    let holder = Candidate { holds: Some(2), rtt_us: Some(1_250), ..node("holder", "lab") };
+    let lending = Candidate { holds: Some(0), offer: Some(offer()), ..this_node() };
+    let candidates = [holder, lending, node("unknown", "mercy")];
     let placed = place(&a_plan(), &org("mine"), &Placement::Auto, &candidates).unwrap();
     let why: Vec<_> = placed.iter().map(|placed| placed.why.as_str()).collect();
     assert_eq!(
@@ -236,6 +236,7 @@ fn a_place_says_why_it_was_chosen() {
         [
             "this node, which lends its hardware; holds 0 of 2 packages",
             "a node of lab, which lends its hardware; holds 2 of 2 packages; 1.2 ms away",
+            "a node of mercy, which lends its hardware",
         ]
     );
 }

@@ -7,7 +7,7 @@ use common::{package, secret};
 use guildhall_pipeline::run::{
     ATTEMPTS_MAX, Accepted, CannotStart, Ending, InputError, Phase, Spec, State, Violation,
 };
-use guildhall_protocol::contract::{LimitSet, Limits, NodeLimits};
+use guildhall_protocol::contract::{LimitSet, Limits, NodeLimits, Party};
 use guildhall_protocol::limits::{JOB_ERROR_MAX_BYTES, VALUE_MAX_BYTES};
 use guildhall_protocol::receipt::{EdgeHasher, JobStatement, Outcome, Receipt, Used};
 use guildhall_protocol::statement::Signed;
@@ -23,6 +23,8 @@ fn spec(records: Option<u64>, streamed: bool) -> Spec {
         nonce: Hash::of(b"nonce"),
         requester: secret("requester").public(),
         packages: STAGES.map(package).to_vec(),
+        limits: vec![LimitSet::default(); 2],
+        asked: LimitSet::default(),
         records,
         streamed,
     }
@@ -122,6 +124,8 @@ fn every_lie_in_a_receipt_is_found() {
         ("output", |jobs| jobs[1].output = Hash::of(b"other")),
         ("number of records", |jobs| jobs[0].records = 2),
         ("number of records", |jobs| jobs[1].records = 4),
+        ("length of text", |jobs| jobs[0].engine = "x".repeat(65)),
+        ("length of text", |jobs| jobs[0].isolation = vec!["seccomp".into(); 17]),
         ("outcome", |jobs| {
             jobs[0].outcome = Outcome::Failed { cause: "timeout".into(), record: 1 };
         }),
@@ -223,11 +227,11 @@ fn a_failure_is_kept_within_bounds_and_its_receipt_must_say_so() {
     };
     let timeout = Outcome::Failed { cause: "timeout".into(), record: 1 };
     match failed("timeout", timeout.clone()).unwrap().ending {
-        Ending::Failed(failure) => {
+        Ending::Elsewhere(failure) => {
             assert_eq!((failure.cause.as_str(), failure.stopped_after_ms), ("timeout", Some(51)));
             assert!(failure.detail.len() <= JOB_ERROR_MAX_BYTES);
         }
-        Ending::Completed => panic!("it failed"),
+        ending => panic!("{ending:?}"),
     }
     for signed in [
         Outcome::Completed,
@@ -238,7 +242,11 @@ fn a_failure_is_kept_within_bounds_and_its_receipt_must_say_so() {
         assert_eq!(error, Violation::Signed { stage: 1, what: "outcome" });
     }
     let endless = "x".repeat(10_000);
-    assert!(failed(&endless, Outcome::Failed { cause: endless.clone(), record: 1 }).is_ok());
+    let error =
+        failed(&endless, Outcome::Failed { cause: endless.clone(), record: 1 }).unwrap_err();
+    assert_eq!(error, Violation::Signed { stage: 1, what: "length of text" });
+    let kept = &endless[..64];
+    assert!(failed(&endless, Outcome::Failed { cause: kept.to_owned(), record: 1 }).is_ok());
     let mut state = received(&executor, &output);
     let nowhere = state.handle_failed(JobFailure { stage: 2, ..failure("trap") });
     assert_eq!(nowhere, Err(Violation::NoSuchStage { stage: 2 }));
@@ -266,6 +274,107 @@ fn a_later_attempt_delivers_the_rest_and_must_agree_with_what_was_delivered() {
         let jobs = sign(&second, &statements(&second, &values(3), later));
         let found = state.handle_finished(&jobs).map(|verified| verified.ending);
         assert_eq!(found, if agrees { Ok(Ending::Completed) } else { Err(Violation::Differs) });
+    }
+}
+
+/// A run of two stages whose producers allow 50 ms and 1 MiB, asked for with at most 40 ms a record and 400 ms in all.
+fn bounded() -> Spec {
+    let producer =
+        LimitSet { scoring_ms: Some(50), memory_bytes: Some(1 << 20), ..LimitSet::default() };
+    let asked = LimitSet { scoring_ms: Some(40), total_ms: Some(400), ..LimitSet::default() };
+    Spec { limits: vec![producer; 2], asked, ..spec(Some(3), false) }
+}
+
+/// What a node with this policy quotes.
+fn quoted(node: NodeLimits) -> Limits {
+    let spec = bounded();
+    Limits::smallest(spec.limits[0], node, spec.asked)
+}
+
+#[test]
+fn quoted_limits_are_never_looser_than_agreed_and_name_the_right_party() {
+    let ready = |limits: Limits| {
+        let mut state = State::new(bounded());
+        state.start_attempt(secret("executor").public()).unwrap();
+        state.handle_ready(vec![quoted(NodeLimits::default()), limits])
+    };
+    let node = NodeLimits::default();
+    let honest = [
+        node,
+        NodeLimits { scoring_ms: 40, total_ms: 400, memory_bytes: 1 << 20, ..node },
+        NodeLimits { scoring_ms: 1, total_ms: 1, memory_bytes: 1, output_bytes: 1 },
+        NodeLimits { total_ms: u64::MAX, output_bytes: u64::MAX, ..node },
+    ];
+    for policy in honest {
+        assert_eq!(ready(quoted(policy)), Ok(()), "{policy:?}");
+    }
+    type Lie = fn(&mut Limits);
+    let lies: Vec<(&str, Lie)> = vec![
+        ("time for one record", |limits| limits.scoring_ms.value = 41),
+        ("time for one record", |limits| limits.scoring_ms.set_by = Party::Producer),
+        ("time for the whole job", |limits| limits.total_ms.value = 401),
+        ("time for the whole job", |limits| limits.total_ms.value = 399),
+        ("memory", |limits| limits.memory_bytes.value += 1),
+        ("memory", |limits| limits.memory_bytes.set_by = Party::Node),
+        ("output for one record", |limits| limits.output_bytes.set_by = Party::Requester),
+    ];
+    for (expected, lie) in lies {
+        let mut limits = quoted(node);
+        lie(&mut limits);
+        match ready(limits) {
+            Err(Violation::Limit { stage: 1, what, .. }) => assert_eq!(what, expected),
+            other => panic!("{expected}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_executors_own_trouble_leaves_the_run_open_and_anybody_elses_ends_it() {
+    let node = NodeLimits::default();
+    let tight = NodeLimits { scoring_ms: 1, total_ms: 1, memory_bytes: 1, output_bytes: 1 };
+    // As tight as the requester's own wish: another node would stop it as well.
+    let tie = NodeLimits { scoring_ms: 40, total_ms: 400, ..node };
+    let cases = [
+        ("worker_died", node, true),
+        ("internal", node, true),
+        ("compile_timeout", node, true),
+        ("timeout", tight, true),
+        ("timeout", node, false),
+        ("timeout", tie, false),
+        ("total_timeout", tight, true),
+        ("total_timeout", tie, false),
+        ("memory", tight, true),
+        ("memory", node, false),
+        ("output_limit", tight, true),
+        ("trap", tight, false),
+        ("bad_input", tight, false),
+        ("whatever", tight, false),
+    ];
+    let (executor, output) = (secret("executor"), values(1));
+    for (cause, policy, goes_on) in cases {
+        let mut state = State::new(bounded());
+        state.start_attempt(executor.public()).unwrap();
+        state.handle_ready(vec![quoted(policy); 2]).unwrap();
+        state.handle_record(0, &output[0]).unwrap();
+        let failure = JobFailure {
+            stage: 1,
+            record: 1,
+            cause: cause.into(),
+            detail: String::new(),
+            stopped_after_ms: None,
+        };
+        state.handle_failed(failure.clone()).unwrap();
+        let mut jobs = statements(&executor, &values(2), &output);
+        jobs.iter_mut().for_each(|job| job.limits = quoted(policy));
+        jobs[1].outcome = Outcome::Failed { cause: cause.into(), record: 1 };
+        let verified = state.handle_finished(&sign(&executor, &jobs)).unwrap();
+        let (ending, phase) = match goes_on {
+            true => (Ending::Elsewhere(failure), Phase::Idle),
+            false => (Ending::Failed(failure), Phase::Ended),
+        };
+        assert_eq!((verified.ending, state.phase()), (ending, phase), "{cause} under {policy:?}");
+        assert_eq!(state.delivered(), 1, "what was delivered stays delivered");
+        assert_eq!(state.start_attempt(secret("next").public()).is_ok(), goes_on);
     }
 }
 

@@ -30,7 +30,7 @@ pub enum OpenError {
         supported: u32,
     },
     /// The catalogue is damaged, or is no catalogue.
-    #[error("{} is damaged", path.display())]
+    #[error("{} is damaged: {source}", path.display())]
     Corrupt {
         /// The damaged file.
         path: PathBuf,
@@ -38,7 +38,7 @@ pub enum OpenError {
         source: Fault,
     },
     /// The database refused for another reason.
-    #[error("cannot open {}", path.display())]
+    #[error("cannot open {}: {source}", path.display())]
     Database {
         /// The database file.
         path: PathBuf,
@@ -46,7 +46,7 @@ pub enum OpenError {
         source: Fault,
     },
     /// The file system refused.
-    #[error("cannot use {}", path.display())]
+    #[error("cannot use {}: {source}", path.display())]
     Io {
         /// What was touched.
         path: PathBuf,
@@ -104,7 +104,7 @@ pub enum ReadError {
         what: Row,
     },
     /// The database could not be read.
-    #[error("the catalogue cannot be read")]
+    #[error("the catalogue cannot be read: {source}")]
     Database {
         /// What it said.
         source: Fault,
@@ -130,7 +130,7 @@ pub enum WriteError {
         max_bytes: u64,
     },
     /// A staged blob could not be moved into place; other batches are unaffected.
-    #[error("cannot put {} into place", path.display())]
+    #[error("cannot put {} into place: {source}", path.display())]
     Blob {
         /// Where the blob belongs.
         path: PathBuf,
@@ -138,7 +138,7 @@ pub enum WriteError {
         source: Arc<io::Error>,
     },
     /// The database failed, now or earlier. Every later write fails too until the store is opened again.
-    #[error("the catalogue cannot be written")]
+    #[error("the catalogue cannot be written: {source}")]
     Failed {
         /// What it said.
         source: Fault,
@@ -178,7 +178,7 @@ pub enum BlobError {
         max_len_bytes: u64,
     },
     /// The file system refused.
-    #[error("cannot use {}", path.display())]
+    #[error("cannot use {}: {source}", path.display())]
     Io {
         /// What was touched.
         path: PathBuf,

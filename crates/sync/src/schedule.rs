@@ -177,8 +177,9 @@ impl PeerLogs {
                 pulls.push(Pull { peer, author: *author, from_seq: logs.len_of(author) });
             }
         }
-        met.iter().for_each(|author| drop(self.wanted.remove(author)));
-        met.clear();
+        for author in met.drain(..) {
+            self.wanted.remove(&author);
+        }
         for (author, from_seq) in &self.bodies {
             if free == 0 {
                 break;
@@ -192,7 +193,9 @@ impl PeerLogs {
                 }
             }
         }
-        met.iter().for_each(|author| drop(self.bodies.remove(author)));
+        for author in met {
+            self.bodies.remove(&author);
+        }
     }
 }
 

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 
 use common::{Author, author, authors};
 use guildhall_protocol::record::Record;
-use guildhall_sync::{Fork, Logs, Offered, WAITING_PER_LOG_MAX};
+use guildhall_sync::{
+    Fork, Logs, Offered, WAITING_MAX, WAITING_MAX_BYTES, WAITING_PER_LOG_MAX, Waiting,
+};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -58,7 +60,9 @@ fn offer(logs: &mut Logs, model: &mut Model, record: &Record, erased: bool) {
     let (seq, before) = (record.header().seq, model.len());
     let known = model.with_body.get(&seq).copied();
     let offered = logs.offer(&if erased { record.without_body() } else { record.clone() });
-    *model.with_body.entry(seq).or_default() |= !erased;
+    if before > 0 || seq == 0 {
+        *model.with_body.entry(seq).or_default() |= !erased;
+    }
     match offered {
         Offered::Appended(appended) => {
             assert_eq!(seq, before);
@@ -97,7 +101,9 @@ proptest! {
     ) {
         // Every record comes with its body; some come without it as well, before or after.
         let mut logs = Logs::default();
-        for at in order {
+        // The first of each log first: what comes before it is not kept.
+        let (first, rest): (Vec<usize>, Vec<usize>) = order.into_iter().partition(|at| at % 40 == 0);
+        for at in first.into_iter().chain(rest) {
             let record = &authors()[at / 40].records[(at % 40) / 2];
             let bodyless = at % 2 == 1;
             if !bodyless || hollow[at] {
@@ -108,6 +114,7 @@ proptest! {
         for author in authors() {
             author.records.iter().for_each(|record| drop(expected.offer(record)));
         }
+        prop_assert_eq!(logs.waiting(), Waiting::default());
         prop_assert_eq!(logs, expected);
     }
 
@@ -121,7 +128,8 @@ proptest! {
         let theirs = author(1, 13, Some(at));
         let mut logs = Logs::default();
         let mut stopped: Option<(Fork, u64)> = None;
-        for pick in order {
+        // Twice: what came before the first record was not kept.
+        for pick in order.iter().chain(&order).copied() {
             let side = if pick < 13 { &ours } else { &theirs };
             let offered = logs.offer(&side.records[pick % 13]);
             let len = logs.len_of(&ours.key);
@@ -170,25 +178,90 @@ fn t11_a_record_that_waited_for_another_predecessor_shows_the_fork() {
 fn t11_two_records_that_wait_at_one_position_are_a_fork() {
     let (ours, theirs) = (author(1, 4, None), author(1, 4, Some(1)));
     let mut logs = Logs::default();
-    assert_eq!(logs.offer(&ours.records[2]), Offered::Waiting { from_seq: 0 });
+    logs.offer(&ours.records[0]);
+    assert_eq!(logs.offer(&ours.records[2]), Offered::Waiting { from_seq: 1 });
     let fork = Fork { seq: 2, ours: ours.records[2].id(), theirs: theirs.records[2].id() };
     assert_eq!(logs.offer(&theirs.records[2]), Offered::Forked(fork));
-    assert_eq!(logs.offer(&ours.records[0]), Offered::Forked(fork));
-    assert_eq!(logs.len_of(&ours.key), 0);
+    assert_eq!(logs.offer(&ours.records[1]), Offered::Forked(fork));
+    assert_eq!(logs.len_of(&ours.key), 1);
+    assert_eq!(logs.waiting(), Waiting::default(), "a log that stopped keeps nothing waiting");
 }
 
 #[test]
 fn records_that_wait_are_bounded() {
     let long = author(3, WAITING_PER_LOG_MAX as u64 + 40, None);
     let mut logs = Logs::default();
-    for record in &long.records[1..] {
-        assert_eq!(logs.offer(record), Offered::Waiting { from_seq: 0 });
+    logs.offer(&long.records[0]);
+    for record in &long.records[2..] {
+        assert_eq!(logs.offer(record), Offered::Waiting { from_seq: 1 });
     }
-    let Offered::Appended(appended) = logs.offer(&long.records[0]) else { panic!("the first") };
+    assert_eq!(logs.waiting().records, WAITING_PER_LOG_MAX);
+    let Offered::Appended(mut appended) = logs.offer(&long.records[1]) else { panic!("the next") };
     assert_eq!(appended.len(), 1 + WAITING_PER_LOG_MAX);
+    assert_eq!(logs.waiting(), Waiting::default());
+    appended.push(long.records[0].clone());
     // What was dropped is pulled again.
     for record in &long.records[appended.len()..] {
         assert!(matches!(logs.offer(record), Offered::Appended(_)));
     }
     assert_eq!(logs.len_of(&long.key), long.records.len() as u64);
+}
+
+#[test]
+fn a_record_in_front_of_a_log_that_is_not_here_makes_no_log_and_is_not_kept() {
+    let mut logs = Logs::default();
+    for author in authors() {
+        assert_eq!(logs.offer(&author.records[5]), Offered::Waiting { from_seq: 0 });
+    }
+    assert_eq!(logs, Logs::default());
+}
+
+/// A log by a fresh key, as anybody can make any number of them: its first record, and others in front of a gap.
+fn fresh(number: u64, len_bytes: usize, early: u64) -> Vec<Record> {
+    let mut seed = [9; 32];
+    seed[..8].copy_from_slice(&number.to_le_bytes());
+    let filler = vec![7; len_bytes];
+    let seqs = std::iter::once(0).chain(2..2 + early);
+    seqs.map(|seq| common::record_at(&seed, seq, &filler)).collect()
+}
+
+#[test]
+fn records_that_wait_in_many_logs_are_bounded_in_bytes() {
+    let mut logs = Logs::default();
+    let mut offered_bytes = 0;
+    for number in 0..100 {
+        for record in fresh(number, 59 * 1024, 4) {
+            offered_bytes += record.bytes().len();
+            logs.offer(&record);
+            assert!(logs.waiting().len_bytes <= WAITING_MAX_BYTES);
+        }
+    }
+    assert!(offered_bytes > WAITING_MAX_BYTES + 1_000_000);
+    assert!(logs.waiting().len_bytes > WAITING_MAX_BYTES - 64 * 1024, "it is used up");
+    let before = logs.waiting();
+    let log = fresh(1_000, 59 * 1024, 1);
+    logs.offer(&log[0]);
+    assert_eq!(logs.offer(&log[1]), Offered::Waiting { from_seq: 1 }, "the pull brings it");
+    assert_eq!(logs.waiting(), before);
+}
+
+#[test]
+fn records_that_wait_in_many_logs_are_bounded_in_number() {
+    let mut logs = Logs::default();
+    for number in 0..(WAITING_MAX / WAITING_PER_LOG_MAX) as u64 + 2 {
+        fresh(number, 1, WAITING_PER_LOG_MAX as u64)
+            .iter()
+            .for_each(|record| drop(logs.offer(record)));
+    }
+    assert_eq!(logs.waiting().records, WAITING_MAX);
+}
+
+#[test]
+fn heads_come_in_pages_in_order_of_the_authors() {
+    let mut logs = Logs::default();
+    authors().iter().for_each(|author| drop(logs.offer(&author.records[0])));
+    let all = logs.heads();
+    assert_eq!(all.len(), 3);
+    assert_eq!(logs.heads_after(Some(all[0].author)).collect::<Vec<_>>(), all[1..]);
+    assert_eq!(logs.heads_after(Some(all[2].author)).collect::<Vec<_>>(), []);
 }

@@ -23,8 +23,8 @@ fn one_log_is_pulled_from_one_peer_at_a_time() {
     let a = authors()[0].key;
     let logs = Logs::default();
     let mut schedule = Schedule::default();
-    schedule.handle_heads(peer(1), &[head(a, 5)]);
-    schedule.handle_heads(peer(2), &[head(a, 9)]);
+    schedule.handle_heads(peer(1), None, &[head(a, 5)], &logs);
+    schedule.handle_heads(peer(2), None, &[head(a, 9)], &logs);
     assert!(!schedule.is_idle(&logs));
     assert_eq!(schedule.poll_pulls(&logs), [Pull { peer: peer(1), author: a, from_seq: 0 }]);
     assert_eq!(schedule.poll_pulls(&logs), [], "one is under way");
@@ -35,7 +35,7 @@ fn one_log_is_pulled_from_one_peer_at_a_time() {
     schedule.handle_pulled(peer(2), a, false);
     assert_eq!(schedule.poll_pulls(&logs), []);
     assert!(schedule.is_idle(&logs));
-    schedule.handle_heads(peer(1), &[head(a, 5)]);
+    schedule.handle_heads(peer(1), None, &[head(a, 5)], &logs);
     assert_eq!(schedule.poll_pulls(&logs).len(), 1, "new heads are a new chance");
     schedule.handle_pulled(peer(1), a, false);
     schedule.handle_glimpse(peer(2), a, 3);
@@ -48,9 +48,9 @@ fn the_answer_of_one_peer_does_not_end_the_pull_at_another() {
     let a = authors()[0].key;
     let logs = Logs::default();
     let mut schedule = Schedule::default();
-    schedule.handle_heads(peer(1), &[head(a, 5)]);
+    schedule.handle_heads(peer(1), None, &[head(a, 5)], &logs);
     schedule.poll_pulls(&logs);
-    schedule.handle_heads(peer(2), &[head(a, 5)]);
+    schedule.handle_heads(peer(2), None, &[head(a, 5)], &logs);
     schedule.handle_pulled(peer(2), a, true);
     assert_eq!(schedule.poll_pulls(&logs), []);
     schedule.handle_gone(&peer(1));
@@ -62,7 +62,7 @@ fn a_peer_has_a_few_pulls_at_a_time() {
     let logs = Logs::default();
     let mut schedule = Schedule::default();
     let heads: Vec<LogHead> = (10..30).map(|number| head(peer(number), 1)).collect();
-    schedule.handle_heads(peer(1), &heads);
+    schedule.handle_heads(peer(1), None, &heads, &logs);
     let mut done = 0;
     loop {
         let pulls = schedule.poll_pulls(&logs);
@@ -85,9 +85,65 @@ fn a_forked_log_is_not_pulled() {
     logs.offer(&ours.records[1]);
     logs.offer(&theirs.records[1]);
     let mut schedule = Schedule::default();
-    schedule.handle_heads(peer(1), &[head(ours.key, 3)]);
+    schedule.handle_heads(peer(1), None, &[head(ours.key, 3)], &logs);
     assert_eq!(schedule.poll_pulls(&logs), []);
     assert!(schedule.is_idle(&logs));
+}
+
+#[test]
+fn only_logs_that_are_longer_at_a_peer_are_remembered_and_only_until_they_are_here() {
+    let mut logs = Logs::default();
+    for author in authors() {
+        author.records[..5].iter().for_each(|record| drop(logs.offer(record)));
+    }
+    let heads = |lens: [u64; 3]| -> Vec<LogHead> {
+        authors().iter().zip(lens).map(|(author, len)| head(author.key, len)).collect()
+    };
+    let mut schedule = Schedule::default();
+    schedule.handle_heads(peer(1), None, &heads([5, 4, 1]), &logs);
+    assert_eq!(schedule.wanted_from(&peer(1)), 0);
+    schedule.handle_heads(peer(1), None, &heads([5, 6, 7]), &logs);
+    assert_eq!(schedule.wanted_from(&peer(1)), 2);
+    // Gossip is faster.
+    authors()[2].records[5..7].iter().for_each(|record| drop(logs.offer(record)));
+    assert_eq!(schedule.poll_pulls(&logs).len(), 1);
+    assert_eq!(schedule.wanted_from(&peer(1)), 1);
+    logs.offer(&authors()[1].records[5]);
+    schedule.handle_pulled(peer(1), authors()[1].key, true);
+    assert_eq!(schedule.poll_pulls(&logs), []);
+    assert_eq!(schedule.wanted_from(&peer(1)), 0);
+}
+
+#[test]
+fn what_a_peer_may_have_us_remember_is_bounded() {
+    let logs = Logs::default();
+    let mut schedule = Schedule::default();
+    let key = |number: u32| {
+        let mut bytes = [0; 32];
+        bytes[..4].copy_from_slice(&number.to_be_bytes());
+        PublicKey::from_bytes(bytes)
+    };
+    let page = |from: u32| (from..from + 8_192).map(|at| head(key(at), 1)).collect::<Vec<_>>();
+    schedule.handle_heads(peer(1), None, &page(0), &logs);
+    for from in 1..5 {
+        schedule.handle_heads(peer(1), Some(key(from * 8_192 - 1)), &page(from * 8_192), &logs);
+    }
+    schedule.handle_glimpse(peer(1), key(1 << 30), 9);
+    assert_eq!(schedule.wanted_from(&peer(1)), 16_384);
+    schedule.handle_glimpse(peer(1), key(3), 9);
+    assert_eq!(schedule.wanted_from(&peer(1)), 16_384);
+}
+
+#[test]
+fn a_page_of_heads_adds_to_its_comparison_and_a_new_comparison_replaces_it() {
+    let logs = Logs::default();
+    let mut schedule = Schedule::default();
+    let heads: Vec<LogHead> = (10..30).map(|number| head(peer(number), 1)).collect();
+    schedule.handle_heads(peer(1), None, &heads[..10], &logs);
+    schedule.handle_heads(peer(1), Some(heads[9].author), &heads[10..], &logs);
+    assert_eq!(schedule.wanted_from(&peer(1)), 20);
+    schedule.handle_heads(peer(1), None, &heads[..3], &logs);
+    assert_eq!(schedule.wanted_from(&peer(1)), 3);
 }
 
 /// One node of the simulation.
@@ -110,7 +166,7 @@ impl Node {
     }
 
     fn hears_heads(&mut self, from: PublicKey, heads: &[LogHead]) {
-        self.schedule.handle_heads(from, heads);
+        self.schedule.handle_heads(from, None, heads, &self.logs);
         self.poll();
     }
 

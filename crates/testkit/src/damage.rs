@@ -36,7 +36,8 @@ pub fn flip(path: &Path, at: usize) {
 /// Flips a bit of a blob's middle byte.
 pub fn flip_blob(home: &Path, hash: &Hash) {
     let path = blob_file(home, hash);
-    let len = fs::metadata(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).len();
+    let len =
+        fs::metadata(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).len();
     flip(&path, usize::try_from(len / 2).expect("a test's blob fits memory"));
 }
 

@@ -124,10 +124,11 @@ pub async fn acquainted(nodes: &[&Node]) {
 pub async fn holds_listings(nodes: &[&Node], count: u64) {
     for node in nodes {
         let what = format!("{count} listings in {}", node.home().display());
-        let held = converge(PATIENCE, &what, async || match node.client().status().await?.listings {
-            listings if listings == count => Ok(()),
-            listings => Err(NotYet::saw(format!("{listings} listings"))),
-        });
+        let held =
+            converge(PATIENCE, &what, async || match node.client().status().await?.listings {
+                listings if listings == count => Ok(()),
+                listings => Err(NotYet::saw(format!("{listings} listings"))),
+            });
         held.await.unwrap_or_else(|error| panic!("{error}\n{}", node.log_tail()));
     }
 }

@@ -18,5 +18,5 @@ pub use guildhall_launch::{Error as LaunchError, Node, NotYet, Options, converge
 pub use guildhall_protocol as protocol;
 pub use lab::{Lab, PATIENCE, acquainted, bring_in, holds_listings, lend, refused_start};
 pub use package::{Package, publish, publish_ok};
-pub use process::{has_ended, pause, resume, workers_of};
+pub use process::{closely, has_ended, pause, resume, workers_of};
 pub use run::{bytes_of, records, request, run, run_request, start, until_records};

@@ -125,7 +125,8 @@ impl Package {
     #[must_use]
     pub fn files(mut self, count: usize, len: usize, seed: u64) -> Self {
         for number in 0..count {
-            let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number as u64 + 1);
+            let mut state =
+                seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number as u64 + 1);
             let mut bytes = Vec::with_capacity(len + 8);
             while bytes.len() < len {
                 // xorshift: bytes that nothing compresses and no two files share.
@@ -197,7 +198,10 @@ impl Package {
 ///
 /// # Errors
 /// Whatever went wrong.
-pub async fn publish(client: &Client, folder: &Path) -> Result<Published, Box<dyn Error + Send + Sync>> {
+pub async fn publish(
+    client: &Client,
+    folder: &Path,
+) -> Result<Published, Box<dyn Error + Send + Sync>> {
     let mut draft = read_dir(folder)?;
     let org = client.status().await?.org;
     draft.resolve(client, &org).await?;

@@ -1,9 +1,15 @@
 //! Processes of a node, as the system shows them.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use guildhall_launch::Node;
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::lab::PATIENCE;
+
+/// Time between two looks of [`closely`].
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// Ids of the worker processes that a node has at this moment.
 #[must_use]
@@ -31,6 +37,22 @@ fn stat(pid: u32) -> Option<(char, u32)> {
 /// Stops a node in its tracks, as a machine does that sleeps.
 pub fn pause(node: &Node) {
     signal(node, Signal::STOP);
+}
+
+/// Looks every two milliseconds until `holds`: for moments that pass too quickly for `converge`, such as the middle of
+/// a transfer on loopback.
+pub async fn closely(what: &str, mut holds: impl FnMut() -> bool + Send + 'static) {
+    let begun = Instant::now();
+    let look = tokio::task::spawn_blocking(move || {
+        while begun.elapsed() < PATIENCE {
+            if holds() {
+                return true;
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        false
+    });
+    assert!(look.await.expect("looking does not fail"), "{what}: not seen");
 }
 
 /// Lets a paused node go on.

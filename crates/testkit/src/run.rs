@@ -3,7 +3,9 @@
 use data_encoding::BASE64;
 use guildhall_launch::{Node, NotYet, converge};
 use guildhall_protocol::RunId;
-use guildhall_protocol::api::{InputRecord, OutputValue, Placement, RunInput, RunReport, RunRequest};
+use guildhall_protocol::api::{
+    InputRecord, OutputValue, Placement, RunInput, RunReport, RunRequest,
+};
 use guildhall_protocol::contract::LimitSet;
 
 use crate::lab::PATIENCE;

@@ -69,7 +69,10 @@ pub fn moody() -> String {
     };
     let moods = [
         when('l', "(loop (br 0))"),
-        when('m', "(loop (br_if 0 (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable"),
+        when(
+            'm',
+            "(loop (br_if 0 (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable",
+        ),
         when('t', "unreachable"),
         when(
             'x',

@@ -13,8 +13,9 @@ use guildhall_protocol::api::{
     SearchAnswer, Status,
 };
 use guildhall_protocol::limits::{FOLLOWS_MAX, INVITE_MAX_LIFE_MS};
+use guildhall_protocol::body::HardwareOffer;
 use guildhall_protocol::manifest::Manifest;
-use guildhall_protocol::name::Reference;
+use guildhall_protocol::name::{CategoryPrefix, Reference};
 use guildhall_protocol::query::Query;
 use guildhall_protocol::wire::Invite;
 use guildhall_protocol::{Hash, PackageId, PublicKey, RecordId, RunId};
@@ -22,7 +23,9 @@ use guildhall_store::{Batch, BlobError};
 use tokio::sync::oneshot;
 
 use super::effects::Context;
-use super::{App, lock};
+use super::fetch::{FetchError, Purpose};
+use super::write::OwnLog;
+use super::{App, disk, lock};
 use crate::clock;
 
 /// Largest blob that a client may upload, bytes: what fits the disks that nodes have, many times over.
@@ -56,8 +59,8 @@ impl Node for Api {
             None => INVITE_LIFE_MS,
         };
         let (admission, draft) = self.0.core().invite(clock::random(), life_ms, clock::now_ms());
-        let written = self.0.write(|core| core.write_as_node(&admission, clock::now_ms())).await;
-        let invite = draft.finish(written.map_err(internal)?.id());
+        let written = self.0.write(OwnLog::Node, admission).await?;
+        let invite = draft.finish(written.id());
         Ok(InviteText { invite: invite.to_text() })
     }
 
@@ -65,21 +68,13 @@ impl Node for Api {
         let invite = Invite::from_text(&invite.invite).map_err(|error| {
             ApiError::invalid("bad_invite", error.to_string()).with_help("guild invite")
         })?;
-        self.0.join(&invite).await?;
+        self.0.join(invite).await?;
         Ok(self.0.status())
     }
 
     async fn set_offer(&self, change: OfferChange) -> Answer<Status> {
-        let mut config = self.0.home.config().map_err(internal)?;
-        config.offer = change.offer.clone();
-        self.0.home.save_config(&config).map_err(internal)?;
-        {
-            let mut core = self.0.core();
-            let mut settings = core.settings().clone();
-            settings.offer = change.offer;
-            core.set_settings(settings);
-        }
-        self.0.describe().await.map_err(internal)?;
+        let OfferChange { offer } = change;
+        self.0.decide(move |_, offers| *offers = offer.clone()).await?;
         Ok(self.0.status())
     }
 
@@ -90,22 +85,16 @@ impl Node for Api {
                 format!("a node follows 1 to {FOLLOWS_MAX} categories; `*` means all"),
             ));
         }
-        let mut config = self.0.home.config().map_err(internal)?;
-        config.follows = follows.follows.clone();
-        self.0.home.save_config(&config).map_err(internal)?;
-        {
-            let mut core = self.0.core();
-            let mut settings = core.settings().clone();
-            settings.follows = follows.follows;
-            core.set_settings(settings);
-        }
-        self.0.describe().await.map_err(internal)?;
+        let Follows { follows } = follows;
+        self.0.decide(move |followed, _| *followed = follows.clone()).await?;
         Ok(self.0.status())
     }
 
     async fn store_blob(&self, upload: &mut Upload) -> Answer<BlobStored> {
         let mut writer = self.0.store.blob_writer(None, BLOB_MAX_BYTES).map_err(blob_error)?;
         while let Some(bytes) = upload.chunk().await? {
+            // What came so far is on the disk already.
+            disk::check_room(&self.0.home.store(), bytes.len() as u64).map_err(disk_full)?;
             tokio::task::block_in_place(|| writer.write_all(&bytes)).map_err(blob_error)?;
         }
         let staged = tokio::task::block_in_place(|| writer.finish()).map_err(blob_error)?;
@@ -124,11 +113,8 @@ impl Node for Api {
     async fn publish(&self, request: PublishRequest) -> Answer<Published> {
         // A client that goes away does not stop a publication half-way: it ends, and is found again.
         let app = Arc::clone(&self.0);
-        let (done, published) = oneshot::channel();
-        self.0.tasks.spawn("publish", async move {
-            let _gone = done.send(app.publish(request).await);
-        });
-        published.await.map_err(|_| ApiError::unavailable("stopping", "the node is stopping"))?
+        let published = self.0.tasks.finish("publish", async move { app.publish(request).await });
+        published.await.unwrap_or_else(|| Err(ApiError::unavailable("stopping", "the node is stopping")))
     }
 
     async fn search(&self, query: Query) -> Answer<SearchAnswer> {
@@ -152,8 +138,9 @@ impl Node for Api {
 
     async fn fetch(&self, request: FetchRequest) -> Answer<Fetched> {
         let package = self.0.resolve(&request.reference).await?;
-        let fetched = self.0.fetch_package(package, &[]).await.map_err(|error| {
-            ApiError::upstream("not_fetched", error.to_string()).with_help("guild peers")
+        let fetched = self.0.fetch_package(package, &[], Purpose::Keeper).await.map_err(|error| match error {
+            FetchError::Full(full) => disk_full(full),
+            error => ApiError::upstream("not_fetched", error.to_string()).with_help("guild peers"),
         })?;
         Ok(Fetched {
             reference: request.reference,
@@ -206,6 +193,30 @@ impl Node for Api {
 }
 
 impl App {
+    /// Changes what the keeper decides while the node runs: on disk, in the core, and in what the node says about
+    /// itself, one change after the other and each to its end.
+    async fn decide(
+        self: &Arc<Self>,
+        change: impl Fn(&mut Vec<CategoryPrefix>, &mut Option<HardwareOffer>) + Send + Sync + 'static,
+    ) -> Answer<()> {
+        let app = Arc::clone(self);
+        let decided = self.tasks.finish("decide", async move {
+            let writer = app.writer().await;
+            let saved = tokio::task::block_in_place(|| {
+                app.home.update_config(|config| change(&mut config.follows, &mut config.offer))
+            });
+            saved.map_err(internal)?;
+            {
+                let mut core = app.core();
+                let mut settings = core.settings().clone();
+                change(&mut settings.follows, &mut settings.offer);
+                core.set_settings(settings);
+            }
+            Ok(writer.describe().await?)
+        });
+        decided.await.unwrap_or_else(|| Err(ApiError::unavailable("stopping", "the node is stopping")))
+    }
+
     fn status(&self) -> Status {
         let core = self.core();
         let me = core.identity();
@@ -356,6 +367,10 @@ fn resolve_error(error: &guildhall_catalog::ResolveError) -> ApiError {
         }
         _ => api.with_help("guild search"),
     }
+}
+
+fn disk_full(full: disk::Full) -> ApiError {
+    ApiError::unavailable("disk_full", full.to_string()).with_help("guild status")
 }
 
 fn blob_error(error: BlobError) -> ApiError {

@@ -18,23 +18,37 @@ use crate::clock;
 /// Time between two ticks of the core, which counts in them.
 const TICK: Duration = Duration::from_secs(1);
 
+/// Answers to this node that are handled before what a peer wants gets a turn: while a thousand pages are pulled,
+/// others still want theirs, and gossip its verdict within seconds.
+const IN_A_ROW_MAX: u32 = 8;
+
 /// Runs until the node is told to stop or the overlay ends.
 pub(super) async fn run(app: Arc<App>, mut events: Events, mut inbox: mpsc::Receiver<Event>) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut in_a_row = 0;
     loop {
         tokio::select! {
             biased;
             () = app.tasks.token().cancelled() => return,
-            event = events.next() => match event {
-                Some(event) => app.handle_overlay(event).await,
-                None => return,
-            },
-            event = inbox.recv() => match event {
-                Some(event) => app.drive(event, Context::default()).await,
-                None => return,
-            },
+            // Peers come last: however much they send, time passes, and what was asked is answered.
             _ = ticks.tick() => app.drive(Event::Tick, Context::default()).await,
+            event = inbox.recv(), if in_a_row < IN_A_ROW_MAX => match event {
+                Some(event) => {
+                    in_a_row += 1;
+                    app.drive(event, Context::default()).await;
+                }
+                None => return,
+            },
+            event = events.next() => match event {
+                Some(event) => {
+                    in_a_row = 0;
+                    app.handle_overlay(event).await;
+                }
+                None => return,
+            },
+            // No peer waits for the turn that it would have.
+            () = std::future::ready(()), if in_a_row == IN_A_ROW_MAX => in_a_row = 0,
         }
     }
 }
@@ -59,9 +73,13 @@ impl App {
                 info!(address, "listening");
                 let addresses = self.overlay.addresses().await;
                 self.core().set_addresses(addresses);
-                if let Err(error) = self.describe().await {
-                    tracing::error!(%error, "the node's new address is not announced");
-                }
+                // Not here: whoever writes at this moment may wait for what this task delivers.
+                let app = Arc::clone(self);
+                self.tasks.spawn("describe", async move {
+                    if let Err(error) = app.describe().await {
+                        tracing::error!(%error, "the node's new address is not announced");
+                    }
+                });
             }
             overlay::Event::Connected { peer, address, inbound } => {
                 info!(peer = overlay::peer_id_string(&peer), address, inbound, "connected");

@@ -3,26 +3,17 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use guildhall_core::{CallId, Core, Effect, Event, GossipId, ReplyId, Verdict, withhold_body};
+use guildhall_core::{CallId, Effect, Event, GossipId, ReplyId, Verdict};
 use guildhall_overlay::{self as overlay, GossipToken, PublishOutcome, Reply};
 use guildhall_protocol::body::Confirmation;
-use guildhall_protocol::limits::MESSAGE_MAX_BYTES;
-use guildhall_protocol::name::CategoryPrefix;
 use guildhall_protocol::record::Record;
 use guildhall_protocol::wire::{Request, Response, decode_message};
-use guildhall_protocol::{Hash, PublicKey, RecordId, cbor};
-use guildhall_store::Batch;
-use serde_bytes::ByteBuf;
+use guildhall_protocol::{Hash, PublicKey, cbor};
 use tracing::{debug, error, warn};
 
+use super::answers::{self, listing_records, page_of};
+use super::write::OwnLog;
 use super::{App, lock};
-use crate::clock;
-
-/// Bytes of records in one response: a message less room for its frame.
-const PAGE_MAX_BYTES: usize = MESSAGE_MAX_BYTES - 64 * 1024;
-
-/// Records in one response.
-const PAGE_MAX_RECORDS: usize = 1_024;
 
 /// What the effects of one event answer to. Every request and gossip message is answered by the event it causes.
 #[derive(Default)]
@@ -41,10 +32,8 @@ impl Context {
     }
 
     fn answer(&mut self, response: &Response) {
-        if let Some(reply) = self.reply.take()
-            && let Err(error) = reply.send(cbor::encode(response))
-        {
-            debug!(%error, "a response was not sent");
+        if let Some(reply) = self.reply.take() {
+            answers::send(reply, response);
         }
     }
 }
@@ -61,21 +50,21 @@ impl App {
             Effect::Call { call, peer, request } => self.call(call, peer, request),
             Effect::Respond { response, .. } => context.answer(&response),
             Effect::RespondRecords { author, from_seq, follows, .. } => {
-                context.answer(&self.page_of(author, from_seq, &follows));
+                if let Some(reply) = context.reply.take() {
+                    self.answer_from_store(reply, move |store| page_of(store, author, from_seq, &follows));
+                }
             }
             Effect::RespondListings { listings, .. } => {
-                context.answer(&self.listing_records(&listings));
+                if let Some(reply) = context.reply.take() {
+                    self.answer_from_store(reply, move |store| listing_records(store, &listings));
+                }
             }
             Effect::Verdict { verdict, .. } => {
                 if let Some(token) = context.gossip.take() {
                     self.overlay.verdict(token, to_overlay(verdict)).await;
                 }
             }
-            Effect::Store(records) => {
-                if let Err(error) = self.keep(&records).await {
-                    error!(%error, count = records.len(), "records are not on disk; peers will be asked again");
-                }
-            }
+            Effect::Store(records) => self.keeper.push(records).await,
             Effect::Publish(record) => match self.overlay.publish(record.bytes().to_vec()).await {
                 Ok(PublishOutcome::NoPeers) => debug!("no peer listens; records spread on connect"),
                 Ok(_) => {}
@@ -107,22 +96,16 @@ impl App {
         let app = Arc::clone(self);
         // Boxed, because writing a record carries out effects, of which this is one.
         let written: BoxFuture<'static, ()> = Box::pin(async move {
-            let write = |core: &Core| core.write_as_node(&confirmation, clock::now_ms());
-            if let Err(error) = app.write(write).await {
+            if let Err(error) = app.write(OwnLog::Node, confirmation).await {
                 error!(%error, "an org that may come in is not confirmed; it has to ask again");
             }
         });
         self.tasks.spawn("confirm", written);
     }
 
-    /// Puts records on disk.
+    /// Puts records on disk, behind those that are on their way there.
     pub(super) async fn keep(&self, records: &[Record]) -> Result<(), guildhall_store::WriteError> {
-        let mut batch = Batch::new();
-        for record in records {
-            let header = record.header();
-            batch.put_record(header.author, header.seq, record.id(), record.bytes().to_vec());
-        }
-        self.store.commit(batch).await
+        self.keeper.keep(records.to_vec()).await
     }
 
     fn call(self: &Arc<Self>, call: CallId, peer: PublicKey, request: Request) {
@@ -135,7 +118,9 @@ impl App {
 
     /// Sends a request and waits for its response.
     pub(super) async fn request(&self, peer: PublicKey, request: &Request) -> Result<Response, String> {
-        let Ok(_turn) = self.calls.acquire().await else {
+        // Hellos have turns of their own: strangers that do not answer them must not hold up the members.
+        let turns = if matches!(request, Request::Hello(_)) { &self.hellos } else { &self.calls };
+        let Ok(_turn) = turns.acquire().await else {
             return Err("the node is stopping".to_owned());
         };
         let bytes = self.overlay.request(peer, cbor::encode(request)).await;
@@ -174,41 +159,6 @@ impl App {
         peers.sort_unstable();
         peers.dedup();
         peers
-    }
-
-    /// A page of a log for a peer that follows `follows`.
-    fn page_of(&self, author: PublicKey, from_seq: u64, follows: &[CategoryPrefix]) -> Response {
-        let stored = self.store.records_of(&author, from_seq, PAGE_MAX_RECORDS, PAGE_MAX_BYTES);
-        let stored = stored.unwrap_or_else(|error| {
-            error!(%error, "a log is not served from here on");
-            Vec::new()
-        });
-        let records = stored.into_iter().map(|stored| match Record::open(&stored.bytes) {
-            Ok(record) if withhold_body(&record, follows) => record.without_body().bytes().to_vec(),
-            _ => stored.bytes,
-        });
-        Response::Records { records: records.map(ByteBuf::from).collect() }
-    }
-
-    /// Listing records by id, as many as fit one response.
-    fn listing_records(&self, ids: &[RecordId]) -> Response {
-        let mut len_bytes = 0;
-        let mut listings = Vec::new();
-        for id in ids {
-            match self.store.record_by_id(id) {
-                Ok(Some(stored)) => {
-                    len_bytes += stored.bytes.len();
-                    if len_bytes > PAGE_MAX_BYTES {
-                        break;
-                    }
-                    listings.push(ByteBuf::from(stored.bytes));
-                }
-                // Looked up elsewhere and kept in memory only.
-                Ok(None) => {}
-                Err(error) => error!(%error, "a listing is left out of an answer"),
-            }
-        }
-        Response::Found { listings }
     }
 }
 

@@ -1,37 +1,29 @@
 //! Fetching packages: the manifest by its id, then each file by its hash, from whoever holds them, verified.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use guildhall_core::{Event, package_key};
-use guildhall_overlay::{Stream, StreamKind, peer_id_string};
+use guildhall_core::Event;
 use guildhall_protocol::limits::MANIFEST_MAX_BYTES;
 use guildhall_protocol::manifest::{FileEntry, Manifest};
 use guildhall_protocol::name::OrgName;
-use guildhall_protocol::wire::{BlobReply, BlobRequest};
 use guildhall_protocol::{Hash, PackageId, PublicKey};
-use guildhall_store::{Batch, BlobError, StagedBlob};
-use tokio::io::AsyncReadExt as _;
-use tracing::{debug, warn};
+use guildhall_store::{Batch, BlobError};
+use tracing::warn;
 
-use super::frames::{self, FrameError};
-use super::{App, lock};
+use super::holders::Holders;
+use super::{App, disk, lock};
 
-/// Holders that are tried for one package, best first.
-const HOLDERS_MAX: usize = 8;
+/// Largest package that is fetched because a job needs it, bytes: many times what models have that fit a node. What the
+/// keeper asks for may be larger.
+const JOB_PACKAGE_MAX_BYTES: u64 = 16 * 1024 * 1024 * 1024;
 
 /// Blobs that are synced to disk before one commit names them all: a commit costs about a millisecond.
 const BLOBS_PER_COMMIT: usize = 64;
 
 /// Bytes of them: what a node that dies in the middle of a fetch has to fetch again, besides the blob it was at.
 const BYTES_PER_COMMIT: u64 = 8 * 1024 * 1024;
-
-/// How long a holder may send nothing before the next one is tried.
-const STALL_MAX: Duration = Duration::from_secs(10);
-
-/// Bytes that are read from a stream at once.
-const CHUNK_BYTES: usize = 64 * 1024;
 
 /// What fetching a package took.
 #[derive(Debug)]
@@ -43,11 +35,32 @@ pub(super) struct Fetched {
     pub(super) took: Duration,
 }
 
-/// A holder with the stream to it, opened when first needed.
-struct Holder {
-    peer: PublicKey,
-    org: OrgName,
-    stream: Option<Stream>,
+/// Packages that are being fetched, or waited for.
+pub(super) type Fetching = Mutex<BTreeMap<PackageId, Arc<tokio::sync::Mutex<()>>>>;
+
+/// The right to wait for one's turn with a package. The last one that goes takes the entry with it, also when its
+/// future is dropped.
+struct Turn<'a> {
+    fetching: &'a Fetching,
+    package: PackageId,
+    alone: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl<'a> Turn<'a> {
+    fn at(fetching: &'a Fetching, package: PackageId) -> Self {
+        let alone = Arc::clone(lock(fetching).entry(package).or_default());
+        Self { fetching, package, alone }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut fetching = lock(self.fetching);
+        // The map's and this one: nobody else can take one meanwhile, because that needs the map.
+        if Arc::strong_count(&self.alone) == 2 {
+            fetching.remove(&self.package);
+        }
+    }
 }
 
 impl App {
@@ -56,7 +69,8 @@ impl App {
         if !self.store.has_blob(&package.0)? {
             return Ok(None);
         }
-        let bytes = match self.store.read_blob(&package.0, MANIFEST_MAX_BYTES as u64) {
+        let read = || self.store.read_blob(&package.0, MANIFEST_MAX_BYTES as u64);
+        let bytes = match tokio::task::block_in_place(read) {
             Ok(bytes) => bytes,
             Err(error @ (BlobError::Damaged { .. } | BlobError::Missing { .. })) => {
                 warn!(%error, %package, "a damaged manifest counts as not here");
@@ -83,7 +97,8 @@ impl App {
         let mut batch = Batch::new();
         batch.add_blob(staged);
         self.store.commit(batch).await?;
-        self.manifest(package)?.ok_or(FetchError::NoHolder { hash: package.0, tried: Vec::new() })
+        let missing = || FetchError::NoHolder { hash: package.0, tried: Vec::new(), away: 0 };
+        self.manifest(package)?.ok_or_else(missing)
     }
 
     /// Gets a whole package. What is here already is not fetched again, so a fetch that was cut off goes on.
@@ -91,37 +106,65 @@ impl App {
         self: &Arc<Self>,
         package: PackageId,
         hints: &[PublicKey],
+        purpose: Purpose,
     ) -> Result<Fetched, FetchError> {
         let started = Instant::now();
-        let alone = Arc::clone(lock(&self.fetching).entry(package).or_default());
-        let _alone = alone.lock().await;
-        let fetched = self.fetch_missing(package, hints, started).await;
-        lock(&self.fetching).remove(&package);
-        fetched
+        let turn = Turn::at(&self.fetching, package);
+        let _alone = turn.alone.lock().await;
+        let manifest = self.fetch_manifest(package, hints).await?;
+        let mut fetched =
+            Fetched { manifest, bytes: 0, files: 0, from: BTreeSet::new(), took: Duration::ZERO };
+        let trusting = self.is_trusting(package, purpose);
+        let missing = self.missing_files(&fetched.manifest.files, trusting)?;
+        if purpose == Purpose::Job && missing.is_empty() && self.core().holds(&package) {
+            return Ok(fetched);
+        }
+        check_size(package, &fetched.manifest.files, purpose)?;
+        let mut batch = self.fetch_missing(package, hints, missing, &mut fetched).await?;
+        batch.put_package(package, Vec::new());
+        self.store.commit(batch).await?;
+        self.share(package, &fetched.manifest).await;
+        fetched.took = started.elapsed();
+        Ok(fetched)
     }
 
+    /// Gets some files of a package, for a job.
+    pub(super) async fn fetch_files(
+        self: &Arc<Self>,
+        package: PackageId,
+        files: &[FileEntry],
+        hints: &[PublicKey],
+    ) -> Result<(), FetchError> {
+        let turn = Turn::at(&self.fetching, package);
+        let _alone = turn.alone.lock().await;
+        let manifest = self.fetch_manifest(package, hints).await?;
+        check_size(package, files, Purpose::Job)?;
+        let mut fetched =
+            Fetched { manifest, bytes: 0, files: 0, from: BTreeSet::new(), took: Duration::ZERO };
+        let trusting = self.is_trusting(package, Purpose::Job);
+        let missing = self.missing_files(files, trusting)?;
+        let batch = self.fetch_missing(package, hints, missing, &mut fetched).await?;
+        Ok(self.store.commit(batch).await?)
+    }
+
+    /// Gets files and returns those that are not committed yet.
     async fn fetch_missing(
         self: &Arc<Self>,
         package: PackageId,
         hints: &[PublicKey],
-        started: Instant,
-    ) -> Result<Fetched, FetchError> {
-        let manifest = self.fetch_manifest(package, hints).await?;
-        let mut fetched =
-            Fetched { manifest, bytes: 0, files: 0, from: BTreeSet::new(), took: Duration::ZERO };
-        let mut holders = Vec::new();
+        missing: Vec<FileEntry>,
+        fetched: &mut Fetched,
+    ) -> Result<Batch, FetchError> {
+        disk::check_room(&self.home.store(), len_of(&missing))?;
+        let mut holders = Holders::default();
         let mut batch = Batch::new();
         let (mut staged, mut staged_bytes) = (0, 0);
-        // One file may stand under several names.
-        let mut wanted = BTreeSet::new();
-        for file in &fetched.manifest.files {
-            if !wanted.insert(file.hash) || self.has_good_blob(&file.hash, file.len_bytes)? {
-                continue;
-            }
+        for file in missing {
             if holders.is_empty() {
                 holders = self.holders(package, hints).await;
             }
-            let (blob, org) = self.fetch_blob(&mut holders, file.hash, Some(file.len_bytes)).await?;
+            let (blob, org) =
+                self.fetch_blob(&mut holders, file.hash, Some(file.len_bytes)).await?;
             fetched.bytes += blob.len_bytes();
             staged_bytes += blob.len_bytes();
             fetched.files += 1;
@@ -133,11 +176,39 @@ impl App {
                 (staged, staged_bytes) = (0, 0);
             }
         }
-        batch.put_package(package, Vec::new());
-        self.store.commit(batch).await?;
-        self.share(package, &fetched.manifest).await;
-        fetched.took = started.elapsed();
-        Ok(fetched)
+        Ok(batch)
+    }
+
+    /// Whether what was hashed since the start counts as good. Asking ends the doubt, because the answer has everything
+    /// hashed.
+    fn is_trusting(&self, package: PackageId, purpose: Purpose) -> bool {
+        let doubted = lock(&self.doubted).remove(&package);
+        purpose == Purpose::Job && !doubted
+    }
+
+    /// Those of these files that are not here in full. One may stand under several names.
+    fn missing_files(
+        &self,
+        files: &[FileEntry],
+        trusting: bool,
+    ) -> Result<Vec<FileEntry>, FetchError> {
+        let mut seen = BTreeSet::new();
+        let mut missing = Vec::new();
+        for file in files {
+            if !seen.insert(file.hash) {
+                continue;
+            }
+            let known = trusting && lock(&self.checked).contains(&file.hash);
+            let good = match known {
+                // Its bytes were hashed since the start; whether the file is there in its length costs nothing.
+                true => self.store.open_blob(&file.hash).is_ok(),
+                false => self.has_good_blob(&file.hash, file.len_bytes)?,
+            };
+            if !good {
+                missing.push(file.clone());
+            }
+        }
+        Ok(missing)
     }
 
     /// Whether a blob is here byte for byte. A damaged one is fetched again, and the good one takes its place.
@@ -146,39 +217,16 @@ impl App {
             return Ok(false);
         }
         match tokio::task::block_in_place(|| self.store.verify_blob(hash)) {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                lock(&self.checked).insert(*hash);
+                Ok(true)
+            }
             Err(error @ (BlobError::Damaged { .. } | BlobError::Missing { .. })) => {
                 warn!(%error, "a damaged file is fetched again");
                 Ok(false)
             }
             Err(error) => Err(error.into()),
         }
-    }
-
-    /// Drops the damaged files of a package, so that they are fetched again; returns how many there were.
-    async fn forget_damaged(self: &Arc<Self>, manifest: &Manifest) -> Result<usize, FetchError> {
-        let (app, files) = (Arc::clone(self), manifest.files.clone());
-        // Hashing a large package takes seconds, which is too long for a thread that serves others.
-        let checked = tokio::task::spawn_blocking(move || {
-            let damaged = |file: &FileEntry| {
-                matches!(
-                    app.store.verify_blob(&file.hash),
-                    Err(BlobError::Damaged { .. } | BlobError::Missing { .. })
-                )
-            };
-            files.into_iter().filter(damaged).collect::<Vec<_>>()
-        });
-        let damaged = checked.await.map_err(|error| FetchError::Check(error.to_string()))?;
-        if damaged.is_empty() {
-            return Ok(0);
-        }
-        let mut batch = Batch::new();
-        for file in &damaged {
-            warn!(file = file.name.as_str(), "a damaged file is dropped, to be fetched again");
-            batch.forget_blob(file.hash);
-        }
-        self.store.commit(batch).await?;
-        Ok(damaged.len())
     }
 
     /// A complete package counts from here on: members may fetch it, and the DHT hears of it.
@@ -189,112 +237,6 @@ impl App {
             shared.extend(manifest.files.iter().map(|file| file.hash));
         }
         self.post(Event::PackageHeld(package)).await;
-    }
-
-    /// Members' nodes that may hold a package: those that were named, the producer's, and those in the DHT.
-    async fn holders(&self, package: PackageId, hints: &[PublicKey]) -> Vec<Holder> {
-        let key = package_key(self.core().federation().id(), package);
-        let found = self.providers(&[key]).await;
-        let core = self.core();
-        let me = core.identity().node.public();
-        let producers: Vec<PublicKey> = core
-            .catalog()
-            .of_package(package)
-            .flat_map(|shown| {
-                let root = shown.entry.root;
-                core.nodes().filter(move |(_, view)| view.root == root).map(|(node, _)| *node)
-            })
-            .collect();
-        let mut seen = BTreeSet::from([me]);
-        let named = found.iter().chain(hints).chain(&producers).copied();
-        let holders = named.filter(|peer| seen.insert(*peer)).filter_map(|peer| {
-            let org = core.authority(&peer).map(|authority| authority.org.clone())?;
-            Some(Holder { peer, org, stream: None })
-        });
-        holders.take(HOLDERS_MAX).collect()
-    }
-
-    /// Gets one blob from the first holder that has it and tells the truth.
-    async fn fetch_blob(
-        &self,
-        holders: &mut Vec<Holder>,
-        hash: Hash,
-        len_bytes: Option<u64>,
-    ) -> Result<(StagedBlob, OrgName), FetchError> {
-        let mut tried = Vec::new();
-        let mut at = 0;
-        while let Some(holder) = holders.get_mut(at) {
-            match self.fetch_from(holder, hash, len_bytes).await {
-                Ok(Some(blob)) => return Ok((blob, holder.org.clone())),
-                Ok(None) => {
-                    tried.push(format!("{} does not have it", holder.org));
-                    at += 1;
-                }
-                Err(SourceError::Here(error)) => return Err(error.into()),
-                Err(SourceError::There(why)) => {
-                    warn!(peer = peer_id_string(&holder.peer), why, "a holder is given up");
-                    tried.push(format!("{}: {why}", holder.org));
-                    holders.remove(at);
-                }
-            }
-        }
-        Err(FetchError::NoHolder { hash, tried })
-    }
-
-    async fn fetch_from(
-        &self,
-        holder: &mut Holder,
-        hash: Hash,
-        len_bytes: Option<u64>,
-    ) -> Result<Option<StagedBlob>, SourceError> {
-        let there = |why: String| SourceError::There(why);
-        let mut stream = match holder.stream.take() {
-            Some(stream) => stream,
-            None => self
-                .overlay
-                .open_stream(holder.peer, StreamKind::Blob)
-                .await
-                .map_err(|error| there(error.to_string()))?,
-        };
-        frames::send(&mut stream, &BlobRequest { hash }).await?;
-        let reply = tokio::time::timeout(STALL_MAX, frames::receive::<BlobReply>(&mut stream));
-        let found_bytes = match reply.await.map_err(|_| there("it does not answer".to_owned()))?? {
-            Some(BlobReply::Found { len_bytes }) => len_bytes,
-            Some(BlobReply::Missing) => {
-                holder.stream = Some(stream);
-                return Ok(None);
-            }
-            None => return Err(there("it closed the stream".to_owned())),
-        };
-        let max_bytes = len_bytes.unwrap_or(MANIFEST_MAX_BYTES as u64);
-        if len_bytes.is_some_and(|len| len != found_bytes) || found_bytes > max_bytes {
-            return Err(there(format!("it announces {found_bytes} bytes, not {max_bytes}")));
-        }
-        let mut writer = self.store.blob_writer(Some(hash), found_bytes)?;
-        let mut left = found_bytes;
-        let mut chunk = vec![0; CHUNK_BYTES];
-        while left > 0 {
-            let most = usize::try_from(left).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
-            let Some(into) = chunk.get_mut(..most) else { break };
-            let read = tokio::time::timeout(STALL_MAX, stream.read(into)).await;
-            let read = read.map_err(|_| there("it stalls".to_owned()))?.map_err(FrameError::from)?;
-            if read == 0 {
-                return Err(there(format!("it stopped {left} bytes before the end")));
-            }
-            writer.write_all(chunk.get(..read).unwrap_or_default())?;
-            left -= read as u64;
-        }
-        let staged = tokio::task::block_in_place(|| writer.finish());
-        match staged {
-            Err(BlobError::HashMismatch { .. }) => {
-                Err(there("what it sends is not what was asked for".to_owned()))
-            }
-            staged => {
-                holder.stream = Some(stream);
-                debug!(%hash, found_bytes, "fetched");
-                Ok(Some(staged?))
-            }
-        }
     }
 
     /// Gets one file of a package.
@@ -320,6 +262,7 @@ impl App {
             Vec::new()
         });
         let mut held = Vec::new();
+        // Each manifest is read in a blocking section of its own.
         for package in packages {
             match self.manifest(package) {
                 Ok(Some(manifest)) => {
@@ -328,7 +271,9 @@ impl App {
                     shared.extend(manifest.files.iter().map(|file| file.hash));
                     held.push(package);
                 }
-                Ok(None) => warn!(%package, "its manifest is missing; it is fetched again when needed"),
+                Ok(None) => {
+                    warn!(%package, "its manifest is missing; it is fetched again when needed")
+                }
                 Err(error) => warn!(%error, %package, "its manifest is damaged"),
             }
         }
@@ -336,51 +281,67 @@ impl App {
     }
 
     /// Makes sure that a package is here in full and undamaged, fetching what is not. What an executor does before a
-    /// job.
+    /// job. Every file is hashed once after a start, and again only when its package is [doubted](Self::doubt).
     pub(super) async fn complete_package(
         self: &Arc<Self>,
         package: PackageId,
         hints: &[PublicKey],
     ) -> Result<Manifest, FetchError> {
-        let held = self.core().holds(&package);
-        if held
-            && let Some(manifest) = self.manifest(package)?
-            && self.forget_damaged(&manifest).await? == 0
-        {
-            return Ok(manifest);
+        self.fetch_package(package, hints, Purpose::Job).await.map(|fetched| fetched.manifest)
+    }
+
+    /// Has the files of a package hashed again before its next job, because one was not what it should be.
+    pub(super) fn doubt(&self, package: &PackageId) {
+        lock(&self.doubted).insert(*package);
+    }
+
+    /// Whether a package is to be hashed again.
+    pub(super) fn is_doubted(&self, package: &PackageId) -> bool {
+        lock(&self.doubted).contains(package)
+    }
+}
+
+/// What something is fetched for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// The keeper of this node asks for it: of any size, and every byte of it is hashed.
+    Keeper,
+    /// A job of a member, perhaps of this one.
+    Job,
+}
+
+fn len_of(files: &[FileEntry]) -> u64 {
+    files.iter().map(|file| file.len_bytes).fold(0, u64::saturating_add)
+}
+
+/// Refuses what a member may not make this node fetch.
+fn check_size(package: PackageId, files: &[FileEntry], purpose: Purpose) -> Result<(), FetchError> {
+    match len_of(files) {
+        len_bytes if purpose == Purpose::Job && len_bytes > JOB_PACKAGE_MAX_BYTES => {
+            Err(FetchError::TooLarge { package, len_bytes })
         }
-        self.fetch_package(package, hints).await.map(|fetched| fetched.manifest)
-    }
-}
-
-enum SourceError {
-    /// The holder's fault: try the next.
-    There(String),
-    /// Ours: no other holder helps.
-    Here(BlobError),
-}
-
-impl From<FrameError> for SourceError {
-    fn from(error: FrameError) -> Self {
-        Self::There(error.to_string())
-    }
-}
-
-impl From<BlobError> for SourceError {
-    fn from(error: BlobError) -> Self {
-        Self::Here(error)
+        _ => Ok(()),
     }
 }
 
 /// Why a package could not be had.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FetchError {
-    #[error("no reachable node has {hash}{}", list(tried))]
-    NoHolder { hash: Hash, tried: Vec<String> },
+    #[error("no reachable node has {hash}{}", list(tried, *away))]
+    NoHolder {
+        hash: Hash,
+        tried: Vec<String>,
+        /// Nodes that may have it and are not connected.
+        away: usize,
+    },
+    #[error(
+        "{package} has {len_bytes} bytes; for a job at most {JOB_PACKAGE_MAX_BYTES} are fetched"
+    )]
+    TooLarge { package: PackageId, len_bytes: u64 },
+    #[error(transparent)]
+    Full(#[from] disk::Full),
     #[error("the manifest of {package} is not usable: {why}")]
     Manifest { package: PackageId, why: String },
-    #[error("the package's files were not checked: {0}")]
-    Check(String),
     #[error(transparent)]
     Blob(#[from] BlobError),
     #[error(transparent)]
@@ -389,6 +350,68 @@ pub(crate) enum FetchError {
     Write(#[from] guildhall_store::WriteError),
 }
 
-fn list(tried: &[String]) -> String {
-    if tried.is_empty() { String::new() } else { format!(" ({})", tried.join("; ")) }
+fn list(tried: &[String], away: usize) -> String {
+    let away = (away > 0).then(|| format!("{away} known holders are not connected"));
+    let why: Vec<&str> = tried.iter().map(String::as_str).chain(away.as_deref()).collect();
+    if why.is_empty() { String::new() } else { format!(" ({})", why.join("; ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_at_a_time_fetches_a_package_and_nothing_is_left_of_those_that_gave_up() {
+        let fetching = Fetching::default();
+        let package = PackageId(Hash::of(b"package"));
+        let first = Turn::at(&fetching, package);
+        let alone = first.alone.lock().await;
+        let gave_up = Turn::at(&fetching, package);
+        assert!(gave_up.alone.try_lock().is_err(), "the first one fetches");
+        drop(gave_up);
+        assert_eq!(lock(&fetching).len(), 1, "the first one still fetches");
+        let second = Turn::at(&fetching, package);
+        drop(alone);
+        drop(first);
+        let waited = second.alone.lock().await;
+        let third = Turn::at(&fetching, package);
+        assert!(third.alone.try_lock().is_err(), "the second one fetches, and the third one knows");
+        drop(waited);
+        drop((second, third));
+        assert!(lock(&fetching).is_empty());
+    }
+
+    #[test]
+    fn a_job_cannot_make_a_node_fetch_a_package_of_any_size_and_its_keeper_can() {
+        let file = |len_bytes| FileEntry {
+            name: "a".parse().unwrap(),
+            hash: Hash::of(b"a"),
+            len_bytes,
+            media_type: String::new(),
+        };
+        let package = PackageId(Hash::of(b"package"));
+        let most = [file(JOB_PACKAGE_MAX_BYTES - 1), file(1)];
+        assert!(check_size(package, &most, Purpose::Job).is_ok());
+        for more in [[file(JOB_PACKAGE_MAX_BYTES), file(1)], [file(u64::MAX), file(1)]] {
+            assert!(matches!(
+                check_size(package, &more, Purpose::Job),
+                Err(FetchError::TooLarge { .. })
+            ));
+            assert!(check_size(package, &more, Purpose::Keeper).is_ok());
+        }
+    }
+
+    #[test]
+    fn an_error_says_who_was_asked_and_how_many_could_not_be() {
+        let error = |tried: &[&str], away| {
+            let tried = tried.iter().map(|text| (*text).to_owned()).collect();
+            FetchError::NoHolder { hash: Hash::of(b"x"), tried, away }.to_string()
+        };
+        assert!(error(&[], 0).ends_with(&Hash::of(b"x").to_string()));
+        let said = error(&["lab-a does not have it"], 2);
+        assert!(
+            said.ends_with(" (lab-a does not have it; 2 known holders are not connected)"),
+            "{said}"
+        );
+    }
 }

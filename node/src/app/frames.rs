@@ -34,9 +34,20 @@ pub(super) async fn send<T: Serialize>(
     Ok(())
 }
 
+/// Longest frame of the blob protocol, either way, bytes: a hash or a length, with room for fields to come.
+pub(super) const BLOB_HEAD_MAX_BYTES: usize = 256;
+
 /// Reads one frame; `None` when the other side ended the stream between two frames.
 pub(super) async fn receive<T: DeserializeOwned>(
     stream: &mut (impl AsyncRead + Unpin),
+) -> Result<Option<T>, FrameError> {
+    receive_capped(stream, FRAME_MAX_BYTES).await
+}
+
+/// The same, for frames that have at most `max_bytes`: nobody gets memory for more.
+pub(super) async fn receive_capped<T: DeserializeOwned>(
+    stream: &mut (impl AsyncRead + Unpin),
+    max_bytes: usize,
 ) -> Result<Option<T>, FrameError> {
     let mut head = [0; 4];
     match stream.read_exact(&mut head).await {
@@ -45,7 +56,7 @@ pub(super) async fn receive<T: DeserializeOwned>(
         Err(error) => return Err(error.into()),
     }
     let len = u32::from_be_bytes(head);
-    if len as usize > FRAME_MAX_BYTES {
+    if len as usize > max_bytes.min(FRAME_MAX_BYTES) {
         return Err(FrameError::TooLong { len_bytes: len });
     }
     let mut bytes = vec![0; len as usize];
@@ -58,7 +69,7 @@ pub(super) async fn receive<T: DeserializeOwned>(
 pub(super) enum FrameError {
     #[error("the stream broke: {0}")]
     Io(#[from] io::Error),
-    #[error("a frame of {len_bytes} bytes is longer than {FRAME_MAX_BYTES}")]
+    #[error("a frame of {len_bytes} bytes is longer than it may be")]
     TooLong { len_bytes: u32 },
     #[error("a frame came out of its order")]
     Order,
@@ -87,5 +98,16 @@ mod tests {
             assert!(read.is_err(), "byte {at}");
         }
         assert!(receive::<BlobRequest>(&mut [].as_slice()).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_frame_longer_than_its_cap_is_refused_before_its_bytes_come() {
+        let head = 257_u32.to_be_bytes();
+        let read = receive_capped::<BlobRequest>(&mut head.as_slice(), BLOB_HEAD_MAX_BYTES).await;
+        assert!(matches!(read, Err(FrameError::TooLong { len_bytes: 257 })), "{read:?}");
+        let mut bytes = Vec::new();
+        write(&mut bytes, &BlobRequest { hash: Hash::of(b"x") }).await.unwrap();
+        let read = receive_capped::<BlobRequest>(&mut bytes.as_slice(), BLOB_HEAD_MAX_BYTES).await;
+        assert!(read.unwrap().is_some(), "what is sent fits");
     }
 }

@@ -1,20 +1,29 @@
 //! Joining a federation by an invite.
+//!
+//! One join at a time, in a task that no client can stop. Whatever was done when it is cut off, doing it again with the
+//! same invite goes on from there: an acceptance may be said twice, the founding and the sponsor's addresses are on disk
+//! before the core is exchanged, and a node that has moved but heard of nobody yet dials its static peers
+//! ([`upkeep`](super::upkeep)).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use guildhall_core::Event;
 use guildhall_gateway::ApiError;
-use guildhall_protocol::statement::Founding;
-use guildhall_protocol::wire::{Invite, Request, Response};
 use guildhall_protocol::PublicKey;
+use guildhall_protocol::body::Acceptance;
+use guildhall_protocol::record::Record;
+use guildhall_protocol::statement::{Founding, Signed};
+use guildhall_protocol::wire::{Invite, Request, Response};
 use guildhall_store::StoredRecord;
 use serde_bytes::ByteBuf;
 use tracing::info;
 
 use super::effects::Context;
-use super::{App, start};
+use super::write::{OwnLog, Writer};
+use super::{App, lock, start};
 use crate::clock;
+use crate::config;
 
 /// Records of our own log that are sent along; the inviting node takes no more.
 const RECORDS_MAX: usize = 1_024;
@@ -28,116 +37,230 @@ const MEMBERSHIP_MAX: Duration = Duration::from_secs(10);
 /// Time between two looks whether they do.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// How far this node is with an invite's federation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Outside,
+    /// It has moved in, but the records that make its org a member are not here.
+    Entered,
+    Member,
+}
+
+fn internal(error: impl std::fmt::Display) -> ApiError {
+    ApiError::internal(error.to_string())
+}
+
 impl App {
     /// Uses an invite: writes the acceptance, asks the inviting node, and moves into its federation.
-    pub(super) async fn join(self: &Arc<Self>, invite: &Invite) -> Result<(), ApiError> {
-        let is_new = self.may_join(invite)?;
-        let sponsor = self.overlay.dial(invite.addresses.clone()).await.map_err(|error| {
-            ApiError::upstream("not_reached", format!("the node of `{}` is not reached: {error}", invite.org))
-                .with_help("guild status")
-        })?;
-        if !is_new {
-            // A member that knows nobody's address any more finds the others again this way.
-            return Ok(());
-        }
-        let acceptance = self.core().acceptance(invite);
-        self.write(|core| core.write_as_node(&acceptance, clock::now_ms()))
+    pub(super) async fn join(self: &Arc<Self>, invite: Invite) -> Result<(), ApiError> {
+        let app = Arc::clone(self);
+        let joined = self.tasks.finish("join", async move { app.join_alone(&invite).await });
+        joined
             .await
-            .map_err(|error| ApiError::internal(error.to_string()))?;
-        let request = Request::Join { records: self.own_log()? };
-        let founding = match self.request(sponsor, &request).await {
-            Ok(Response::Joined { founding }) if Founding::id(&founding) == invite.federation => founding,
-            Ok(Response::Joined { .. }) => {
-                return Err(ApiError::upstream("other_federation", "the node answered for another federation"));
-            }
-            Ok(Response::Refused(refusal)) => {
-                return Err(ApiError::failed("not_admitted", refusal.detail)
-                    .with_help("guild invite"));
-            }
-            Ok(_) => return Err(ApiError::upstream("bad_answer", "the node answered something else")),
-            Err(why) => return Err(ApiError::upstream("no_answer", why)),
+            .unwrap_or_else(|| Err(ApiError::unavailable("stopping", "the node is stopping")))
+    }
+
+    async fn join_alone(self: &Arc<Self>, invite: &Invite) -> Result<(), ApiError> {
+        let Ok(_alone) = self.joining.try_lock() else {
+            return Err(ApiError::conflict(
+                "joining",
+                "this node is joining a federation at this moment",
+            )
+            .with_help("guild status"));
         };
-        let opened: Founding = founding
-            .open()
-            .map_err(|error| ApiError::upstream("bad_founding", error.to_string()))?;
-        self.home.save_founding(&founding).map_err(|error| ApiError::internal(error.to_string()))?;
-        self.move_into(founding).await?;
-        self.meet(sponsor, opened, invite).await?;
+        let standing = self.standing(invite)?;
+        let sponsor = self.overlay.dial(invite.addresses.clone()).await.map_err(|error| {
+            ApiError::upstream(
+                "not_reached",
+                format!("the node of `{}` is not reached: {error}", invite.org),
+            )
+            .with_help("guild status")
+        })?;
+        match standing {
+            // A member that knows nobody's address any more finds the others again this way.
+            Standing::Member => return Ok(()),
+            Standing::Entered => self.meet(sponsor, invite).await?,
+            Standing::Outside => self.enter(sponsor, invite).await?,
+        }
+        self.relist().await?;
         self.wait_for_membership(invite).await?;
         info!(federation = %invite.federation, name = invite.name, "joined");
         Ok(())
     }
 
-    /// Whether there is anything to do: not when the node is in this federation already.
-    fn may_join(&self, invite: &Invite) -> Result<bool, ApiError> {
-        if clock::now_ms() >= invite.expires_ms {
-            return Err(ApiError::failed("invite_expired", format!("the invite has expired; ask `{}` for a new one", invite.org))
-                .with_help("guild invite"));
-        }
+    /// How far this node is already, or why the invite cannot be used.
+    fn standing(&self, invite: &Invite) -> Result<Standing, ApiError> {
         let core = self.core();
         if core.federation().id() == invite.federation {
-            return Ok(false);
+            let is_member = core.federation().member(&core.identity().root).is_some();
+            return Ok(if is_member { Standing::Member } else { Standing::Entered });
+        }
+        if clock::now_ms() >= invite.expires_ms {
+            return Err(ApiError::failed(
+                "invite_expired",
+                format!("the invite has expired; ask `{}` for a new one", invite.org),
+            )
+            .with_help("guild invite"));
         }
         let members = core.federation().members().count();
         if members > 1 {
             return Err(ApiError::conflict(
                 "in_a_federation",
-                format!("this node is in `{}` with {} other orgs", core.federation().name(), members - 1),
+                format!(
+                    "this node is in `{}` with {} other orgs",
+                    core.federation().name(),
+                    members - 1
+                ),
             )
             .with_help("guild init --org NAME --home DIR"));
         }
-        Ok(true)
+        Ok(Standing::Outside)
+    }
+
+    /// Moves into the invite's federation. Nothing else is published or written meanwhile: what is not on disk when the
+    /// records are loaded anew would be missing, and the acceptance must be the last of the log that is sent.
+    async fn enter(self: &Arc<Self>, sponsor: PublicKey, invite: &Invite) -> Result<(), ApiError> {
+        let _unpublished = self.publishing.lock().await;
+        let writer = self.writer().await;
+        let request = Request::Join { records: self.accept(&writer, invite).await? };
+        let founding = match self.request(sponsor, &request).await {
+            Ok(Response::Joined { founding }) if Founding::id(&founding) == invite.federation => {
+                founding
+            }
+            Ok(Response::Joined { .. }) => {
+                return Err(ApiError::upstream(
+                    "other_federation",
+                    "the node answered for another federation",
+                ));
+            }
+            Ok(Response::Refused(refusal)) => {
+                return Err(
+                    ApiError::failed("not_admitted", refusal.detail).with_help("guild invite")
+                );
+            }
+            Ok(_) => {
+                return Err(ApiError::upstream("bad_answer", "the node answered something else"));
+            }
+            Err(why) => return Err(ApiError::upstream("no_answer", why)),
+        };
+        let _holds: Founding = founding
+            .open()
+            .map_err(|error| ApiError::upstream("bad_founding", error.to_string()))?;
+        self.save_federation(founding.clone(), invite).await?;
+        self.move_into(founding).await?;
+        self.trust(sponsor, invite).await?;
+        Ok(writer.describe().await?)
+    }
+
+    /// Accepts the invite and returns the log that says so. An acceptance that is its newest record already, from a
+    /// join that was cut off, is not written again.
+    async fn accept(
+        self: &Arc<Self>,
+        writer: &Writer<'_>,
+        invite: &Invite,
+    ) -> Result<Vec<ByteBuf>, ApiError> {
+        let log = self.own_log()?;
+        let newest = log.last().and_then(|bytes| Record::open(bytes).ok());
+        let accepted = newest.and_then(|record| record.body_as::<Acceptance>());
+        if let Some(Ok(accepted)) = accepted
+            && accepted.federation == invite.federation
+            && accepted.admission == invite.admission
+        {
+            return Ok(log);
+        }
+        let acceptance = self.core().acceptance(invite);
+        writer.write(OwnLog::Node, &acceptance).await?;
+        self.own_log()
     }
 
     fn own_log(&self) -> Result<Vec<ByteBuf>, ApiError> {
         let me = self.core().identity().node.public();
         let log = self.store.records_of(&me, 0, RECORDS_MAX, RECORDS_MAX_BYTES);
-        let log = log.map_err(|error| ApiError::internal(error.to_string()))?;
+        let log = log.map_err(internal)?;
         if log.len() as u64 != self.core().logs().len_of(&me) {
-            return Err(ApiError::conflict("log_too_long", "this node's log is too long to join with")
-                .with_help("guild init --org NAME --home DIR"));
+            return Err(ApiError::conflict(
+                "log_too_long",
+                "this node's log is too long to join with, or damaged",
+            )
+            .with_help("guild init --org NAME --home DIR"));
         }
         Ok(log.into_iter().map(|stored: StoredRecord| ByteBuf::from(stored.bytes)).collect())
     }
 
-    /// Folds what is stored anew under another federation's founding.
-    async fn move_into(
+    /// Keeps what the next start needs: where somebody of the federation is, then which one it is.
+    async fn save_federation(
         self: &Arc<Self>,
-        founding: guildhall_protocol::statement::Signed,
+        founding: Signed,
+        invite: &Invite,
     ) -> Result<(), ApiError> {
-        let internal = |error: start::StartError| ApiError::internal(error.to_string());
-        let config = self.home.config().map_err(|error| ApiError::internal(error.to_string()))?;
+        let (home, addresses) = (self.home.clone(), invite.addresses.clone());
+        config::add_peers(&mut lock(&self.static_peers), &addresses);
+        let saved = tokio::task::spawn_blocking(move || {
+            home.update_config(|config| config.add_peers(&addresses))?;
+            home.save_founding(&founding)
+        });
+        saved.await.map_err(internal)?.map_err(internal)
+    }
+
+    /// Folds what is stored anew under another federation's founding.
+    async fn move_into(self: &Arc<Self>, founding: Signed) -> Result<(), ApiError> {
+        let config = self.home.config().map_err(internal)?;
         let (identity, addresses, isolation) = {
             let core = self.core();
             (core.identity().clone(), core.addresses().to_vec(), core.settings().isolation.clone())
         };
-        let mut core = start::new_core(&self.home, &config, identity, founding, isolation).map_err(internal)?;
+        let mut core = start::new_core(&self.home, &config, identity, founding, isolation)
+            .map_err(internal)?;
         core.set_addresses(addresses);
-        let effects = start::load_records(&self.store, &mut core).map_err(internal)?;
+        // What is on its way to the disk is on it when this returns.
+        self.keep(&[]).await.map_err(internal)?;
+        let store = self.store.clone();
+        let loaded = tokio::task::spawn_blocking(move || {
+            let effects = start::load_records(&store, &mut core)?;
+            Ok::<_, start::StartError>((core, effects))
+        });
+        let (mut core, effects) = loaded.await.map_err(internal)?.map_err(internal)?;
         let federation = core.federation().id();
-        *self.core() = core;
+        {
+            let mut before = self.core();
+            core.succeed(&before);
+            *before = core;
+        }
         self.overlay.set_federation(federation).await;
         self.perform(effects, Context::default()).await;
         for package in self.load_packages() {
             self.drive(Event::PackageHeld(package), Context::default()).await;
         }
+        self.introduce_peers().await;
         Ok(())
     }
 
-    /// Takes part: trusts the sponsor, says who this node is, lists again what it has listed.
-    async fn meet(
-        self: &Arc<Self>,
-        sponsor: PublicKey,
-        founding: Founding,
-        invite: &Invite,
-    ) -> Result<(), ApiError> {
-        let internal = |error: super::WriteError| ApiError::internal(error.to_string());
+    /// Tells a new core who is connected.
+    async fn introduce_peers(self: &Arc<Self>) {
+        let connected = self.overlay.peers().await;
+        for info in &connected {
+            self.drive(Event::Connected { peer: info.peer }, Context::default()).await;
+        }
+        // The news that one of them had gone may have come before it was introduced.
+        let still = self.overlay.peers().await;
+        for gone in
+            connected.iter().filter(|info| still.iter().all(|other| other.peer != info.peer))
+        {
+            self.drive(Event::Disconnected { peer: gone.peer }, Context::default()).await;
+        }
+    }
+
+    /// Takes part once more, after a join that was cut off behind the move.
+    async fn meet(self: &Arc<Self>, sponsor: PublicKey, invite: &Invite) -> Result<(), ApiError> {
+        self.trust(sponsor, invite).await?;
+        Ok(self.describe().await?)
+    }
+
+    /// Trusts the sponsor until its membership is known.
+    async fn trust(self: &Arc<Self>, sponsor: PublicKey, invite: &Invite) -> Result<(), ApiError> {
+        let founding: Founding = self.core().federation().founding().open().map_err(internal)?;
         let effects = self.core().sponsor(sponsor, founding.root, invite.org.clone());
         self.perform(effects, Context::default()).await;
-        self.describe().await.map_err(internal)?;
-        for listing in self.own_listings() {
-            self.write(|core| core.write_as_producer(&listing, clock::now_ms())).await.map_err(internal)?;
-        }
         Ok(())
     }
 
@@ -160,28 +283,5 @@ impl App {
             )
             .with_help("guild status")
         })
-    }
-
-    /// This org's listings as they have to read in the federation it is in now.
-    fn own_listings(&self) -> Vec<guildhall_protocol::body::Listing> {
-        use guildhall_protocol::body::Listing;
-        let (producer, federation) = {
-            let core = self.core();
-            (core.identity().producer.public(), core.federation().id())
-        };
-        let mut listings = std::collections::BTreeMap::new();
-        let mut from_seq = 0;
-        while let Ok(page) = self.store.records_of(&producer, from_seq, RECORDS_MAX, RECORDS_MAX_BYTES) {
-            let Some(last) = page.last() else { break };
-            from_seq = last.seq + 1;
-            for stored in page {
-                let record = guildhall_protocol::record::Record::open(&stored.bytes).ok();
-                if let Some(Ok(listing)) = record.and_then(|record| record.body_as::<Listing>()) {
-                    let key = (listing.release.name.clone(), listing.release.version.clone());
-                    listings.insert(key, Listing { federation, ..listing });
-                }
-            }
-        }
-        listings.into_values().collect()
     }
 }

@@ -4,24 +4,30 @@
 //! One task ([`drive`]) owns the overlay's events. Everything else that wants a decision locks the core for as long as
 //! `handle` takes, which is never across an await.
 
+mod answers;
 mod api;
+mod disk;
 mod drive;
 mod effects;
 mod fetch;
 mod frames;
+mod holders;
 mod join;
+mod keeper;
 mod publish;
 mod run;
 mod serve;
 mod start;
+mod upkeep;
+mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use guildhall_core::{Core, Event, Found};
 use guildhall_overlay::Overlay;
-use guildhall_protocol::record::Record;
-use guildhall_protocol::{Hash, PackageId, RunId};
+use guildhall_protocol::{Hash, PublicKey, RunId};
 use guildhall_sandbox::Spawner;
 use guildhall_store::Store;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -36,6 +42,9 @@ const EVENTS_MAX: usize = 1_024;
 
 /// Requests to peers under way at once; further ones wait for their turn.
 const CALLS_MAX: usize = 256;
+
+/// Hellos under way at once; further ones wait for their turn.
+const HELLOS_MAX: usize = 64;
 
 /// Streams served to peers at once; further ones are closed at once, and the peer turns to another holder.
 const SERVED_MAX: usize = 64;
@@ -56,20 +65,39 @@ pub(crate) struct App {
     started: std::time::Instant,
     events: mpsc::Sender<Event>,
     asks: Mutex<BTreeMap<Hash, oneshot::Sender<Found>>>,
-    /// Held while a record is written, from its position in the log to its evaluation.
+    /// Held while a record is written, from its position in the log to its evaluation; taken through [`App::writer`],
+    /// after `publishing` where both are.
     writing: tokio::sync::Mutex<()>,
     /// Held while a publication runs, so that one name and version is checked and written by one at a time.
     publishing: tokio::sync::Mutex<()>,
+    /// Held while the node joins a federation.
+    joining: tokio::sync::Mutex<()>,
+    /// Whether the newest node record is known not to be true and was not replaced.
+    undescribed: AtomicBool,
+    /// Addresses that are dialled while no peer is admitted.
+    static_peers: Mutex<Vec<String>>,
     calls: Arc<Semaphore>,
+    hellos: Arc<Semaphore>,
+    /// Answers to peers that are being read from the store.
+    reads: Arc<Semaphore>,
+    keeper: keeper::Keeper,
     served: Arc<Semaphore>,
+    /// Of those, how many each peer has.
+    served_by: Mutex<BTreeMap<PublicKey, usize>>,
     inspections: Arc<Semaphore>,
     /// Blobs of complete packages: what members may fetch.
     shared_blobs: Mutex<BTreeSet<Hash>>,
     /// Packages being fetched, so that nobody fetches one twice at once.
-    fetching: Mutex<BTreeMap<PackageId, Arc<tokio::sync::Mutex<()>>>>,
+    fetching: fetch::Fetching,
+    /// Streams of this node to each holder.
+    turns: Mutex<holders::Turns>,
+    /// Blobs that were hashed since the start, and found good; as many as there are blobs at most.
+    checked: Mutex<BTreeSet<Hash>>,
+    /// Packages held here of which a file was not what it should be, until they are hashed again.
+    doubted: Mutex<BTreeSet<guildhall_protocol::PackageId>>,
     runs: Mutex<BTreeMap<RunId, Arc<run::Entry>>>,
     /// Jobs being executed here.
-    jobs: std::sync::atomic::AtomicU64,
+    jobs: AtomicU64,
 }
 
 /// Locks a mutex whose data stays valid even if a holder panicked: the panic stops the node anyway.
@@ -82,34 +110,4 @@ impl App {
     pub(crate) fn core(&self) -> MutexGuard<'_, Core> {
         lock(&self.core)
     }
-
-    /// Writes a record of ours: signed, on disk, in its log, announced, in this order.
-    pub(crate) async fn write(
-        self: &Arc<Self>,
-        write: impl FnOnce(&Core) -> Result<Record, guildhall_protocol::record::RecordError>,
-    ) -> Result<Record, WriteError> {
-        let _alone = self.writing.lock().await;
-        let record = write(&self.core())?;
-        self.keep(std::slice::from_ref(&record)).await?;
-        self.drive(Event::Wrote(Box::new(record.clone())), effects::Context::default()).await;
-        Ok(record)
-    }
-
-    /// Writes a new node record if the newest one is no longer true.
-    pub(crate) async fn describe(self: &Arc<Self>) -> Result<(), WriteError> {
-        let body = self.core().new_node_body();
-        if let Some(body) = body {
-            self.write(|core| core.write_as_node(&body, crate::clock::now_ms())).await?;
-        }
-        Ok(())
-    }
-}
-
-/// Why a record of ours was not written.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum WriteError {
-    #[error(transparent)]
-    Record(#[from] guildhall_protocol::record::RecordError),
-    #[error("the record could not be kept: {0}")]
-    Store(#[from] guildhall_store::WriteError),
 }

@@ -20,6 +20,7 @@ use guildhall_store::{Batch, BlobError, Collection};
 use tracing::{info, warn};
 
 use super::App;
+use super::write::OwnLog;
 use crate::clock;
 
 /// Orgs that should hold a copy when the producer says nothing: one may vanish while another is being repaired.
@@ -84,10 +85,8 @@ impl App {
         })?;
         self.store_package(package, bytes).await?;
         self.share(package, &manifest).await;
-        let failed = |error: super::WriteError| ApiError::internal(error.to_string());
-        self.write(|core| core.write_as_producer(&release, clock::now_ms())).await.map_err(failed)?;
-        let record =
-            self.write(|core| core.write_as_producer(&listing, clock::now_ms())).await.map_err(failed)?;
+        self.write(OwnLog::Producer, release).await?;
+        let record = self.write(OwnLog::Producer, listing).await?;
         info!(reference = %published.reference, %package, "published");
         published.listing_id = Some(record.id());
         Ok(published)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -20,8 +20,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::api::Api;
+use super::keeper::Keeper;
 use super::run::isolation_names;
-use super::{App, CALLS_MAX, EVENTS_MAX, INSPECTIONS_MAX, SERVED_MAX, drive, effects};
+use super::{
+    App, CALLS_MAX, EVENTS_MAX, HELLOS_MAX, INSPECTIONS_MAX, SERVED_MAX, answers, drive, effects, lock, upkeep,
+};
 use crate::config::Config;
 use crate::home::{self, Home};
 use crate::tasks::Tasks;
@@ -41,6 +44,8 @@ pub(crate) struct Options {
     pub(crate) api: Option<SocketAddr>,
     pub(crate) listen: Vec<String>,
     pub(crate) token: Option<String>,
+    /// Nodes to dial besides those of the configuration.
+    pub(crate) peers: Vec<String>,
     pub(crate) follows: Option<Vec<guildhall_protocol::name::CategoryPrefix>>,
 }
 
@@ -54,13 +59,11 @@ pub(crate) struct Running {
 
 /// Starts the node of a home. When this returns, its API answers and the overlay listens.
 pub(crate) async fn start(home: Home, options: Options) -> Result<Running, StartError> {
-    let mut config = home.config()?;
-    if let Some(follows) = options.follows.clone()
-        && follows != config.follows
-    {
-        config.follows = follows;
-        home.save_config(&config)?;
-    }
+    let config = home.update_config(|config| {
+        if let Some(follows) = options.follows.clone() {
+            config.follows = follows;
+        }
+    })?;
     let identity = home.identity(&config.org)?;
     let founding = home.founding()?;
     let store = open_store(&home)?;
@@ -82,7 +85,13 @@ pub(crate) async fn start(home: Home, options: Options) -> Result<Running, Start
     };
     let (overlay, events, driver) = overlay::start(settings).await?;
     let tasks = Tasks::default();
-    tasks.spawn("overlay", driver);
+    let overlay_tasks = tasks.clone();
+    tasks.spawn("overlay", async move {
+        driver.await;
+        if !overlay_tasks.token().is_cancelled() {
+            overlay_tasks.fail("the overlay ended".to_owned());
+        }
+    });
     let addresses = overlay.addresses().await;
 
     let spawner = Spawner::this_program(["worker".into()]);
@@ -97,8 +106,13 @@ pub(crate) async fn start(home: Home, options: Options) -> Result<Running, Start
         app.drive(Event::PackageHeld(package), effects::Context::default()).await;
     }
     app.load_runs();
-    app.describe().await?;
+    lock(&app.static_peers).extend(config.peers.into_iter().chain(options.peers));
+    if let Err(error) = app.describe().await {
+        // A log that waits for its repair must not keep the node from the peers that repair it.
+        error!(%error, "this node's description is not up to date; it is tried again");
+    }
     tasks.spawn("drive", drive::run(Arc::clone(&app), events, inbox));
+    tasks.spawn("upkeep", upkeep::run(Arc::clone(&app)));
 
     let (http, http_token) = serve_http(&app, listener, token);
     app.home.save_api(&app.url)?;
@@ -118,8 +132,7 @@ fn serve_http(
     let tasks = app.tasks.clone();
     app.tasks.spawn("http", async move {
         if let Err(error) = serving.await {
-            error!(%error, "the API stopped");
-            tasks.cancel();
+            tasks.fail(format!("the API stopped: {error}"));
         }
         // Nobody waits for it when the node failed to start.
         let _gone = ended.send(());
@@ -217,6 +230,7 @@ fn assemble(
     url: String,
 ) -> (Arc<App>, mpsc::Receiver<Event>) {
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
+    let keeper = Keeper::start(&tasks, &store);
     let app = App {
         core: Mutex::new(core),
         store,
@@ -230,11 +244,21 @@ fn assemble(
         asks: Mutex::new(BTreeMap::new()),
         writing: tokio::sync::Mutex::new(()),
         publishing: tokio::sync::Mutex::new(()),
+        joining: tokio::sync::Mutex::new(()),
+        undescribed: AtomicBool::new(false),
+        static_peers: Mutex::new(Vec::new()),
         calls: Arc::new(Semaphore::new(CALLS_MAX)),
+        hellos: Arc::new(Semaphore::new(HELLOS_MAX)),
+        reads: answers::turns(),
+        keeper,
         served: Arc::new(Semaphore::new(SERVED_MAX)),
+        served_by: Mutex::new(BTreeMap::new()),
         inspections: Arc::new(Semaphore::new(INSPECTIONS_MAX)),
         shared_blobs: Mutex::new(BTreeSet::new()),
         fetching: Mutex::new(BTreeMap::new()),
+        turns: Mutex::new(BTreeMap::new()),
+        checked: Mutex::new(BTreeSet::new()),
+        doubted: Mutex::new(BTreeSet::new()),
         runs: Mutex::new(BTreeMap::new()),
         jobs: AtomicU64::new(0),
     };
@@ -261,9 +285,10 @@ impl Running {
             warn!("some tasks did not end in time");
         }
         self.app.store.close().await?;
-        match self.app.tasks.panicked() {
-            Some(task) => Err(StartError::Panicked { task }),
-            None => Ok(()),
+        match (self.app.tasks.panicked(), self.app.tasks.failed()) {
+            (Some(task), _) => Err(StartError::Panicked { task }),
+            (None, Some(why)) => Err(StartError::Ended { why: why.to_owned() }),
+            (None, None) => Ok(()),
         }
     }
 }
@@ -291,12 +316,12 @@ pub(crate) enum StartError {
     Read(#[from] guildhall_store::ReadError),
     #[error("the store is not writable: {0}")]
     Write(#[from] guildhall_store::WriteError),
-    #[error("the node could not describe itself: {0}")]
-    Describe(#[from] super::WriteError),
     #[error("workers do not start on this machine: {0}")]
     Worker(String),
     #[error("the task `{task}` panicked")]
     Panicked { task: &'static str },
+    #[error("the node ended by itself: {why}")]
+    Ended { why: String },
 }
 
 impl StartError {

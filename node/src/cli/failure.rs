@@ -1,6 +1,7 @@
 //! Why a command ended without doing what it was asked.
 
 use std::error::Error;
+use std::io;
 
 use guildhall_client::package::{PackageError, PublishError};
 
@@ -82,12 +83,30 @@ impl From<guildhall_client::Error> for Failure {
             E::Api { status, .. } | E::Status { status } => code_of_status(*status),
             _ => exit::FAILED,
         };
+        // Below a refused connection lies a chain that says the same four times.
+        if let E::Unreachable { source, .. } = &error {
+            let failure = Self::new(code, error.to_string());
+            return match root_cause(source) {
+                (true, _) => failure,
+                (false, why) => failure.with_cause(why),
+            };
+        }
         let mut failure = Self::from_error(code, &error).with_help_if(error.help());
         if let E::Api { body, .. } = error {
             failure.causes.extend(body.details);
         }
         failure
     }
+}
+
+/// The last source of an error, and whether it is that nobody listens.
+fn root_cause(error: &(dyn Error + 'static)) -> (bool, String) {
+    let mut last: &(dyn Error + 'static) = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    let io = last.downcast_ref::<io::Error>();
+    (io.is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused), last.to_string())
 }
 
 const fn code_of_status(status: u16) -> u8 {

@@ -8,16 +8,22 @@ use guildhall_protocol::api::{InviteRequest, Peer, Status};
 use guildhall_protocol::body::HardwareOffer;
 use serde_json::json;
 
+use super::period::at_most_a_week;
+use super::table::{clipped, short_peer};
 use super::{Context, Failure, Period, Table, exit};
 
 /// Longest invite that is read from stdin, bytes: sixteen long addresses in base32.
 const INVITE_MAX_BYTES: u64 = 16 * 1024;
 
+/// Most characters of what a peer lends and follows in a table, so that most rows fit 100 columns.
+const LENDS_SHOWN: usize = 36;
+const FOLLOWS_SHOWN: usize = 22;
+
 /// `guild invite`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct InviteArgs {
     /// How long it holds, at most 7d [default: 24h]
-    #[arg(long, value_name = "PERIOD")]
+    #[arg(long, value_name = "PERIOD", value_parser = at_most_a_week)]
     pub(crate) expires: Option<Period>,
 }
 
@@ -30,7 +36,7 @@ pub(crate) struct JoinArgs {
 
 pub(super) async fn invite(context: &Context, args: &InviteArgs) -> Result<(), Failure> {
     let request = InviteRequest { expires_in_s: args.expires.map(|period| period.seconds) };
-    let invite = context.client()?.invite(&request).await?;
+    let invite = context.client().await?.invite(&request).await?;
     if context.output.is_json() {
         return context.output.json(&json!({ "invite": invite }));
     }
@@ -43,7 +49,8 @@ pub(super) async fn join(context: &Context, args: &JoinArgs) -> Result<(), Failu
         "-" => from_stdin().await.map_err(|error| Failure::from_error(exit::FAILED, &error))?,
         given => given.to_owned(),
     };
-    let status = context.client()?.join(invite.trim()).await?;
+    let joined = context.client().await?.join(invite.trim()).await;
+    let status = joined.map_err(|error| with_the_right_node(error.into()))?;
     if context.output.is_json() {
         return context.output.json(&status);
     }
@@ -60,6 +67,15 @@ pub(super) async fn join(context: &Context, args: &JoinArgs) -> Result<(), Failu
     Ok(())
 }
 
+/// An invite is made at a member's node, and never at the one that wants to come in.
+fn with_the_right_node(failure: Failure) -> Failure {
+    match failure.help.as_deref() {
+        Some("guild invite") => failure
+            .with_help("guild invite   # at the node of a member, who sends you what it prints"),
+        _ => failure,
+    }
+}
+
 /// Reads on a thread of its own, because a terminal may keep it waiting for ever.
 async fn from_stdin() -> io::Result<String> {
     let read = || {
@@ -70,7 +86,7 @@ async fn from_stdin() -> io::Result<String> {
 }
 
 pub(super) async fn status(context: &Context) -> Result<(), Failure> {
-    let status = context.client()?.status().await?;
+    let status = context.client().await?.status().await?;
     if context.output.is_json() {
         context.output.json(&status)
     } else if context.output.is_quiet() {
@@ -107,7 +123,7 @@ fn status_table(status: &Status) -> Table {
 }
 
 pub(super) async fn peers(context: &Context) -> Result<(), Failure> {
-    let peers = context.client()?.peers().await?;
+    let peers = context.client().await?.peers().await?;
     if context.output.is_json() {
         return context.output.json(&peers);
     }
@@ -118,18 +134,22 @@ pub(super) async fn peers(context: &Context) -> Result<(), Failure> {
         context.output.note("no other node is known; guild invite brings one in");
         return Ok(());
     }
-    let mut table = Table::with_head(["ORG", "STATE", "LENDS", "FOLLOWS", "NODE", "ADDRESS"]);
-    for peer in &peers {
+    context.output.table(&peers_table(&peers))
+}
+
+/// The other nodes, for people. Addresses are in the JSON: those of nodes that dialled this one say nothing to anybody.
+fn peers_table(peers: &[Peer]) -> Table {
+    let mut table = Table::with_head(["ORG", "STATE", "NODE", "LENDS", "FOLLOWS"]);
+    for peer in peers {
         table.row([
             peer.org.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
             state(peer).to_owned(),
-            offer_text(peer.offer.as_ref()),
-            list(&peer.follows),
-            peer.peer_id.clone(),
-            peer.address.clone().unwrap_or_default(),
+            short_peer(&peer.peer_id),
+            clipped(&offer_text(peer.offer.as_ref()), LENDS_SHOWN),
+            clipped(&list(&peer.follows), FOLLOWS_SHOWN),
         ]);
     }
-    context.output.table(&table)
+    table
 }
 
 const fn state(peer: &Peer) -> &'static str {
@@ -164,5 +184,32 @@ fn uptime(seconds: u64) -> String {
         (0, 0, minutes) => format!("{minutes} min"),
         (0, hours, minutes) => format!("{hours} h {minutes} min"),
         (days, hours, _) => format!("{days} d {hours} h"),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_fit_a_terminal() {
+        let peer = serde_json::json!({
+            "peer_id": "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN",
+            "org": "a-university-hospital", "connected": true, "admitted": true,
+            "address": "/ip4/203.0.113.7/tcp/51234", "rtt_ms": 1.5, "offer": null,
+            "follows": ["vision/image-classification", "text/translation"], "engines": [],
+        });
+        let lines = peers_table(&[serde_json::from_value(peer).unwrap()]).lines();
+        assert!(lines.iter().all(|line| line.chars().count() <= 100), "{lines:#?}");
+        assert!(lines[1].contains("..4kx6nXTN") && !lines[1].contains("51234"), "{lines:#?}");
+    }
+
+    #[test]
+    fn nobody_is_told_to_invite_himself() {
+        let refused = Failure::new(exit::REFUSED, "not admitted").with_help("guild invite");
+        assert!(with_the_right_node(refused).help.unwrap().contains("a member"));
+        let other = Failure::new(exit::REFUSED, "busy").with_help("guild status");
+        assert_eq!(with_the_right_node(other).help.unwrap(), "guild status");
     }
 }

@@ -13,6 +13,8 @@ use guildhall_protocol::query::{Query, Suggestion, TypeQuery};
 use serde_json::json;
 
 use super::federation::list;
+use super::period::duration_text;
+use super::table::counted;
 use super::{Context, Failure, Table, exit};
 
 /// `guild search`.
@@ -88,7 +90,7 @@ impl From<SearchArgs> for Query {
 pub(super) async fn search(context: &Context, args: SearchArgs) -> Result<(), Failure> {
     let output = &context.output;
     let one = args.one;
-    let answer = context.client()?.search(&args.into()).await?;
+    let answer = context.client().await?.search(&args.into()).await?;
     if output.is_json() {
         output.json(&search_json(&answer))?;
     } else if output.is_quiet() {
@@ -144,7 +146,7 @@ fn show_results(context: &Context, answer: &SearchAnswer) -> Result<(), Failure>
     answer.notes.iter().for_each(|note| output.note(note));
     output.note(&format!(
         "{} found, {}; query {}",
-        answer.results.len(),
+        counted(answer.results.len(), "package"),
         source(answer),
         answer.query_id
     ));
@@ -152,10 +154,10 @@ fn show_results(context: &Context, answer: &SearchAnswer) -> Result<(), Failure>
 }
 
 fn source(answer: &SearchAnswer) -> String {
-    let asked = format!("{} of {} asked nodes answered", answer.answered, answer.asked);
+    let asked = format!("{} of {} asked answered", answer.answered, counted(answer.asked, "node"));
     match answer.via {
         Via::Local => "from this node's catalogue".to_owned(),
-        Via::Dht => format!("{asked}; {} holders in the DHT", answer.holders),
+        Via::Dht => format!("{asked}; {} in the DHT", counted(answer.holders, "holder")),
         Via::Members => asked,
     }
 }
@@ -183,7 +185,7 @@ pub(crate) struct ShowArgs {
 
 pub(super) async fn show(context: &Context, args: &ShowArgs) -> Result<(), Failure> {
     let output = &context.output;
-    let detail = context.client()?.show(&args.reference).await?;
+    let detail = context.client().await?.show(&args.reference).await?;
     if output.is_json() {
         output.json(&detail)
     } else if output.is_quiet() {
@@ -236,8 +238,8 @@ fn detail_table(detail: &Detail) -> Table {
 
 fn contract_text(contract: &Contract) -> String {
     format!(
-        "{} ms a record on {}, memory {}, output {}",
-        contract.scoring_ms,
+        "{} a record on {}, memory {}, output {}",
+        duration_text(contract.scoring_ms),
         contract.measured_on,
         ByteSize(contract.memory_bytes),
         ByteSize(contract.output_bytes)

@@ -33,25 +33,26 @@ pub(crate) struct GetArgs {
     /// org/name, org/name@version or b3:HASH
     #[arg(value_name = "REF")]
     pub(crate) reference: Reference,
-    /// Folder for the files [default: NAME-VERSION here]
+    /// Folder for the files, made if it is missing [default: NAME-VERSION here, b3-HASH for a package given by hash]
     #[arg(short = 'o', long = "out", value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// Replace files that differ
+    /// Replace files that are there and differ; without it the command stops at the first one
     #[arg(long)]
     pub(crate) force: bool,
 }
 
 pub(super) async fn get(context: &Context, args: &GetArgs) -> Result<(), Failure> {
     let output = &context.output;
-    let client = context.client()?;
+    let client = context.client().await?;
     output.progress("fetching");
     let fetched = client.fetch(&args.reference).await?;
+    fetched.manifest.files.iter().try_for_each(|file| visible(&file.name))?;
     let dir = args.out.clone().unwrap_or_else(|| folder_name(&fetched));
     fs::create_dir_all(&dir).map_err(|error| cannot_write(&dir, &error))?;
     let files = &fetched.manifest.files;
     let mut written = 0_usize;
     for (file, place) in files.iter().zip(1_usize..) {
-        output.progress(&format!("file {place} of {}", files.len()));
+        output.progress(&format!("{place} of {}", counted(files.len(), "file")));
         let done = write_file(&client, &dir, file, args.force).await;
         if done.map_err(|failure| with_way_out(failure, &args.reference))? {
             written += 1;
@@ -131,6 +132,16 @@ async fn write_file(
     Ok(true)
 }
 
+/// Refuses a file that would be hidden: nobody would see it, and programs act on many of that kind, such as `.git`.
+fn visible(name: &FileName) -> Result<(), Failure> {
+    if !name.as_str().split('/').any(|part| part.starts_with('.')) {
+        return Ok(());
+    }
+    let message = format!("the package holds a hidden file, `{name}`; nothing is written");
+    Err(Failure::new(exit::REFUSED, message)
+        .with_cause("packages are published without them; this one was made in another way"))
+}
+
 /// The folder and the path of a file, with every folder made. Links on the way are not followed: an earlier package,
 /// or somebody else with access to the folder, could have put them there.
 fn place(root: &Path, name: &FileName) -> Result<(PathBuf, PathBuf), Failure> {
@@ -200,6 +211,17 @@ mod tests {
         fs::write(root.path().join("file"), "").unwrap();
         assert!(place(root.path(), &name("file/c.txt")).is_err());
         assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn hidden_files_are_refused_by_name() {
+        let check = |name: &str| visible(&name.parse().unwrap());
+        check("a/b.c/d.txt").unwrap();
+        for name in [".bashrc", ".git/config", "a/.ssh/authorized_keys", "a/..b"] {
+            let refused = check(name).unwrap_err();
+            assert_eq!(refused.code, exit::REFUSED);
+            assert!(refused.message.contains(name), "{}", refused.message);
+        }
     }
 
     #[test]

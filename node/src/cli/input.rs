@@ -10,6 +10,7 @@ use guildhall_protocol::api::{InputRecord, RunInput};
 use guildhall_protocol::limits::VALUE_MAX_BYTES;
 use guildhall_protocol::name::Reference;
 
+use super::table::counted;
 use super::{Failure, exit};
 
 /// Most bytes of records in one request, with base64 and the JSON around them: what a gateway takes, less a margin
@@ -26,6 +27,20 @@ pub(super) struct Inputs {
     pub(super) port: Option<String>,
     /// The records.
     pub(super) input: RunInput,
+    /// What was left out, for people.
+    pub(super) notes: Vec<String>,
+}
+
+impl Inputs {
+    /// The names of the records, in their order; none when they are a package's.
+    pub(super) fn names(&self) -> Vec<String> {
+        match &self.input {
+            RunInput::Records(records) => {
+                records.iter().map(|record| record.name.clone()).collect()
+            }
+            RunInput::Package(_) => Vec::new(),
+        }
+    }
 }
 
 /// One `--input`, looked up.
@@ -51,7 +66,8 @@ pub(super) fn read(given: &[String]) -> Result<Inputs, Failure> {
         }
         match source {
             Source::Package(reference) if given.len() == 1 => {
-                return Ok(Inputs { port, input: RunInput::Package(reference) });
+                let input = RunInput::Package(reference);
+                return Ok(Inputs { port, input, notes: Vec::new() });
             }
             Source::Package(_) => {
                 let message = "a data package cannot be mixed with other input";
@@ -62,7 +78,7 @@ pub(super) fn read(given: &[String]) -> Result<Inputs, Failure> {
             Source::Folder(path) => records.folder(&path)?,
         }
     }
-    Ok(Inputs { port, input: RunInput::Records(records.records) })
+    Ok(Inputs { port, input: RunInput::Records(records.records), notes: records.notes })
 }
 
 /// `[PORT=]FILE|DIR|REF`. What is there as a file is a file, whatever else its name could mean.
@@ -114,19 +130,33 @@ fn unreadable(path: &Path, error: &io::Error) -> Failure {
 struct Records {
     records: Vec<InputRecord>,
     request_bytes: usize,
+    notes: Vec<String>,
 }
 
 impl Records {
     /// Each file is one record, in order of name; hidden files and folders are none.
     fn folder(&mut self, folder: &Path) -> Result<(), Failure> {
         let mut paths = Vec::new();
+        let (mut hidden, mut folders, mut special) = (0_usize, 0_usize, 0_usize);
         for entry in fs::read_dir(folder).map_err(|error| unreadable(folder, &error))? {
             let path = entry.map_err(|error| unreadable(folder, &error))?.path();
-            let hidden =
-                path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-            if !hidden && path.is_file() {
+            let name = path.file_name().unwrap_or_default();
+            if name.as_encoded_bytes().starts_with(b".") {
+                hidden += 1;
+            } else if path.is_file() {
                 paths.push(path);
+            } else if path.is_dir() {
+                folders += 1;
+            } else {
+                special += 1;
             }
+        }
+        let left_out = [(folders, "subfolder"), (hidden, "hidden file"), (special, "special file")];
+        let left_out: Vec<_> = left_out.iter().filter(|(count, _)| *count > 0).collect();
+        if !left_out.is_empty() {
+            let each = left_out.iter().map(|(count, what)| counted(count, what));
+            let each = each.collect::<Vec<_>>().join(", ");
+            self.notes.push(format!("{}: left out {each}", folder.display()));
         }
         paths.sort();
         if paths.is_empty() {
@@ -189,6 +219,9 @@ mod tests {
         fs::create_dir(dir.path().join("folder")).unwrap();
         let inputs = read(&[dir.path().display().to_string()]).unwrap();
         assert_eq!(names(&inputs), ["01.pgm", "10.pgm", "2.pgm"]);
+        assert_eq!(inputs.names(), names(&inputs));
+        let note = inputs.notes.join("\n");
+        assert!(note.ends_with(": left out 1 subfolder, 1 hidden file"), "{note}");
         let RunInput::Records(records) = inputs.input else { panic!("records were given") };
         assert_eq!(records[0].value, BASE64.encode(b"01.pgm"));
         let empty = tempfile::tempdir().unwrap();

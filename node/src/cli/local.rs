@@ -26,6 +26,9 @@ pub(crate) struct UpArgs {
     /// Where other nodes reach this one, for example /ip4/0.0.0.0/tcp/7481; may be repeated
     #[arg(long, value_name = "MULTIADDR")]
     pub(crate) listen: Vec<String>,
+    /// Node to dial while no peer is there, an address that ends in /p2p/PEER; may be repeated
+    #[arg(long, value_name = "MULTIADDR")]
+    pub(crate) peer: Vec<String>,
     /// Category whose listings are kept, or the start of one; may be repeated [default: all]
     #[arg(long, value_name = "CATEGORY")]
     pub(crate) follow: Vec<CategoryPrefix>,

@@ -1,8 +1,9 @@
 //! The command line: what `guild` understands, and how it talks.
 //!
 //! Data goes to stdout, talk to stderr, and every failure is one `error:` with its causes and, where something can be
-//! done, a `help:` line. `init`, `up`, `demo` and the hidden `worker` act on this machine and live in
-//! [`commands`](crate::commands); every other command is a client of a running node's API. Exit codes are in [`exit`].
+//! done, a `help:` line. `init`, `up` and `demo` act on this machine and live in [`commands`](crate::commands);
+//! every other command is a client of a running node's API. Exit codes are in [`exit`].
+//! A node starts `guild worker` for foreign code, which is no command for people.
 //!
 //! | module | commands |
 //! |---|---|
@@ -11,7 +12,7 @@
 //! | `publish` | `publish` |
 //! | `find` | `search`, `show` |
 //! | `get` | `get` |
-//! | `run`, `runs` | `run`, `runs` |
+//! | `run`, `runs`, `outfile` | `run`, `runs`, and the file of their `-o` |
 //! | `node` | `node offer`, `node follow` |
 
 mod context;
@@ -24,6 +25,7 @@ mod get;
 mod input;
 mod local;
 mod node;
+mod outfile;
 mod output;
 mod period;
 mod publish;
@@ -50,6 +52,9 @@ pub(crate) use publish::PublishArgs;
 pub(crate) use run::RunArgs;
 pub(crate) use runs::RunsArgs;
 pub(crate) use table::Table;
+
+/// The only argument of a process that executes foreign code for a node.
+const WORKER: &str = "worker";
 
 /// A federated registry for machine-learning content: publish, find and run it between organisations.
 #[derive(Debug, Parser)]
@@ -95,14 +100,16 @@ pub(crate) enum Command {
     Node(NodeCommand),
     /// Three organisations on this machine: publish, find, run, print
     Demo(DemoArgs),
-    /// Execute foreign code for a node; started by nodes only
-    #[command(hide = true)]
-    Worker,
 }
 
 /// Reads the command line, does what it says, and returns the process's exit code.
 #[must_use]
 pub(crate) fn main() -> ExitCode {
+    // A worker locks itself in, so nothing may have been started before it. It is no command for people: the command
+    // line does not know it, and so never proposes it.
+    if std::env::args_os().skip(1).eq([WORKER]) {
+        return crate::commands::worker();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -115,10 +122,6 @@ pub(crate) fn main() -> ExitCode {
             };
         }
     };
-    // A worker locks itself in, so nothing may have been started before it.
-    if let Command::Worker = cli.command {
-        return crate::commands::worker();
-    }
     let context = Context::new(cli.globals);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -138,8 +141,14 @@ pub(crate) fn main() -> ExitCode {
 async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
     // Those that act on this machine end themselves when they are interrupted.
     match command {
-        Command::Init(args) => crate::commands::init(context, args).await,
-        Command::Up(args) => crate::commands::up(context, args).await,
+        Command::Init(args) => {
+            context.try_home()?;
+            crate::commands::init(context, args).await
+        }
+        Command::Up(args) => {
+            context.try_home()?;
+            crate::commands::up(context, args).await
+        }
         Command::Demo(args) => crate::commands::demo(context, args).await,
         command => tokio::select! {
             biased;
@@ -164,7 +173,7 @@ async fn ask(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Runs(args) => runs::runs(context, &args).await,
         Command::Node(NodeCommand::Offer(args)) => node::offer(context, args).await,
         Command::Node(NodeCommand::Follow(args)) => node::follow(context, args).await,
-        Command::Init(_) | Command::Up(_) | Command::Demo(_) | Command::Worker => Ok(()),
+        Command::Init(_) | Command::Up(_) | Command::Demo(_) => Ok(()),
     }
 }
 
@@ -214,6 +223,10 @@ mod tests {
             "guild node offer --none --slots 2",
             "guild node follow",
             "guild invite --expires soon",
+            "guild invite --expires 8d",
+            "guild runs 12xy",
+            "guild runs --force",
+            "guild worker please",
             "guild status --format xml",
         ] {
             let error = Cli::try_parse_from(line.split(' ')).expect_err(line);

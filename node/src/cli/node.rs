@@ -70,13 +70,13 @@ pub(crate) struct FollowArgs {
 }
 
 pub(super) async fn offer(context: &Context, args: OfferArgs) -> Result<(), Failure> {
-    let status = context.client()?.set_offer(&args.into()).await?;
+    let status = context.client().await?.set_offer(&args.into()).await?;
     let lends = offer_text(status.offer.as_ref());
     show(context, &status, &format!("lends {lends}"))
 }
 
 pub(super) async fn follow(context: &Context, args: FollowArgs) -> Result<(), Failure> {
-    let status = context.client()?.set_follows(&Follows { follows: args.categories }).await?;
+    let status = context.client().await?.set_follows(&Follows { follows: args.categories }).await?;
     let follows = list(&status.follows);
     show(context, &status, &format!("follows {follows}"))
 }

@@ -9,6 +9,33 @@ pub(crate) struct Period {
     pub(crate) seconds: u64,
 }
 
+impl Period {
+    /// A week, the longest that an invite holds.
+    pub(crate) const WEEK: Self = Self { seconds: 7 * 24 * 60 * 60 };
+}
+
+/// A period of at most a week.
+///
+/// # Errors
+/// A sentence for people.
+pub(crate) fn at_most_a_week(text: &str) -> Result<Period, String> {
+    let period: Period = text.parse().map_err(|error: PeriodError| error.to_string())?;
+    if period.seconds > Period::WEEK.seconds { Err("at most 7d".to_owned()) } else { Ok(period) }
+}
+
+/// Milliseconds in the largest unit that shows them whole: `1 h`, `2 min`, `1.5 s`, `200 ms`.
+pub(crate) fn duration_text(ms: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(3_600_000, "h"), (60_000, "min"), (1000, "s")];
+    match UNITS.iter().find(|(unit, _)| ms > 0 && ms.is_multiple_of(*unit)) {
+        Some((unit, name)) => format!("{} {name}", ms / unit),
+        None if ms < 1000 => format!("{ms} ms"),
+        None => {
+            let thousandths = format!("{:03}", ms % 1000);
+            format!("{}.{} s", ms / 1000, thousandths.trim_end_matches('0'))
+        }
+    }
+}
+
 /// The text is no period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a period is a number and s, m, h or d, as in 24h")]
@@ -42,8 +69,25 @@ mod tests {
         for (text, seconds) in [("90s", 90), ("30m", 1800), ("24h", 86_400), ("7d", 604_800)] {
             assert_eq!(text.parse(), Ok(Period { seconds }), "{text}");
         }
+        assert_eq!(at_most_a_week("7d"), Ok(Period::WEEK));
+        assert!(at_most_a_week("169h").is_err());
         for bad in ["", "7", "d", "-1d", "1.5h", "0s", "7 d", "7days", "18446744073709551615d"] {
             assert_eq!(bad.parse::<Period>(), Err(PeriodError), "{bad}");
+        }
+    }
+    #[test]
+    fn durations_are_shown_whole_in_the_largest_unit() {
+        for (ms, text) in [
+            (0, "0 ms"),
+            (200, "200 ms"),
+            (1000, "1 s"),
+            (1500, "1.5 s"),
+            (1234, "1.234 s"),
+            (90_000, "90 s"),
+            (120_000, "2 min"),
+            (3_600_000, "1 h"),
+        ] {
+            assert_eq!(duration_text(ms), text);
         }
     }
 }

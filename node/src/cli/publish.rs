@@ -33,7 +33,7 @@ pub(crate) struct PublishArgs {
 
 pub(super) async fn publish(context: &Context, args: PublishArgs) -> Result<(), Failure> {
     let output = &context.output;
-    let client = context.client()?;
+    let client = context.client().await?;
     let overrides = Overrides { name: args.name, version: args.version, categories: args.category };
     let dir = args.dir;
     output.progress("reading files");
@@ -50,7 +50,7 @@ pub(super) async fn publish(context: &Context, args: PublishArgs) -> Result<(), 
     draft
         .upload(&client, |_| {
             sent += 1;
-            output.progress(&format!("sent {sent} of {all} files"));
+            output.progress(&format!("sent {sent} of {}", counted(all, "file")));
         })
         .await?;
     output.progress("testing");

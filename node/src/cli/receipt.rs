@@ -8,6 +8,7 @@ use guildhall_protocol::contract::{Limit, Limits, Party};
 use guildhall_protocol::interface::{Prediction, PredictionValue};
 use guildhall_protocol::receipt::{JobStatement, Outcome};
 
+use super::period::duration_text;
 use super::{Failure, Table, exit};
 
 /// Longest part of a text output that is shown in a table, characters.
@@ -148,7 +149,8 @@ pub(super) fn limits_table(jobs: &[JobStatement]) -> Table {
         Table::with_head(["STAGE", "A RECORD", "IN ALL", "MEMORY LIMIT", "OUTPUT LIMIT"]);
     for job in jobs {
         let Limits { scoring_ms, total_ms, memory_bytes, output_bytes } = job.limits;
-        let time = |limit: Limit| format!("{} ms ({})", limit.value, party(limit.set_by));
+        let time =
+            |limit: Limit| format!("{} ({})", duration_text(limit.value), party(limit.set_by));
         let size = |limit: Limit| format!("{} ({})", ByteSize(limit.value), party(limit.set_by));
         table.row([
             job.stage.to_string(),
@@ -173,8 +175,8 @@ fn milliseconds(us: u64) -> String {
     format!("{}.{:03} ms", us / 1000, us % 1000)
 }
 
-/// The failure of a run, if it failed.
-pub(super) fn failure(report: &RunReport) -> Option<Failure> {
+/// The failure of a run, if it failed, with the file of the record that failed when its name is known.
+pub(super) fn failure(report: &RunReport, names: &[String]) -> Option<Failure> {
     if report.state != RunState::Failed {
         return None;
     }
@@ -183,25 +185,59 @@ pub(super) fn failure(report: &RunReport) -> Option<Failure> {
         return Some(Failure::new(exit::FAILED, "the run failed").with_help(help));
     };
     let message = format!("the run failed: {}: {}", cause.cause, cause.message);
-    let mut failure = Failure::new(exit::FAILED, message).with_help(help);
-    if let Some(stage) = cause.stage {
-        let record = cause.record.map(|record| format!(", record {record}"));
-        failure = failure.with_cause(format!("stage {stage}{}", record.unwrap_or_default()));
+    let mut failure = Failure::new(exit_code(&cause.cause), message).with_help(help);
+    let record = cause.record.and_then(|record| usize::try_from(record).ok());
+    if let Some(name) = record.and_then(|record| names.get(record)) {
+        failure = failure.with_cause(format!("input {name}"));
     }
     if let Some(limit) = cause.limit_ms {
-        let stopped = cause.stopped_after_ms.map(|after| format!(", stopped after {after} ms"));
-        failure = failure.with_cause(format!("limit {limit} ms{}", stopped.unwrap_or_default()));
+        let stopped = cause
+            .stopped_after_ms
+            .map(|after| format!(", stopped after {}", duration_text(after)))
+            .unwrap_or_default();
+        failure = failure.with_cause(format!("limit {}{stopped}", duration_text(limit)));
     }
     Some(failure)
 }
 
+/// The exit code of a run that failed for this cause: nodes that are busy or away may do it later.
+fn exit_code(cause: &str) -> u8 {
+    match cause {
+        "no_executor" => exit::TRY_LATER,
+        _ => exit::FAILED,
+    }
+}
+
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 
     fn class(class: &str, confidence: Option<f64>) -> Prediction {
         let value = PredictionValue::Class(class.into());
         Prediction { input: 0, value, location: None, confidence }
+    }
+
+    #[test]
+    fn a_failure_names_the_file_and_says_whether_to_try_again() {
+        let report = |cause: &str| {
+            let failure = serde_json::json!({
+                "cause": cause, "message": "stage `1`, record 1: too slow", "stage": 0, "record": 1,
+                "limit_ms": 200, "stopped_after_ms": 1200,
+            });
+            serde_json::from_value::<RunReport>(serde_json::json!({
+                "run_id": "0".repeat(64), "ref": "lab-a/digits", "state": "failed", "executed_on": null,
+                "records": 1, "seconds": 1.0, "accuracy": null, "failure": failure,
+                "receipts": [], "log": [],
+            }))
+            .unwrap()
+        };
+        let names = ["a.txt".to_owned(), "b.txt".to_owned()];
+        let slow = failure(&report("timeout"), &names).unwrap();
+        assert_eq!(slow.code, exit::FAILED);
+        assert_eq!(slow.causes, ["input b.txt", "limit 200 ms, stopped after 1.2 s"]);
+        let alone = failure(&report("no_executor"), &[]).unwrap();
+        assert_eq!((alone.code, alone.causes.len()), (exit::TRY_LATER, 1));
     }
 
     #[test]

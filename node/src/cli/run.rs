@@ -9,6 +9,8 @@ use guildhall_protocol::contract::LimitSet;
 use guildhall_protocol::name::Reference;
 
 use super::federation::list;
+use super::runs::Destination;
+use super::table::counted;
 use super::{Context, Failure, exit, input, runs};
 
 /// `guild run`.
@@ -20,12 +22,16 @@ pub(crate) struct RunArgs {
     /// A file is one record, a folder one for each file, `-` is stdin, a reference a data package; may be repeated
     #[arg(long, required = true, value_name = "[PORT=]FILE|DIR|REF")]
     pub(crate) input: Vec<String>,
-    /// auto, local, an organisation, or a node's peer id
+    /// auto, local, an organisation, or a node's peer id; auto may send the input to another organisation that lends its
+    /// hardware, local never does
     #[arg(long, default_value = "auto", value_name = "WHERE")]
     pub(crate) on: Placement,
-    /// File for the outputs, one JSON value a line
+    /// File for the outputs, one JSON value a line; `-` is stdout, which then takes nothing else
     #[arg(short = 'o', long = "out", value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+    /// Replace the file if it exists
+    #[arg(long, requires = "out")]
+    pub(crate) force: bool,
     /// Longest time for one record, milliseconds; the contract's limit holds if it is smaller
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) timeout_ms: Option<u64>,
@@ -36,14 +42,17 @@ pub(crate) struct RunArgs {
 
 pub(super) async fn run(context: &Context, args: RunArgs) -> Result<(), Failure> {
     let output = &context.output;
-    let client = context.client()?;
+    let client = context.client().await?;
     let given = args.input;
     let inputs = tokio::task::spawn_blocking(move || input::read(&given))
         .await
         .map_err(|error| Failure::from_error(exit::FAILED, &error))??;
+    inputs.notes.iter().for_each(|note| output.note(note));
+    let names = inputs.names();
     if let Some(port) = &inputs.port {
         check_port(&client, &args.reference, port).await?;
     }
+    let out = Destination::open(args.out.as_deref(), args.force).await?;
     let limits =
         LimitSet { scoring_ms: args.timeout_ms, total_ms: args.total_ms, ..LimitSet::default() };
     let request =
@@ -58,11 +67,12 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Result<(), Failure>
             }
             told = told.max(report.log.len());
             let seconds = report.seconds;
-            output.progress(&format!("{} records, {seconds:.1} s", report.records));
+            let records = counted(report.records, "record");
+            output.progress(&format!("{records}, {seconds:.1} s"));
         })
         .await?;
     output.clear_progress();
-    runs::show_ended(context, &client, &report, args.out.as_deref()).await
+    runs::show_ended(context, &client, &report, out, &names).await
 }
 
 /// A port that is named must be one, so that nobody believes to have filled another.

@@ -1,7 +1,7 @@
 //! `runs`, and the end of every `run`: outputs, report, receipts.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use clap::Args;
 use guildhall_client::Client;
@@ -9,33 +9,87 @@ use guildhall_protocol::RunId;
 use guildhall_protocol::api::{OutputLine, RunReport, RunState};
 use serde_json::json;
 
+use super::outfile::{self, OutFile};
 use super::receipt::{
-    executor, failure, jobs_table, limits_table, outputs_table, receipt_table, report_table, state,
+    failure, jobs_table, limits_table, outputs_table, receipt_table, report_table, state,
     value_text,
 };
-use super::table::counted;
+use super::table::{counted, short_peer};
 use super::{Context, Failure, Table, exit};
 
 /// Outputs that people are shown; all of them are in the file, in JSON, and in quiet output.
 const OUTPUTS_SHOWN: usize = 10;
 
+/// Hex digits of a run's id in a table: among the runs that a node remembers, no two begin with the same ones.
+const ID_DIGITS: usize = 12;
+
+/// Fewest hex digits that stand for a run.
+const PREFIX_MIN_DIGITS: usize = 4;
+
+/// The beginning of a run's id, or all of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RunPrefix(String);
+
+/// The text is no beginning of a run's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a run is named by 4 to 64 hex digits, as `guild runs` shows them")]
+pub(crate) struct RunPrefixError;
+
+impl FromStr for RunPrefix {
+    type Err = RunPrefixError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits = PREFIX_MIN_DIGITS..=64;
+        let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        match is_hex && digits.contains(&text.len()) {
+            true => Ok(Self(text.to_ascii_lowercase())),
+            false => Err(RunPrefixError),
+        }
+    }
+}
+
+impl RunPrefix {
+    /// The one of `runs` that begins like this.
+    fn find(&self, runs: impl IntoIterator<Item = RunId>) -> Result<RunId, Failure> {
+        let fits = |run: &RunId| run.to_string().starts_with(&self.0);
+        let mut found = runs.into_iter().filter(fits);
+        let failed = |what: &str| {
+            let message = format!("{what} begins with {}", self.0);
+            Err(Failure::new(exit::NOT_FOUND, message).with_help("guild runs"))
+        };
+        match (found.next(), found.next()) {
+            (Some(run), None) => Ok(run),
+            (Some(_), Some(_)) => failed("more than one run"),
+            (None, _) => failed("no run"),
+        }
+    }
+}
+
 /// `guild runs`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RunsArgs {
-    /// One run, with its outputs and receipts
+    /// One run, with its outputs and receipts; the beginning of its id is enough
     #[arg(value_name = "ID")]
-    pub(crate) run: Option<RunId>,
-    /// File for the outputs, one JSON value a line
+    pub(crate) run: Option<RunPrefix>,
+    /// File for the outputs, one JSON value a line; `-` is stdout, which then takes nothing else
     #[arg(short = 'o', long = "out", value_name = "FILE", requires = "run")]
     pub(crate) out: Option<PathBuf>,
+    /// Replace the file if it exists
+    #[arg(long, requires = "out")]
+    pub(crate) force: bool,
 }
 
 pub(super) async fn runs(context: &Context, args: &RunsArgs) -> Result<(), Failure> {
-    let client = context.client()?;
-    let Some(run) = args.run else { return show_all(context, &client.runs().await?) };
+    let client = context.client().await?;
+    let Some(prefix) = &args.run else { return show_all(context, &client.runs().await?) };
+    let run = match prefix.0.parse() {
+        Ok(run) => run,
+        Err(_) => prefix.find(client.runs().await?.iter().map(|report| report.run_id))?,
+    };
     let report = client.run(run).await?;
     if report.state != RunState::Running {
-        return show_ended(context, &client, &report, args.out.as_deref()).await;
+        let out = Destination::open(args.out.as_deref(), args.force).await?;
+        return show_ended(context, &client, &report, out, &[]).await;
     }
     let output = &context.output;
     if output.is_json() {
@@ -57,31 +111,70 @@ fn show_all(context: &Context, reports: &[RunReport]) -> Result<(), Failure> {
         output.note("nothing was run yet; guild run REF --input FILE");
         return Ok(());
     }
-    let mut table = Table::with_head(["RUN", "STATE", "REF", "RECORDS", "TIME", "ON"]);
-    for report in reports {
-        table.row([
-            report.run_id.to_string(),
-            state(report.state).to_owned(),
-            report.reference.to_string(),
-            report.records.to_string(),
-            format!("{:.1} s", report.seconds),
-            report.executed_on.as_ref().map(executor).unwrap_or_default(),
-        ]);
-    }
-    output.table(&table)
+    output.table(&runs_table(reports))
 }
 
-/// Shows a run that is over; one that failed ends as a failure, after all that is known of it.
+/// Runs in a few words each; all of it is in the JSON.
+fn runs_table(reports: &[RunReport]) -> Table {
+    let mut table = Table::with_head(["RUN", "STATE", "RECORDS", "TIME", "ON", "REF"]);
+    for report in reports {
+        let id = report.run_id.to_string();
+        let on = report.executed_on.as_ref();
+        table.row([
+            id.get(..ID_DIGITS).unwrap_or(&id).to_owned(),
+            state(report.state).to_owned(),
+            report.records.to_string(),
+            format!("{:.1} s", report.seconds),
+            on.map(|node| format!("{} {}", node.org, short_peer(&node.peer_id)))
+                .unwrap_or_default(),
+            report.reference.to_string(),
+        ]);
+    }
+    table
+}
+
+/// Where the outputs go besides the screen.
+#[derive(Default)]
+pub(super) struct Destination {
+    out: Option<OutFile>,
+    path: Option<PathBuf>,
+}
+
+impl Destination {
+    /// Opens what `-o` names, if it was given.
+    pub(super) async fn open(path: Option<&Path>, force: bool) -> Result<Self, Failure> {
+        let Some(path) = path.map(Path::to_owned) else { return Ok(Self::default()) };
+        let named = path.clone();
+        // On a thread of its own, because a pipe may keep it waiting for its reader.
+        let opened = tokio::task::spawn_blocking(move || OutFile::open(&named, force)).await;
+        let out = opened.map_err(|error| Failure::from_error(exit::FAILED, &error))??;
+        Ok(Self { out: Some(out), path: Some(path) })
+    }
+
+    /// Whether stdout takes the outputs, and so nothing else.
+    fn is_stdout(&self) -> bool {
+        self.path.as_deref().is_some_and(outfile::is_stdout)
+    }
+}
+
+/// Shows a run that is over, with the `names` of its records as far as they are known; one that failed ends as a failure, after all that is known of it.
 pub(super) async fn show_ended(
     context: &Context,
     client: &Client,
     report: &RunReport,
-    out: Option<&Path>,
+    out: Destination,
+    names: &[String],
 ) -> Result<(), Failure> {
     let output = &context.output;
+    let alone = out.is_stdout();
     let shown = if output.is_json() || output.is_quiet() { usize::MAX } else { OUTPUTS_SHOWN };
-    let (outputs, all) = read_outputs(client, report.run_id, out, shown).await?;
-    if output.is_json() {
+    let shown = if alone { 0 } else { shown };
+    let (outputs, all) = read_outputs(client, report.run_id, out.out, shown)
+        .await
+        .map_err(|failure| elsewhere(failure, report.run_id))?;
+    if alone {
+        output.note(&format!("{} of run {}", counted(all, "output"), report.run_id));
+    } else if output.is_json() {
         output.json(&run_json(report, &outputs))?;
     } else if output.is_quiet() {
         outputs.iter().try_for_each(|line| output.line(&value_text(&line.value)))?;
@@ -94,11 +187,19 @@ pub(super) async fn show_ended(
             output.line("")?;
         }
         show_receipts(context, report)?;
-        if let Some(out) = out {
-            output.note(&format!("{} in {}", counted(all, "output"), out.display()));
+        if let Some(path) = out.path {
+            output.note(&format!("{} in {}", counted(all, "output"), path.display()));
         }
     }
-    failure(report).map_or(Ok(()), Err)
+    failure(report, names).map_or(Ok(()), Err)
+}
+
+/// Outputs that cannot be written are not lost: the node has them.
+fn elsewhere(failure: Failure, run: RunId) -> Failure {
+    match failure.code {
+        exit::REFUSED => failure.with_help(format!("guild runs {run} -o OTHER-FILE")),
+        _ => failure,
+    }
 }
 
 fn show_receipts(context: &Context, report: &RunReport) -> Result<(), Failure> {
@@ -130,14 +231,13 @@ fn run_json(report: &RunReport, outputs: &[OutputLine]) -> serde_json::Value {
     value
 }
 
-/// Reads the outputs once: all of them into `out`, at most `keep` into memory. Returns those, and how many there were.
+/// Reads the outputs once: all of them into `file`, at most `keep` into memory. Returns those, and how many there were.
 async fn read_outputs(
     client: &Client,
     run: RunId,
-    out: Option<&Path>,
+    mut file: Option<OutFile>,
     keep: usize,
 ) -> Result<(Vec<OutputLine>, usize), Failure> {
-    let mut file = out.map(OutFile::create).transpose()?;
     let (mut kept, mut all) = (Vec::new(), 0_usize);
     let mut written = Ok(());
     client
@@ -156,35 +256,49 @@ async fn read_outputs(
     Ok((kept, all))
 }
 
-/// The file of `-o`: it appears when it is complete, or not at all.
-struct OutFile {
-    path: PathBuf,
-    temporary: std::io::BufWriter<tempfile::NamedTempFile>,
-}
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use guildhall_protocol::Hash;
+    use guildhall_protocol::api::ExecutedOn;
 
-impl OutFile {
-    fn create(path: &Path) -> Result<Self, Failure> {
-        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let temporary = super::get::temporary_in(folder.unwrap_or(Path::new(".")))
-            .map_err(|error| cannot_write(path, &error))?;
-        Ok(Self { path: path.to_owned(), temporary: std::io::BufWriter::new(temporary) })
+    use super::*;
+
+    #[test]
+    fn a_run_is_found_by_the_beginning_of_its_id_if_it_is_the_only_one() {
+        let run = |digits: &str| RunId(format!("{digits:0<64}").parse::<Hash>().unwrap());
+        let runs = [run("abcd1"), run("abcd2"), run("ef")];
+        let find = |text: &str| text.parse::<RunPrefix>().unwrap().find(runs);
+        assert_eq!(find("abcd2").unwrap(), runs[1]);
+        assert_eq!(find("EF00").unwrap(), runs[2]);
+        assert_eq!(find("abcd").unwrap_err().message, "more than one run begins with abcd");
+        assert_eq!(find("1234").unwrap_err().code, exit::NOT_FOUND);
+        for bad in ["", "abc", "abcx", "ab cd", &"a".repeat(65)] {
+            assert_eq!(bad.parse::<RunPrefix>(), Err(RunPrefixError), "{bad}");
+        }
     }
 
-    fn line(&mut self, line: &OutputLine) -> Result<(), Failure> {
-        serde_json::to_writer(&mut self.temporary, line)
-            .map_err(std::io::Error::from)
-            .and_then(|()| self.temporary.write_all(b"\n"))
-            .map_err(|error| cannot_write(&self.path, &error))
+    #[test]
+    fn runs_fit_a_terminal() {
+        let report = RunReport {
+            run_id: RunId(Hash::of(b"run")),
+            reference: "lab-a/digits-classification@1.0.0".parse().unwrap(),
+            state: RunState::Completed,
+            executed_on: Some(ExecutedOn {
+                org: "lab-b".parse().unwrap(),
+                peer_id: "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN".into(),
+            }),
+            records: 12_345,
+            seconds: 1234.5,
+            accuracy: None,
+            failure: None,
+            receipts: Vec::new(),
+            log: Vec::new(),
+        };
+        let lines = runs_table(&[report]).lines();
+        assert!(lines.iter().all(|line| line.chars().count() <= 100), "{lines:#?}");
+        assert!(lines[1].contains("lab-b ..4kx6nXTN"), "{lines:#?}");
+        let id = lines[1].split(' ').next().unwrap();
+        assert!(id.len() == 12 && id.parse::<RunPrefix>().is_ok());
     }
-
-    fn finish(self) -> Result<(), Failure> {
-        let failed = |error: &std::io::Error| cannot_write(&self.path, error);
-        let temporary = self.temporary.into_inner().map_err(|error| failed(error.error()))?;
-        temporary.persist(&self.path).map(|_| ()).map_err(|error| failed(&error.error))
-    }
-}
-
-fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(exit::FAILED, format!("cannot write {}", path.display()))
-        .with_cause(error.to_string())
 }

@@ -1,5 +1,7 @@
 //! Aligned columns for people.
 
+use std::fmt::Display;
+
 /// Space between two columns.
 const GAP: &str = "  ";
 
@@ -54,9 +56,27 @@ impl Table {
     }
 }
 
+/// The first `most` characters of a text, with dots where something is left out.
+pub(crate) fn clipped(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+/// The last characters of a peer id, which tell nodes apart; the first ones are the same for all.
+pub(crate) fn short_peer(peer_id: &str) -> String {
+    const SHOWN: usize = 8;
+    match peer_id.char_indices().rev().nth(SHOWN - 1) {
+        Some((at, _)) if at > 0 => format!("..{}", peer_id.get(at..).unwrap_or_default()),
+        _ => peer_id.to_owned(),
+    }
+}
+
 /// A number and what it counts: `1 file`, `2 files`.
-pub(crate) fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+pub(crate) fn counted(count: impl Display, what: &str) -> String {
+    let count = count.to_string();
+    format!("{count} {what}{}", if count == "1" { "" } else { "s" })
 }
 
 #[cfg(test)]
@@ -72,5 +92,14 @@ mod tests {
             table.lines(),
             ["REF                 KIND", "lab-a/digits@1.0.0  model", "ä\\n"]
         );
+    }
+
+    #[test]
+    fn long_ids_and_texts_are_cut_where_they_tell_least() {
+        let peer_id = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+        assert_eq!(short_peer(peer_id), "..4kx6nXTN");
+        assert_eq!(short_peer("kx6nXTN4"), "kx6nXTN4");
+        assert_eq!(clipped("äöü", 3), "äöü");
+        assert_eq!(clipped("äöü", 2), "äö...");
     }
 }

@@ -20,6 +20,7 @@ pub(crate) async fn up(context: &Context, args: UpArgs) -> Result<(), Failure> {
         api: args.api,
         listen: args.listen,
         token: context.globals.token.clone(),
+        peers: args.peer,
         follows: (!args.follow.is_empty()).then_some(args.follow),
     };
     let running =

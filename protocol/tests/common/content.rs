@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use guildhall_protocol::body::{
-    Acceptance, AccuracyClaim, Admission, Claims, HardwareOffer, LatencyClaim, Listing, NodeBody,
-    Release, Suggested, Visibility,
+    Acceptance, AccuracyClaim, Admission, Claims, Confirmation, HardwareOffer, LatencyClaim,
+    Listing, NodeBody, Release, Suggested, Visibility,
 };
 use guildhall_protocol::contract::{Contract, Determinism, Hardware, Import, NodeLimits};
 use guildhall_protocol::interface::{
@@ -40,6 +40,10 @@ pub(crate) fn acceptance(admission: RecordId) -> Acceptance {
         admission,
         invite_use: Signed::new(&invite_use, &invite_key()),
     }
+}
+
+pub(crate) fn confirmation(admission: RecordId, acceptance: RecordId) -> Confirmation {
+    Confirmation { federation: federation(), admission, acceptance }
 }
 
 pub(crate) fn node() -> NodeBody {

@@ -21,19 +21,22 @@ pub(crate) fn run_id() -> RunId {
     RunId(hash(0x70))
 }
 
-/// The records of the little federation, in order of log: the founder's node, the joiner's node, its producer.
+/// The records of the little federation, each behind those that it names.
 pub(crate) fn records() -> Vec<(&'static str, Record)> {
     let (st_mary, lab) = (founder(), joiner());
     let first = Position::default();
     let admission = st_mary.write(Role::Node, first, &content::admission());
     let described = st_mary.write(Role::Node, after(&admission), &content::node());
     let acceptance = lab.write(Role::Node, first, &content::acceptance(admission.id()));
+    let confirmation = content::confirmation(admission.id(), acceptance.id());
+    let confirmation = st_mary.write(Role::Node, after(&described), &confirmation);
     let release = lab.write(Role::Producer, first, &content::release());
     let listing = lab.write(Role::Producer, after(&release), &content::listing());
     vec![
         ("admission", admission),
         ("node", described),
         ("acceptance", acceptance),
+        ("confirmation", confirmation),
         ("release", release),
         ("listing", listing),
     ]
@@ -83,7 +86,8 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
     vec![
         ("hello", Request::Hello(hello())),
         ("join", Request::Join { records: two_records() }),
-        ("heads", Request::Heads),
+        ("heads", Request::Heads { after: None }),
+        ("heads_after", Request::Heads { after: Some(public(0x11)) }),
         ("pull", Request::Pull { author: public(0x22), from_seq: 7 }),
         ("query", Request::Query(Box::new(query()))),
         (

@@ -77,6 +77,16 @@ pub fn read_dir(dir: &Path) -> Result<Draft, PackageError> {
 /// [`PackageError`].
 pub fn read_dir_with(dir: &Path, overrides: &Overrides) -> Result<Draft, PackageError> {
     let path = dir.join(DESCRIPTION_FILE);
+    match fs::metadata(dir) {
+        Ok(found) if found.is_dir() => {}
+        Ok(_) => return Err(PackageError::NotFolder { path: dir.to_owned() }),
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            return Err(PackageError::NoFolder { dir: dir.to_owned() });
+        }
+        Err(source) => return Err(PackageError::Io { path: dir.to_owned(), source }),
+    }
     let description = Description::parse(&path, &read_description(dir, &path)?)?;
     let files = files::read(dir)?
         .into_iter()
@@ -130,6 +140,13 @@ fn assemble(
         warnings.push("no licence is named; others may not be allowed to use this".to_owned());
         LICENCE_UNKNOWN.to_owned()
     });
+    if files.is_empty() && description.kind != Kind::Pipeline {
+        warnings.push("there are no files in this package".to_owned());
+    } else if description.kind == Kind::Data && description.records.is_none() {
+        warnings.push(
+            "this data has no [records]: it can be fetched, but no run can take it".to_owned(),
+        );
+    }
     let in_package =
         |name: &str| files.iter().map(|file| &file.entry.name).find(|file| file.as_str() == name);
     let visibility = description.visibility.unwrap_or(match description.sensitive {

@@ -1,15 +1,30 @@
 //! Why a folder is no package.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use guildhall_protocol::cbor::DecodeError;
 use guildhall_protocol::name::NameError;
+
+use super::DESCRIPTION_FILE;
+use crate::shell::shell_quote;
 
 /// Why a folder is no package. Each names the file, and for `guild.toml` the line.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PackageError {
+    /// There is nothing of that name.
+    #[error("there is no folder {}", dir.display())]
+    NoFolder {
+        /// What was given.
+        dir: PathBuf,
+    },
+    /// A file was given where a folder is meant.
+    #[error("{} is a file; give its folder", path.display())]
+    NotFolder {
+        /// The file.
+        path: PathBuf,
+    },
     /// There is no `guild.toml`.
     #[error("{} has no guild.toml", dir.display())]
     NoDescription {
@@ -72,6 +87,12 @@ pub enum PackageError {
         /// What is there.
         path: PathBuf,
     },
+    /// A secret key: of an organisation, or of the node whose home this is.
+    #[error("{}: a secret key is never published", path.display())]
+    Secret {
+        /// The key.
+        path: PathBuf,
+    },
     /// More files than one package may have.
     #[error("{}: more than {max} files", dir.display())]
     TooMany {
@@ -95,26 +116,31 @@ impl PackageError {
     #[must_use]
     pub fn help(&self) -> Option<String> {
         Some(match self {
+            Self::NoFolder { .. } => "guild publish DIR".to_owned(),
+            Self::NotFolder { path } => {
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                format!("guild publish {}", shell_quote(folder.unwrap_or(Path::new("."))))
+            }
             Self::NoDescription { dir } => {
-                format!(
-                    "$EDITOR {}/guild.toml   # kind, name, version, categories, summary",
-                    dir.display()
-                )
+                edit(&dir.join(DESCRIPTION_FILE), "   # kind, name, version, categories, summary")
             }
-            Self::Description { path, line, .. } => format!("$EDITOR +{line} {}", path.display()),
-            Self::Missing { path, example, .. } => {
-                format!("$EDITOR {}   # add: {example}", path.display())
+            Self::Description { path, line, .. } => {
+                format!("${{EDITOR:-vi}} +{line} {}", shell_quote(path))
             }
-            Self::Rule { path, .. } => format!("$EDITOR {}", path.display()),
+            Self::Missing { path, example, .. } => edit(path, &format!("   # add: {example}")),
+            Self::Rule { path, .. } => edit(path, ""),
             Self::Name { path, .. } | Self::NotUtf8 { path } => {
-                format!("mv {:?} NEW-NAME", path.display().to_string())
+                format!("mv {} NEW-NAME", shell_quote(path))
             }
-            Self::Link { path } => {
-                let path = path.display();
-                format!("cp --remove-destination \"$(readlink -f {path})\" {path}")
-            }
-            Self::Special { path } => format!("rm {}", path.display()),
+            // Never its target instead: that would publish what is outside.
+            Self::Link { path } | Self::Special { path } => format!("rm {}", shell_quote(path)),
+            Self::Secret { path } => format!("mv {} SAFE-PLACE", shell_quote(path)),
             Self::TooMany { .. } | Self::Io { .. } => return None,
         })
     }
+}
+
+/// A line that opens a file in the person's editor.
+fn edit(path: &Path, remark: &str) -> String {
+    format!("${{EDITOR:-vi}} {}{remark}", shell_quote(path))
 }

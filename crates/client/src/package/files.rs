@@ -2,7 +2,7 @@
 //!
 //! Files and folders whose names begin with a dot stay out, and so does the description. A link is taken as the file
 //! it points to when that is a file of the same folder; every other link is an error, so that nothing outside is
-//! published by accident.
+//! published by accident. Secret keys are an error too, wherever they lie.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -15,6 +15,9 @@ use guildhall_protocol::name::FileName;
 
 use super::error::PackageError;
 use super::{DESCRIPTION_FILE, media_type};
+
+/// How the names of an organisation's root key and of a home's node key end.
+const SECRET_ENDINGS: [&str; 2] = [".root.key", "/keys/node.key"];
 
 /// A file of the folder, before it is hashed.
 struct Found {
@@ -58,6 +61,10 @@ impl Walk<'_> {
     }
 
     fn entry(&mut self, path: PathBuf, name: FileName) -> Result<(), PackageError> {
+        // With the slash a whole part is compared, also at the top.
+        if SECRET_ENDINGS.iter().any(|ending| format!("/{name}").ends_with(ending)) {
+            return Err(PackageError::Secret { path });
+        }
         let metadata = fs::symlink_metadata(&path).map_err(|source| io_error(&path, source))?;
         let path = if metadata.is_symlink() { self.link(path)? } else { path };
         if metadata.is_dir() {

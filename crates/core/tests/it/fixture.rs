@@ -2,7 +2,9 @@
 
 use guildhall_core::{Core, DelegatedKey, Identity, Settings};
 use guildhall_federation::State;
-use guildhall_protocol::body::{AccuracyClaim, Claims, Listing, Release, Suggested, Visibility};
+use guildhall_protocol::body::{
+    AccuracyClaim, Claims, Confirmation, Listing, Release, Suggested, Visibility,
+};
 use guildhall_protocol::interface::Interface;
 use guildhall_protocol::limits::DELEGATION_MAX_LIFE_MS;
 use guildhall_protocol::manifest::Kind;
@@ -124,7 +126,10 @@ pub(crate) fn federation(seed: u64, follows: &[&[&str]]) -> World {
     for index in 1..follows.len() {
         let invite = apart.invite(0, DAY_MS);
         let acceptance = apart.nodes[index].core.acceptance(&invite);
-        apart.write_as_node(index, &acceptance);
+        let acceptance = apart.write_as_node(index, &acceptance).id();
+        let federation = invite.federation;
+        let confirmation = Confirmation { federation, admission: invite.admission, acceptance };
+        apart.write_as_node(0, &confirmation);
     }
     let records: Vec<Record> =
         apart.nodes.iter().flat_map(|node| node.store.values().cloned()).collect();

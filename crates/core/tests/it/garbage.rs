@@ -112,7 +112,7 @@ proptest! {
             0 => Request::Pull { author, from_seq },
             1 => Request::Join { records: junk.into_iter().map(ByteBuf::from).collect() },
             2 => Request::Query(Box::new(in_category("vision/ocr"))),
-            3 => Request::Heads,
+            3 => Request::Heads { after: None },
             _ => Request::Hello(guildhall_protocol::wire::Hello {
                 federation: guildhall_protocol::FederationId(Hash::of(b"x")),
                 delegation: crate::fixture::founding("mallory"),

@@ -5,6 +5,7 @@
     reason = "a test may panic, and its shared parts are not tests to clippy"
 )]
 
+mod bounds;
 mod chaos;
 mod finding;
 mod fixture;

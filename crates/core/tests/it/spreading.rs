@@ -280,6 +280,12 @@ fn records_of_an_org_that_come_before_its_acceptance_count_once_it_is_a_member()
     assert!(listed(core, "vision").is_empty());
     assert_eq!(members(&world, 1), ["alpha", "bravo"], "bravo has not seen the admission");
     assert_eq!(world.nodes[1].core.logs().len_of(&from), admission);
+    let confirmation = guildhall_protocol::body::Confirmation {
+        federation: invite.federation,
+        admission: invite.admission,
+        acceptance: acceptance.id(),
+    };
+    world.write_as_node(0, &confirmation);
     world.connect(0, 1);
     assert!(world.converge(5_000, |world| members(world, 1).len() == 3));
     assert_eq!(listed(&world.nodes[1].core, "vision"), ["xray/early@1.0.0"]);

@@ -56,7 +56,7 @@ fn a_peer_that_is_not_admitted_is_refused_everything_but_hello_and_join() {
         memory_bytes: 0,
     };
     for request in [
-        Request::Heads,
+        Request::Heads { after: None },
         Request::Pull { author: peer, from_seq: 0 },
         Request::Query(Box::new(in_category("vision"))),
         Request::Offer(Box::new(offer)),
@@ -72,7 +72,7 @@ fn a_peer_that_is_not_admitted_is_refused_everything_but_hello_and_join() {
     let (response, effects) = answer(&mut world, peer, Request::Hello(good));
     assert!(matches!(response, Response::Hello(_)));
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Admit { .. })));
-    let (response, _) = answer(&mut world, peer, Request::Heads);
+    let (response, _) = answer(&mut world, peer, Request::Heads { after: None });
     assert!(matches!(response, Response::Heads(_)));
 }
 

@@ -326,7 +326,7 @@ impl World {
         let name = match request {
             Request::Hello(_) => "hello",
             Request::Join { .. } => "join",
-            Request::Heads => "heads",
+            Request::Heads { .. } => "heads",
             Request::Pull { .. } => "pull",
             Request::Query(_) => "query",
             _ => "offer",

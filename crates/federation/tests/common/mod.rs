@@ -1,8 +1,8 @@
 //! Orgs that write membership records, with fixed keys and times.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-use guildhall_federation::State;
-use guildhall_protocol::body::{Acceptance, Admission, RecordBody};
+use guildhall_federation::{Change, State};
+use guildhall_protocol::body::{Acceptance, Admission, Confirmation, RecordBody};
 use guildhall_protocol::cbor;
 use guildhall_protocol::record::{Body, Position, Record};
 use guildhall_protocol::statement::{Delegation, Founding, InviteUse, Role, Signed};
@@ -29,6 +29,17 @@ impl Org {
             SecretKey::from_seed(&bytes)
         };
         Self { root: key(1), node: key(2), at: Position::default() }
+    }
+
+    /// Another node of the same org, with a log of its own.
+    pub(crate) fn second_node(&self) -> Self {
+        let node = SecretKey::from_seed(self.node.public().as_bytes());
+        Self { node, ..self.on_another_branch() }
+    }
+
+    /// The same node at the start of its log.
+    pub(crate) fn on_another_branch(&self) -> Self {
+        Self { root: self.root.clone(), node: self.node.clone(), at: Position::default() }
     }
 
     pub(crate) fn delegation(&self) -> Delegation {
@@ -80,6 +91,47 @@ impl Org {
         let body = acceptance(federation, admission, invite, root, name);
         self.write(&body, time_ms)
     }
+
+    /// Says which acceptance used an admission.
+    pub(crate) fn confirm(
+        &mut self,
+        federation: FederationId,
+        admission: &Record,
+        acceptance: &Record,
+    ) -> Record {
+        let (admission, acceptance) = (admission.id(), acceptance.id());
+        self.write(&Confirmation { federation, admission, acceptance }, NOW_MS)
+    }
+
+    /// Brings an org in by an invite of this node: admission, acceptance, confirmation.
+    pub(crate) fn bring_in(
+        &mut self,
+        federation: FederationId,
+        org: &mut Self,
+        invite: u8,
+        name: &str,
+    ) -> [Record; 3] {
+        let admission = self.admit(federation, invite);
+        let acceptance = org.accept(federation, &admission, invite, name);
+        let confirmation = self.confirm(federation, &admission, &acceptance);
+        [admission, acceptance, confirmation]
+    }
+}
+
+/// Lets records count, in this order; says whether the last one changed the members.
+pub(crate) fn take_all(state: &mut State, records: &[Record]) -> Change {
+    records.iter().map(|record| state.handle_record(record)).last().unwrap_or(Change::None)
+}
+
+/// What an org is called: its name of the moment.
+pub(crate) fn name_of(state: &State, org: &Org) -> Option<String> {
+    state.member(&org.root.public()).map(|member| member.org.to_string())
+}
+
+/// The name of an org that another one contests, as docs/protocol.md says.
+pub(crate) fn with_key(name: &str, org: &Org) -> String {
+    let key = org.root.public().to_string();
+    format!("{}-{}", &name[..name.len().min(26)], &key[..12])
 }
 
 pub(crate) fn acceptance(
@@ -107,10 +159,14 @@ pub(crate) fn found(founder: &Org) -> State {
 }
 
 pub(crate) fn founding(founder: &Org, admit: u8, nonce: u8) -> Signed {
+    founding_as(founder, "st-mary", admit, nonce)
+}
+
+pub(crate) fn founding_as(founder: &Org, name: &str, admit: u8, nonce: u8) -> Signed {
     let founding = Founding {
         name: "Night Shift".into(),
         root: founder.root.public(),
-        org: "st-mary".parse().expect("a name"),
+        org: name.parse().expect("a name"),
         admit,
         change: 1,
         time_ms: NOW_MS,

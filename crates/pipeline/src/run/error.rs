@@ -85,6 +85,18 @@ pub enum Violation {
         /// Stages it speaks of.
         found: usize,
     },
+    /// It quotes a limit that no node may set.
+    #[error(
+        "stage {stage}: the executor quotes {value} as the limit of {what}, which was not agreed"
+    )]
+    Limit {
+        /// The stage.
+        stage: usize,
+        /// Which limit.
+        what: &'static str,
+        /// What it quotes, in the limit's unit.
+        value: u64,
+    },
     /// It speaks of a stage that there is not.
     #[error("the executor speaks of stage {stage}, which the run does not have")]
     NoSuchStage {

@@ -3,12 +3,16 @@
 //! ```text
 //!           start_attempt           handle_ready           handle_finished
 //!   [idle] --------------> [asked] --------------> [ready] ----------------> [ended]
-//!      ^                      |    handle_failed      |                         ^
-//!      |                      +-----------+-----------+                         |
-//!      |                                  v              handle_finished        |
-//!      +--- give_up, from any ------- [failed] ---------------------------------+
-//!           but [ended]
+//!     ^ ^                     |    handle_failed      |                         ^
+//!     | |                     +-----------+-----------+                         |
+//!     | |  handle_finished,               v         handle_finished,            |
+//!     | +- the executor's trouble --- [failed] ---- anybody else's trouble -----+
+//!     +--- give_up, from any
+//!          but [ended]
 //! ```
+//!
+//! A failure that is the executor's own ([`Ending::Elsewhere`]) ends the attempt with a receipt and leaves the run
+//! open: another node may be asked. What the producer or the requester is to blame for ends the run.
 //!
 //! A run may take several attempts, each on one node from its first record on. Every record is delivered exactly once
 //! and in order: what an earlier attempt delivered is a duplicate in a later one. The receipt of the last attempt
@@ -19,11 +23,12 @@
 //! the attempt up, and try another node.
 
 mod error;
+mod quote;
 mod receipt;
 
 use std::fmt;
 
-use guildhall_protocol::contract::Limits;
+use guildhall_protocol::contract::{LimitSet, Limits};
 use guildhall_protocol::limits::{JOB_ERROR_MAX_BYTES, JOB_MAX_RECORDS, VALUE_MAX_BYTES};
 use guildhall_protocol::receipt::EdgeHasher;
 use guildhall_protocol::statement::Signed;
@@ -36,7 +41,7 @@ pub use receipt::{Ending, Verified};
 /// Nodes that are tried for one run. If four cannot do it, the fifth will hardly do better, and somebody is waiting.
 pub const ATTEMPTS_MAX: u32 = 4;
 
-/// Longest word for the cause of a failure that is kept, bytes.
+/// Longest word for the cause of a failure that is kept, bytes; what executors say is a fourth of it.
 const CAUSE_MAX_BYTES: usize = 64;
 
 /// What a run is about; it stays the same over all attempts.
@@ -50,6 +55,10 @@ pub struct Spec {
     pub requester: PublicKey,
     /// Packages of the stages, in order.
     pub packages: Vec<PackageId>,
+    /// What the stages' producers allow, in the same order: the smaller of contract and listing.
+    pub limits: Vec<LimitSet>,
+    /// What the requester asked for.
+    pub asked: LimitSet,
     /// How many records there are, when that is known from the start; a streamed input tells with
     /// [`State::handle_input_end`].
     pub records: Option<u64>,
@@ -68,7 +77,7 @@ pub enum Phase {
     Ready,
     /// A stage failed; the receipt is awaited.
     Failed,
-    /// The receipt was verified. Nothing follows.
+    /// The receipt was verified and is final. Nothing follows.
     Ended,
 }
 
@@ -175,7 +184,7 @@ impl State {
         Ok(())
     }
 
-    /// Ends the attempt under way without a receipt: the node refused, vanished, was too slow or broke the protocol.
+    /// Ends the attempt under way: the node refused, vanished, was too slow or broke the protocol.
     /// What it delivered stays delivered.
     pub fn give_up(&mut self) {
         if self.phase != Phase::Ended {
@@ -211,7 +220,8 @@ impl State {
         }
     }
 
-    /// The executor is ready and tells the limits in force, a stage each.
+    /// The executor is ready and tells the limits in force, a stage each. None may be looser than what the producer
+    /// and the requester agreed to.
     ///
     /// # Errors
     /// [`Violation`].
@@ -222,6 +232,9 @@ impl State {
                 expected: self.spec.packages.len(),
                 found: limits.len(),
             });
+        }
+        for (stage, limits) in limits.iter().enumerate() {
+            quote::check(&self.spec, stage, limits)?;
         }
         self.attempt.limits = Some(limits);
         self.phase = Phase::Ready;
@@ -276,8 +289,9 @@ impl State {
         Ok(())
     }
 
-    /// The executor says that all is done, and signs for it. The run ends only if everything it signed is what was
-    /// agreed, sent and received here.
+    /// The executor says that all is done, and signs for it. The attempt ends only if everything it signed is what was
+    /// agreed, sent and received here; the run ends with it, unless [`Ending::Elsewhere`] says that another node may
+    /// do better.
     ///
     /// # Errors
     /// [`Violation`] with the first thing that does not hold.
@@ -286,7 +300,10 @@ impl State {
             self.expect(Phase::Ready)?;
         }
         let verified = receipt::verify(self, jobs)?;
-        self.phase = Phase::Ended;
+        match verified.ending {
+            Ending::Elsewhere(_) => self.give_up(),
+            Ending::Completed | Ending::Failed(_) => self.phase = Phase::Ended,
+        }
         Ok(verified)
     }
 

@@ -5,15 +5,22 @@ use guildhall_protocol::statement::Signed;
 use guildhall_protocol::wire::JobFailure;
 use guildhall_protocol::{Hash, PublicKey, RunId};
 
-use super::{State, Violation};
+use super::{CAUSE_MAX_BYTES, State, Violation, quote};
+
+/// Longest text of a job statement apart from the cause, bytes, and most names of isolation: four times what this
+/// version says of itself. Reports keep them, so a peer must not be able to fill them.
+const TEXT_MAX_BYTES: usize = 64;
+const ISOLATION_MAX: usize = 16;
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// Every record came out.
     Completed,
-    /// A stage failed.
+    /// A stage failed, and another node would not help.
     Failed(JobFailure),
+    /// A stage failed by the executing node's own trouble; another node may do the run.
+    Elsewhere(JobFailure),
 }
 
 /// An attempt whose receipt holds, ready to be signed by the requester's node.
@@ -59,6 +66,7 @@ pub(super) fn verify(state: &State, signed: &[Signed]) -> Result<Verified, Viola
             ("executor", Some(job.executor) == attempt.executor),
             ("requester", job.requester == spec.requester),
             ("limit", limits.is_none_or(|limits| *limits == job.limits)),
+            ("length of text", has_short_texts(job)),
         ];
         if let Some((what, _)) = agreed.into_iter().find(|(_, holds)| !holds) {
             return Err(Violation::Signed { stage, what });
@@ -66,7 +74,13 @@ pub(super) fn verify(state: &State, signed: &[Signed]) -> Result<Verified, Viola
     }
     let ending = match &attempt.failure {
         None => completed(state, &jobs)?,
-        Some(failure) => failed(failure, &jobs)?,
+        Some(failure) => {
+            failed(failure, &jobs)?;
+            match quote::is_executors(spec, attempt.limits.as_deref(), failure) {
+                true => Ending::Elsewhere(failure.clone()),
+                false => Ending::Failed(failure.clone()),
+            }
+        }
     };
     check_edges(state, &jobs)?;
     Ok(Verified {
@@ -124,17 +138,22 @@ fn completed(state: &State, jobs: &[JobStatement]) -> Result<Ending, Violation> 
 }
 
 /// After a failure, the stage that failed says so, with the same cause and record.
-fn failed(failure: &JobFailure, jobs: &[JobStatement]) -> Result<Ending, Violation> {
+fn failed(failure: &JobFailure, jobs: &[JobStatement]) -> Result<(), Violation> {
     let stage = usize::try_from(failure.stage).unwrap_or(usize::MAX);
     let says_so = jobs.get(stage).is_some_and(|job| match &job.outcome {
-        Outcome::Failed { cause, record } => {
-            *record == failure.record && cause.starts_with(&failure.cause)
-        }
+        Outcome::Failed { cause, record } => *record == failure.record && *cause == failure.cause,
         Outcome::Completed | Outcome::Stopped => false,
     });
-    if says_so {
-        Ok(Ending::Failed(failure.clone()))
-    } else {
-        Err(Violation::Signed { stage, what: "outcome" })
-    }
+    if says_so { Ok(()) } else { Err(Violation::Signed { stage, what: "outcome" }) }
+}
+
+fn has_short_texts(job: &JobStatement) -> bool {
+    let cause = match &job.outcome {
+        Outcome::Failed { cause, .. } => cause.as_str(),
+        Outcome::Completed | Outcome::Stopped => "",
+    };
+    cause.len() <= CAUSE_MAX_BYTES
+        && job.engine.len() <= TEXT_MAX_BYTES
+        && job.isolation.len() <= ISOLATION_MAX
+        && job.isolation.iter().all(|name| name.len() <= TEXT_MAX_BYTES)
 }

@@ -23,6 +23,7 @@ pub struct RunWorker {
     process: Process,
     output_ports: Vec<String>,
     scoring_ms: u64,
+    memory_bytes: u64,
     output_bytes: u64,
 }
 
@@ -76,6 +77,7 @@ impl Spawner {
             process,
             output_ports: ports.iter().map(|port| port.name.clone()).collect(),
             scoring_ms: limits.scoring_ms.value,
+            memory_bytes,
             output_bytes,
         })
     }
@@ -97,6 +99,10 @@ impl RunWorker {
         self.check(&outputs)?;
         let memory_peak_bytes =
             memory_peak_bytes.unwrap_or_else(|| self.process.memory_peak_bytes());
+        // The kernel stops a graph only when it takes the engine's share too; what it took beyond its own shows now.
+        if memory_peak_bytes > self.memory_bytes {
+            return Err(Failure::MemoryLimit { limit_bytes: self.memory_bytes });
+        }
         Ok(Scored { outputs, wall_us, cpu_us, memory_peak_bytes })
     }
 

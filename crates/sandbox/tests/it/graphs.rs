@@ -95,6 +95,16 @@ fn native_inference_is_killed_at_its_limit() {
     assert!(!worker.is_alive());
 }
 
+/// The engine's own share is some hundred kilobytes; a limit below it is kept too, and nothing comes out.
+#[test]
+fn a_graph_that_took_more_memory_than_its_limit_gives_no_output() {
+    let parts = [node("Relu", &["x"], "y"), value(11, "x", &[2]), value(12, "y", &[2])];
+    let limit_bytes = 4 << 10;
+    let failure =
+        package(&graph(&parts), &[2]).score(&in_memory(limit_bytes), &[0; 8]).unwrap_err();
+    assert_eq!(failure, Failure::MemoryLimit { limit_bytes });
+}
+
 #[test]
 fn a_graph_that_wants_too_much_memory_is_stopped() {
     // The outer product of a column and a row: 10,000 numbers in, 400 MB between, 10,000 out.

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use guildhall_protocol::record::{Body, Position, Record};
 use guildhall_protocol::statement::{Delegation, Role, Signed};
-use guildhall_protocol::{PublicKey, SecretKey};
+use guildhall_protocol::{Hash, PublicKey, RecordId, SecretKey};
 
 /// A key and its log.
 pub(crate) struct Author {
@@ -42,4 +42,20 @@ pub(crate) fn author(seed: u8, len: u64, forked_at: Option<u64>) -> Author {
         records.push(record);
     }
     Author { key: key.public(), records }
+}
+
+/// A record that nothing precedes but its word: a log by a fresh key, at any position.
+pub(crate) fn record_at(seed: &[u8; 32], seq: u64, bytes: &[u8]) -> Record {
+    let key = SecretKey::from_seed(seed);
+    let delegation = Delegation {
+        root: key.public(),
+        key: key.public(),
+        role: Role::Producer,
+        issued_ms: 0,
+        expires_ms: 1,
+    };
+    let delegation = Signed::new(&delegation, &key);
+    let prev = seq.checked_sub(1).map(|_| RecordId(Hash::of(b"before")));
+    let body = Body { record_type: "later", version: 1, bytes };
+    Record::write(&key, &delegation, Position { seq, prev }, &body, 0).expect("a record")
 }

@@ -1,10 +1,12 @@
 //! One attempt at a run on one node: lease, stream, records there, records back, signatures.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use guildhall_overlay::{StreamKind, peer_id_string};
+use guildhall_pipeline::lease::OPEN_GRACE_MS;
 use guildhall_pipeline::run::{Accepted, Ending, State, Verified};
 use guildhall_protocol::api::{ExecutedOn, ReceiptReport, RunFailure};
 use guildhall_protocol::contract::Limits;
@@ -25,10 +27,20 @@ use super::Entry;
 use super::input::Input;
 use super::outputs::Outputs;
 use super::request::{Prepared, failure};
+use super::{receipt_key, shorten};
 use crate::clock;
 
-/// How long an executor may stay silent: it fetches packages and compiles them before its first word.
+/// How long an executor may take until it is ready: it fetches packages and compiles them. As long as its lease gives it.
+const READY_MAX: Duration = Duration::from_millis(OPEN_GRACE_MS);
+
+/// How long an executor may stay silent once it is ready, unless one record may take longer.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
+
+/// What one record may take on its way beyond what the stages may score, and a whole run beyond its total.
+const RUN_GRACE: Duration = Duration::from_secs(60);
+
+/// How long an executor that has finished may take to read what was still being sent, and the countersignature.
+const GOODBYE_MAX: Duration = Duration::from_secs(10);
 
 /// Bytes on their way through memory when a run is executed on the node that asked for it.
 const PIPE_BYTES: usize = 256 * 1024;
@@ -47,8 +59,8 @@ pub(super) enum Ended {
     Completed,
     /// The run itself is at fault; another node would not help.
     Failed(RunFailure),
-    /// This node could not do it; another one may.
-    Elsewhere(String),
+    /// This node could not do it; another one may. With the stage if one failed, by the node's own trouble.
+    Elsewhere(RunFailure),
 }
 
 impl Attempt<'_> {
@@ -62,12 +74,17 @@ impl Attempt<'_> {
             )),
             Err(why) => {
                 state.give_up();
-                Ended::Elsewhere(why.to_string())
+                // It may quote the other node.
+                Ended::Elsewhere(failure("no_executor", shorten(&why.to_string())))
             }
         }
     }
 
-    async fn try_run(&self, state: &mut State, outputs: &mut Outputs) -> Result<Ended, AttemptError> {
+    async fn try_run(
+        &self,
+        state: &mut State,
+        outputs: &mut Outputs,
+    ) -> Result<Ended, AttemptError> {
         let lease = self.lease().await?;
         let org = {
             let core = self.app.core();
@@ -77,7 +94,8 @@ impl Attempt<'_> {
                 false => core.authority(&self.node).map(|authority| authority.org.clone()),
             }
         };
-        let org = org.ok_or_else(|| AttemptError::Refused("it is no longer connected".to_owned()))?;
+        let org =
+            org.ok_or_else(|| AttemptError::Refused("it is no longer connected".to_owned()))?;
         state.start_attempt(self.node).map_err(|error| AttemptError::Refused(error.to_string()))?;
         let on = ExecutedOn { org, peer_id: peer_id_string(&self.node) };
         self.entry.update(|report| report.executed_on = Some(on));
@@ -126,15 +144,18 @@ impl Attempt<'_> {
             run: prepared.run,
             nonce: prepared.nonce,
             stages: prepared.plan.stages.clone(),
-            limits: prepared.request.limits,
+            limits: prepared.limits,
             input: match &prepared.input {
                 Input::Package { package, .. } => JobInput::Package(*package),
                 Input::Records(_) => JobInput::Stream,
             },
             holders: prepared.holders.clone(),
         };
-        frames::send(&mut writer, &RequesterFrame::Start(Box::new(spec))).await?;
-        let limits = match self.next_frame(&mut reader).await? {
+        let asking = async {
+            frames::send(&mut writer, &RequesterFrame::Start(Box::new(spec))).await?;
+            frames::receive(&mut reader).await
+        };
+        let limits = match within(READY_MAX, asking).await? {
             ExecutorFrame::Ready { limits } => limits,
             ExecutorFrame::Refused(refusal) => return Err(AttemptError::Refused(refusal.detail)),
             _ => return Err(AttemptError::Order),
@@ -142,21 +163,50 @@ impl Attempt<'_> {
         state.handle_ready(limits.clone())?;
         if let Input::Records(records) = &prepared.input {
             for (index, (_, value)) in (0..).zip(records) {
-                state.handle_input(index, value).map_err(|error| AttemptError::Refused(error.to_string()))?;
+                state
+                    .handle_input(index, value)
+                    .map_err(|error| AttemptError::Refused(error.to_string()))?;
             }
             state.handle_input_end();
         }
+        let total = times(&limits, |limits| limits.total_ms.value).min().unwrap_or_default();
+        let exchanged = self.exchange(&limits, state, outputs, (&mut reader, &mut writer));
+        let exchanged = tokio::time::timeout(total.saturating_add(RUN_GRACE), exchanged).await;
+        let (jobs, verified, is_in_frame) = exchanged.map_err(|_| AttemptError::Late(total))??;
+        self.conclude(&limits, verified, jobs, outputs, is_in_frame.then_some(&mut writer)).await
+    }
+
+    /// Records there and back until the executor has signed. Also says whether the stream there is between two frames,
+    /// so that more can be sent.
+    async fn exchange(
+        &self,
+        limits: &[Limits],
+        state: &mut State,
+        outputs: &mut Outputs,
+        (reader, writer): (&mut (impl AsyncRead + Unpin), &mut (impl AsyncWrite + Unpin)),
+    ) -> Result<(Vec<Signed>, Verified, bool), AttemptError> {
+        // A record passes every stage before the next one comes out.
+        let scoring = times(limits, |limits| limits.scoring_ms.value);
+        let scoring = scoring.fold(RUN_GRACE, Duration::saturating_add);
+        let silence = SILENCE_MAX.max(scoring);
         let stop = AtomicBool::new(false);
-        let sending = self.send_records(&mut writer, &stop);
-        let receiving = async {
-            let received = self.receive(state, outputs, &mut reader).await;
-            stop.store(true, Ordering::Relaxed);
-            received
+        let mut sending = pin!(self.send_records(writer, &stop));
+        let mut receiving = pin!(self.receive(state, outputs, reader, silence, &stop));
+        let mut sent = None;
+        let (jobs, verified) = loop {
+            tokio::select! {
+                biased;
+                // What is still being sent is of no use then; nobody may be reading it.
+                received = &mut receiving => break received?,
+                // A send that breaks shows on the other half too, with the executor's reason if it gave one.
+                done = &mut sending, if sent.is_none() => sent = Some(done.is_ok()),
+            }
         };
-        // A send that breaks shows on the other half too, with the executor's reason if it gave one.
-        let (_sent, received) = tokio::join!(sending, receiving);
-        let (jobs, verified) = received?;
-        self.conclude(&limits, verified, jobs, outputs, &mut writer).await
+        let is_in_frame = match sent {
+            Some(is_ok) => is_ok,
+            None => matches!(tokio::time::timeout(GOODBYE_MAX, sending).await, Ok(Ok(()))),
+        };
+        Ok((jobs, verified, is_in_frame))
     }
 
     async fn send_records(
@@ -175,25 +225,17 @@ impl Attempt<'_> {
         frames::send(writer, &RequesterFrame::End).await
     }
 
-    async fn next_frame(
-        &self,
-        reader: &mut (impl AsyncRead + Unpin),
-    ) -> Result<ExecutorFrame, AttemptError> {
-        match tokio::time::timeout(SILENCE_MAX, frames::receive(reader)).await {
-            Ok(frame) => frame?.ok_or(AttemptError::Gone),
-            Err(_) => Err(AttemptError::Silent),
-        }
-    }
-
-    /// Takes outputs until the executor has signed.
+    /// Takes outputs until the executor has signed. Tells `stop` when no record needs to be sent any more.
     async fn receive(
         &self,
         state: &mut State,
         outputs: &mut Outputs,
         reader: &mut (impl AsyncRead + Unpin),
+        silence: Duration,
+        stop: &AtomicBool,
     ) -> Result<(Vec<Signed>, Verified), AttemptError> {
         loop {
-            match self.next_frame(reader).await? {
+            match within(silence, frames::receive(reader)).await? {
                 ExecutorFrame::Record(record) => {
                     if state.handle_record(record.index, &record.value)? == Accepted::Deliver {
                         outputs
@@ -203,12 +245,18 @@ impl Attempt<'_> {
                         self.entry.update(|report| report.records = records);
                     }
                 }
-                ExecutorFrame::Failed(failure) => state.handle_failed(failure)?,
+                ExecutorFrame::Failed(failure) => {
+                    state.handle_failed(failure)?;
+                    stop.store(true, Ordering::Relaxed);
+                }
                 ExecutorFrame::Finished { jobs } => {
+                    stop.store(true, Ordering::Relaxed);
                     let verified = state.handle_finished(&jobs)?;
                     return Ok((jobs, verified));
                 }
-                ExecutorFrame::Refused(refusal) => return Err(AttemptError::Refused(refusal.detail)),
+                ExecutorFrame::Refused(refusal) => {
+                    return Err(AttemptError::Refused(refusal.detail));
+                }
                 _ => return Err(AttemptError::Order),
             }
         }
@@ -221,7 +269,7 @@ impl Attempt<'_> {
         verified: Verified,
         jobs: Vec<Signed>,
         outputs: &Outputs,
-        writer: &mut (impl AsyncWrite + Unpin),
+        writer: Option<&mut (impl AsyncWrite + Unpin)>,
     ) -> Result<Ended, AttemptError> {
         let statement = verified.run_statement(clock::now_ms());
         let run = Signed::new(&statement, &self.app.core().identity().node.secret);
@@ -229,17 +277,12 @@ impl Attempt<'_> {
         let mut batch = Batch::new();
         batch.put_document(
             Collection::Receipts,
-            self.prepared.run.0.as_bytes(),
+            &receipt_key(self.prepared.run, &verified.requester),
             cbor::encode(&receipt),
         );
         let kept = self.app.store.commit(batch).await;
         kept.map_err(|error| AttemptError::Here(error.to_string()))?;
-        let countersigned = frames::send(writer, &RequesterFrame::Countersigned(run)).await;
-        if let Err(error) = countersigned {
-            warn!(%error, run = %self.prepared.run, "the executor did not get the countersignature");
-        }
-        // Everything was said; the executor may be gone already.
-        let _closed = writer.shutdown().await;
+        self.say_goodbye(run, writer).await;
         let report = ReceiptReport {
             executor: peer_id_string(&self.node),
             requester: peer_id_string(&verified.requester),
@@ -254,11 +297,27 @@ impl Attempt<'_> {
         });
         Ok(match verified.ending {
             Ending::Completed => Ended::Completed,
-            Ending::Failed(failure) => Ended::Failed(self.explain(limits, failure)),
+            Ending::Failed(failure) => Ended::Failed(self.explain(limits, &failure)),
+            Ending::Elsewhere(failure) => Ended::Elsewhere(self.explain(limits, &failure)),
         })
     }
 
-    fn explain(&self, limits: &[Limits], failure: JobFailure) -> RunFailure {
+    /// Sends the run's signature, if the stream can take it. The receipt is kept here whether it arrives or not.
+    async fn say_goodbye(&self, run: Signed, writer: Option<&mut (impl AsyncWrite + Unpin)>) {
+        let said = async {
+            let writer = writer.ok_or(AttemptError::Gone)?;
+            frames::send(writer, &RequesterFrame::Countersigned(run)).await?;
+            // Everything was said; the executor may be gone already.
+            let _closed = writer.shutdown().await;
+            Ok::<_, AttemptError>(())
+        };
+        let said = tokio::time::timeout(GOODBYE_MAX, said).await;
+        if let Err(error) = said.unwrap_or(Err(AttemptError::Silent(GOODBYE_MAX))) {
+            warn!(%error, run = %self.prepared.run, "the executor did not get the countersignature");
+        }
+    }
+
+    fn explain(&self, limits: &[Limits], failure: &JobFailure) -> RunFailure {
         let stage = usize::try_from(failure.stage).unwrap_or(usize::MAX);
         let names = &self.prepared.plan.names;
         let name = names.get(stage).map_or("?", String::as_str);
@@ -269,14 +328,33 @@ impl Attempt<'_> {
             _ => None,
         };
         RunFailure {
-            message: format!("stage `{name}`, record {}: {}", failure.record, failure.detail),
-            cause: failure.cause,
+            message: shorten(&format!(
+                "stage `{name}`, record {}: {}",
+                failure.record, failure.detail
+            )),
+            cause: shorten(&failure.cause),
             stage: Some(failure.stage),
             record: Some(failure.record),
             limit_ms,
             stopped_after_ms: failure.stopped_after_ms,
         }
     }
+}
+
+/// The next frame, unless the executor is silent for so long.
+async fn within(
+    silence: Duration,
+    frame: impl Future<Output = Result<Option<ExecutorFrame>, FrameError>>,
+) -> Result<ExecutorFrame, AttemptError> {
+    match tokio::time::timeout(silence, frame).await {
+        Ok(frame) => frame?.ok_or(AttemptError::Gone),
+        Err(_) => Err(AttemptError::Silent(silence)),
+    }
+}
+
+/// One limit of each stage, as a time.
+fn times(limits: &[Limits], of: impl Fn(&Limits) -> u64) -> impl Iterator<Item = Duration> {
+    limits.iter().map(move |limits| Duration::from_millis(of(limits)))
 }
 
 /// Why an attempt ended without a receipt.
@@ -286,8 +364,11 @@ enum AttemptError {
     Refused(String),
     #[error("it went away")]
     Gone,
-    #[error("it was silent for {} s", SILENCE_MAX.as_secs())]
-    Silent,
+    #[error("it was silent for {} s", .0.as_secs())]
+    Silent(Duration),
+    #[error("it did not end the run within {} s", 
+        .0.saturating_add(RUN_GRACE).as_secs())]
+    Late(Duration),
     #[error("it sent a frame out of turn")]
     Order,
     #[error(transparent)]

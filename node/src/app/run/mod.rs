@@ -7,6 +7,7 @@ mod attempt;
 mod execute;
 mod input;
 mod outputs;
+mod pump;
 mod report;
 mod request;
 mod stages;
@@ -15,7 +16,8 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use guildhall_protocol::api::{RunReport, RunState};
-use guildhall_protocol::{Hash, RunId};
+use guildhall_protocol::limits::JOB_ERROR_MAX_BYTES;
+use guildhall_protocol::{Hash, PublicKey, RunId};
 use serde::{Deserialize, Serialize};
 
 use super::lock;
@@ -54,13 +56,13 @@ impl Entry {
         change(&mut kept.report);
     }
 
-    fn log(&self, line: String) {
-        self.update(|report| {
-            match report.log.len() {
-                len if len < LOG_MAX_LINES => report.log.push(line),
-                LOG_MAX_LINES => report.log.push("further lines are left out".to_owned()),
-                _ => {}
-            }
+    /// A line may quote what a peer said.
+    fn log(&self, line: &str) {
+        let line = shorten(line);
+        self.update(|report| match report.log.len() {
+            len if len < LOG_MAX_LINES => report.log.push(line),
+            LOG_MAX_LINES => report.log.push("further lines are left out".to_owned()),
+            _ => {}
         });
     }
 
@@ -70,5 +72,42 @@ impl Entry {
             report.seconds = self.started.elapsed().as_secs_f64();
         }
         report
+    }
+}
+
+/// Where a run's receipt is kept. Another node may give its run the same id, and must not replace this one's receipt.
+fn receipt_key(run: RunId, requester: &PublicKey) -> [u8; 64] {
+    let mut key = [0; 64];
+    let (first, second) = key.split_at_mut(32);
+    first.copy_from_slice(run.0.as_bytes());
+    second.copy_from_slice(requester.as_bytes());
+    key
+}
+
+/// Cuts a text that goes to a peer or came from one to what a job may say, in one line without control characters.
+fn shorten(text: &str) -> String {
+    let cut = text.get(..text.floor_char_boundary(JOB_ERROR_MAX_BYTES)).unwrap_or_default();
+    cut.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use guildhall_protocol::SecretKey;
+
+    use super::*;
+
+    #[test]
+    fn what_a_peer_says_is_one_bounded_line() {
+        assert_eq!(shorten("two\nlines \u{1b}[31m"), "two lines  [31m");
+        let long = "é".repeat(JOB_ERROR_MAX_BYTES);
+        assert_eq!(shorten(&long).len(), JOB_ERROR_MAX_BYTES / 2 * 2);
+    }
+
+    #[test]
+    fn receipts_of_one_run_id_by_two_requesters_have_two_places() {
+        let run = RunId(Hash::of(b"run"));
+        let key = |seed: u8| receipt_key(run, &SecretKey::from_seed(&[seed; 32]).public());
+        assert_ne!(key(1), key(2));
+        assert!(key(1).starts_with(run.0.as_bytes()));
     }
 }

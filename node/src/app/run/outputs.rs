@@ -34,7 +34,8 @@ impl Outputs {
     /// Takes the next record.
     pub(super) fn deliver(&mut self, index: u64, value: &[u8]) -> Result<(), BlobError> {
         let name = usize::try_from(index).ok().and_then(|at| self.names.get(at)).cloned();
-        let line = OutputLine { index, name: name.unwrap_or_default(), value: self.readable(value) };
+        let line =
+            OutputLine { index, name: name.unwrap_or_default(), value: self.readable(value) };
         if let (Some(label), OutputValue::Predictions(predictions)) =
             (self.labels.get(&line.name), &line.value)
         {
@@ -65,7 +66,9 @@ impl Outputs {
             PortType::Prediction(_) => {
                 serde_json::from_slice::<Vec<Prediction>>(value).ok().map(OutputValue::Predictions)
             }
-            PortType::Text | PortType::Json(_) | PortType::Table(_) => text().map(OutputValue::Text),
+            PortType::Text | PortType::Json(_) | PortType::Table(_) => {
+                text().map(OutputValue::Text)
+            }
             _ => None,
         };
         readable.unwrap_or_else(|| OutputValue::Base64(BASE64.encode(value)))
@@ -75,8 +78,8 @@ impl Outputs {
 /// Whether the most confident prediction is `label`; without confidences the first one counts.
 fn predicts(predictions: &[Prediction], label: &str) -> bool {
     let confidence = |prediction: &Prediction| prediction.confidence.unwrap_or_default();
-    let best = predictions.iter().reduce(|best, next| {
-        if confidence(next) > confidence(best) { next } else { best }
-    });
+    let best = predictions
+        .iter()
+        .reduce(|best, next| if confidence(next) > confidence(best) { next } else { best });
     best.is_some_and(|best| matches!(&best.value, PredictionValue::Class(class) if class == label))
 }

@@ -1,5 +1,6 @@
 //! What is told and kept about runs.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -12,11 +13,13 @@ use tokio::io::AsyncBufReadExt as _;
 use tracing::{error, warn};
 
 use super::super::{App, lock};
-use super::{Entry, Kept, RUNS_MAX};
+use super::{Entry, Kept, RUNS_MAX, receipt_key};
 
 impl App {
-    /// Reads the runs of earlier starts; those that were under way when the node died have failed.
-    pub(in crate::app) fn load_runs(&self) {
+    /// Reads the runs of earlier starts; those that were under way when the node died have failed. Of more than
+    /// [`RUNS_MAX`] the newest are kept, and the others are forgotten on disk too.
+    pub(in crate::app) fn load_runs(self: &Arc<Self>) {
+        let (mut newest, mut forgotten) = (BTreeMap::new(), Batch::new());
         let mut after = None;
         loop {
             let page = self.store.documents(Collection::Runs, after.as_deref(), RUNS_MAX);
@@ -24,19 +27,32 @@ impl App {
                 Ok(page) => page,
                 Err(error) => {
                     warn!(%error, "earlier runs are not shown");
-                    return;
+                    break;
                 }
             };
             for (_, bytes) in page.documents {
                 match serde_json::from_slice::<Kept>(&bytes) {
-                    Ok(kept) => self.remember(kept),
-                    Err(error) => warn!(%error, "an earlier run is not shown"),
+                    Ok(kept) => newest.insert((kept.started_ms, kept.report.run_id), kept),
+                    Err(error) => {
+                        warn!(%error, "an earlier run is not shown");
+                        continue;
+                    }
+                };
+                if newest.len() > RUNS_MAX
+                    && let Some(((_, id), kept)) = newest.pop_first()
+                {
+                    forget(&mut forgotten, id, &kept);
                 }
             }
             after = page.next;
             if after.is_none() {
-                return;
+                break;
             }
+        }
+        newest.into_values().for_each(|kept| self.remember(kept));
+        if !forgotten.is_empty() {
+            let app = Arc::clone(self);
+            self.tasks.spawn("forget-runs", async move { app.commit_forgotten(forgotten).await });
         }
     }
 
@@ -63,17 +79,18 @@ impl App {
         let Some(oldest) = self.take_oldest() else { return false };
         let mut batch = Batch::new();
         for entry in oldest {
-            batch.delete_document(Collection::Runs, entry.id.0.as_bytes());
-            if let Some(outputs) = lock(&entry.state).outputs {
-                batch.forget_blob(outputs);
-            }
+            forget(&mut batch, entry.id, &lock(&entry.state));
         }
-        if !batch.is_empty()
-            && let Err(error) = self.store.commit(batch).await
-        {
-            warn!(%error, "a forgotten run stays on disk");
+        if !batch.is_empty() {
+            self.commit_forgotten(batch).await;
         }
         true
+    }
+
+    async fn commit_forgotten(&self, batch: Batch) {
+        if let Err(error) = self.store.commit(batch).await {
+            warn!(%error, "a forgotten run stays on disk");
+        }
     }
 
     /// Takes out the runs that are too many; `None` when there is no room because all are still running.
@@ -81,8 +98,9 @@ impl App {
         let mut runs = lock(&self.runs);
         let mut taken = Vec::new();
         while runs.len() >= RUNS_MAX {
-            let ended =
-                runs.iter().filter(|(_, entry)| lock(&entry.state).report.state != RunState::Running);
+            let ended = runs
+                .iter()
+                .filter(|(_, entry)| lock(&entry.state).report.state != RunState::Running);
             let oldest = ended.min_by_key(|(_, entry)| lock(&entry.state).started_ms);
             let oldest = oldest.map(|(id, _)| *id)?;
             taken.extend(runs.remove(&oldest));
@@ -107,7 +125,8 @@ impl App {
 
     fn entry(&self, run: RunId) -> Answer<Arc<Entry>> {
         lock(&self.runs).get(&run).cloned().ok_or_else(|| {
-            ApiError::not_found("unknown_run", format!("there is no run {run}")).with_help("guild runs")
+            ApiError::not_found("unknown_run", format!("there is no run {run}"))
+                .with_help("guild runs")
         })
     }
 
@@ -127,13 +146,17 @@ impl App {
         let outputs: Option<Hash> = lock(&entry.state).outputs;
         let Some(outputs) = outputs else {
             return match entry.report().state {
-                RunState::Running => Err(ApiError::conflict("still_running", "the run has not ended yet")
-                    .with_help(format!("guild runs {run}"))),
+                RunState::Running => {
+                    Err(ApiError::conflict("still_running", "the run has not ended yet")
+                        .with_help(format!("guild runs {run}")))
+                }
                 _ => Ok(futures::stream::empty().boxed()),
             };
         };
-        let (file, _) =
-            self.store.open_blob(&outputs).map_err(|error| ApiError::internal(error.to_string()))?;
+        let (file, _) = self
+            .store
+            .open_blob(&outputs)
+            .map_err(|error| ApiError::internal(error.to_string()))?;
         let lines = tokio::io::BufReader::new(tokio::fs::File::from_std(file)).lines();
         let lines = futures::stream::unfold(lines, |mut lines| async {
             let line = match lines.next_line().await {
@@ -147,9 +170,30 @@ impl App {
         Ok(lines.boxed())
     }
 
+    /// The receipt of a run of this node's own, else one of a run that it executed for another node.
     pub(in crate::app) fn run_receipt(&self, run: RunId) -> Answer<Vec<u8>> {
-        let receipt = self.store.document(Collection::Receipts, run.0.as_bytes());
-        let receipt = receipt.map_err(|error| ApiError::internal(error.to_string()))?;
-        receipt.ok_or_else(|| ApiError::not_found("unknown_receipt", format!("there is no receipt of {run}")))
+        let internal = |error: guildhall_store::ReadError| ApiError::internal(error.to_string());
+        let own = receipt_key(run, &self.overlay.me());
+        if let Some(receipt) = self.store.document(Collection::Receipts, &own).map_err(internal)? {
+            return Ok(receipt);
+        }
+        // Keys begin with the run, so the first one behind it is of that run if there is any.
+        let page = self
+            .store
+            .documents(Collection::Receipts, Some(run.0.as_bytes()), 1)
+            .map_err(internal)?;
+        let executed =
+            page.documents.into_iter().find(|(key, _)| key.starts_with(run.0.as_bytes()));
+        executed.map(|(_, receipt)| receipt).ok_or_else(|| {
+            ApiError::not_found("unknown_receipt", format!("there is no receipt of {run}"))
+        })
+    }
+}
+
+/// Drops a run with its outputs. Its receipt stays.
+fn forget(batch: &mut Batch, id: RunId, kept: &Kept) {
+    batch.delete_document(Collection::Runs, id.0.as_bytes());
+    if let Some(outputs) = kept.outputs {
+        batch.forget_blob(outputs);
     }
 }

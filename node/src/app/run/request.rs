@@ -7,12 +7,14 @@ use std::time::Instant;
 use data_encoding::BASE64;
 use guildhall_gateway::ApiError;
 use guildhall_overlay::peer_id_string;
-use guildhall_pipeline::run::{Spec, State};
+use guildhall_pipeline::run::{ATTEMPTS_MAX, Spec, State};
 use guildhall_pipeline::{self as pipeline, Candidate, Plan};
 use guildhall_protocol::api::{RunFailure, RunInput, RunReport, RunRequest, RunState};
+use guildhall_protocol::contract::LimitSet;
 use guildhall_protocol::interface::PortType;
 use guildhall_protocol::limits::{JOB_MAX_RECORDS, VALUE_MAX_BYTES};
 use guildhall_protocol::manifest::Manifest;
+use guildhall_protocol::name::Reference;
 use guildhall_protocol::{Hash, PackageId, PublicKey, RunId};
 use guildhall_store::Batch;
 use tracing::info;
@@ -31,7 +33,9 @@ pub(super) struct Prepared {
     pub(super) nonce: Hash,
     pub(super) plan: Plan,
     pub(super) input: Input,
-    pub(super) request: RunRequest,
+    pub(super) reference: Reference,
+    /// What the requester asked for.
+    pub(super) limits: LimitSet,
     pub(super) output_type: PortType,
     /// Packages and the orgs' nodes that listed them: whom an executor should ask first.
     pub(super) holders: Vec<PublicKey>,
@@ -40,19 +44,26 @@ pub(super) struct Prepared {
 
 impl App {
     /// Checks everything that can be checked before the run, then starts it. Returns when it is under way.
-    pub(in crate::app) async fn start_run(self: &Arc<Self>, request: RunRequest) -> Result<RunId, ApiError> {
+    pub(in crate::app) async fn start_run(
+        self: &Arc<Self>,
+        request: RunRequest,
+    ) -> Result<RunId, ApiError> {
         let package = self.resolve(&request.reference).await?;
         let manifest = self.manifest_of(package).await?;
         let stages = self.stages_of(package_name(&manifest), package, &manifest).await?;
         let plan = pipeline::plan(&stages).map_err(|error| {
-            ApiError::failed("not_runnable", format!("{} cannot be run: {error}", request.reference))
+            ApiError::failed(
+                "not_runnable",
+                format!("{} cannot be run: {error}", request.reference),
+            )
         })?;
         let input = self.prepare_input(&request.input, &plan).await?;
         let candidates = self.candidates(&plan).await;
         let own_org = self.core().identity().org.clone();
-        let placed = pipeline::place(&plan, &own_org, &request.on, &candidates).map_err(|error| {
-            ApiError::failed("no_executor", error.to_string()).with_help("guild peers")
-        })?;
+        let placed =
+            pipeline::place(&plan, &own_org, &request.on, &candidates).map_err(|error| {
+                ApiError::failed("no_executor", error.to_string()).with_help("guild peers")
+            })?;
         let output_type = plan.interface.outputs.first().map(|port| port.port_type.clone());
         let labels = match &input {
             Input::Package { package, manifest } => self.fetch_labels(*package, manifest).await,
@@ -66,7 +77,8 @@ impl App {
             plan,
             input,
             labels,
-            request,
+            reference: request.reference,
+            limits: request.limits,
         };
         self.begin(prepared, placed).await
     }
@@ -82,7 +94,7 @@ impl App {
         let run = prepared.run;
         let report = RunReport {
             run_id: run,
-            reference: prepared.request.reference.clone(),
+            reference: prepared.reference.clone(),
             state: RunState::Running,
             executed_on: None,
             records: 0,
@@ -135,7 +147,8 @@ impl App {
         self.save_run(entry).await;
     }
 
-    /// Tries the nodes in turn until one has done the run or the run itself is at fault; returns the failure.
+    /// Tries the nodes in turn, at most [`ATTEMPTS_MAX`], until one has done the run or the run itself is at fault;
+    /// returns the failure.
     async fn run_anywhere(
         self: &Arc<Self>,
         prepared: &Prepared,
@@ -148,27 +161,42 @@ impl App {
             nonce: prepared.nonce,
             requester: self.overlay.me(),
             packages: prepared.plan.stages.iter().map(|stage| stage.package).collect(),
+            limits: prepared.plan.limits.clone(),
+            asked: prepared.limits,
             records: Some(prepared.input.names().len() as u64),
             streamed: matches!(prepared.input, Input::Records(_)),
         });
-        let mut last = "there was no node to ask".to_owned();
+        let mut last = failure("no_executor", "there was no node to ask".to_owned());
         for placed in placed {
-            entry.log(format!("{}: {}", peer_id_string(&placed.node), placed.why));
+            let peer_id = peer_id_string(&placed.node);
+            if state.attempts() >= ATTEMPTS_MAX {
+                entry.log(&format!("{ATTEMPTS_MAX} nodes were tried; the others are not asked"));
+                break;
+            }
+            entry.log(&format!("{peer_id}: {}", placed.why));
             let attempt = Attempt { app: self, prepared, entry, node: placed.node };
             match attempt.run(&mut state, outputs).await {
                 Ended::Completed => return None,
                 Ended::Failed(failure) => return Some(failure),
                 Ended::Elsewhere(why) => {
-                    entry.log(format!("{} did not do it: {why}", peer_id_string(&placed.node)));
+                    entry.log(&format!("{peer_id} did not do it: {}", why.message));
                     last = why;
                 }
             }
         }
-        Some(failure("no_executor", format!("no node did the run; the last one said: {last}")))
+        // A stage that failed on the last node says more than that no node is left.
+        Some(match last.stage {
+            Some(_) => last,
+            None => failure(
+                "no_executor",
+                format!("no node did the run; the last one said: {}", last.message),
+            ),
+        })
     }
 
     async fn keep_outputs(&self, entry: &Entry, outputs: Outputs) -> Result<(), RunFailure> {
-        let storage = |error: String| failure("storage", format!("the outputs are not kept: {error}"));
+        let storage =
+            |error: String| failure("storage", format!("the outputs are not kept: {error}"));
         let staged = tokio::task::block_in_place(|| outputs.finish());
         let staged = staged.map_err(|error| storage(error.to_string()))?;
         let hash = staged.hash();
@@ -186,7 +214,11 @@ impl App {
         })
     }
 
-    async fn prepare_input(self: &Arc<Self>, input: &RunInput, plan: &Plan) -> Result<Input, ApiError> {
+    async fn prepare_input(
+        self: &Arc<Self>,
+        input: &RunInput,
+        plan: &Plan,
+    ) -> Result<Input, ApiError> {
         let bad = |why: String| ApiError::failed("bad_input", why);
         match input {
             RunInput::Package(reference) => {
@@ -195,8 +227,9 @@ impl App {
                 record_files(&manifest).map_err(|why| bad(format!("{reference}: {why}")))?;
                 let port = pipeline::source_port(&manifest)
                     .ok_or_else(|| bad(format!("{reference}: its records have no port")))?;
-                pipeline::check_input(&plan.interface, &port.port_type)
-                    .map_err(|error| ApiError::failed("ports_do_not_fit", format!("{reference}: {error}")))?;
+                pipeline::check_input(&plan.interface, &port.port_type).map_err(|error| {
+                    ApiError::failed("ports_do_not_fit", format!("{reference}: {error}"))
+                })?;
                 Ok(Input::Package { package, manifest: Box::new(manifest) })
             }
             RunInput::Records(records) => {
@@ -204,11 +237,14 @@ impl App {
                     return Err(bad(format!("a run takes 1 to {JOB_MAX_RECORDS} records")));
                 }
                 let decode = |record: &guildhall_protocol::api::InputRecord| {
-                    let value = BASE64
-                        .decode(record.value.as_bytes())
-                        .map_err(|error| bad(format!("`{}` is not base64: {error}", record.name)))?;
+                    let value = BASE64.decode(record.value.as_bytes()).map_err(|error| {
+                        bad(format!("`{}` is not base64: {error}", record.name))
+                    })?;
                     match value.len() > VALUE_MAX_BYTES {
-                        true => Err(bad(format!("`{}` is longer than {VALUE_MAX_BYTES} bytes", record.name))),
+                        true => Err(bad(format!(
+                            "`{}` is longer than {VALUE_MAX_BYTES} bytes",
+                            record.name
+                        ))),
                         false => Ok((record.name.clone(), value)),
                     }
                 };
@@ -218,9 +254,15 @@ impl App {
     }
 
     /// The right answers of a data package, if it has any; not getting them is no reason to fail.
-    async fn fetch_labels(&self, package: PackageId, manifest: &Manifest) -> BTreeMap<String, String> {
+    async fn fetch_labels(
+        &self,
+        package: PackageId,
+        manifest: &Manifest,
+    ) -> BTreeMap<String, String> {
         let labels = manifest.records.as_ref().and_then(|records| records.labels.as_ref());
-        let Some(file) = labels.and_then(|name| manifest.file(name)) else { return BTreeMap::new() };
+        let Some(file) = labels.and_then(|name| manifest.file(name)) else {
+            return BTreeMap::new();
+        };
         match self.fetch_file(package, file).await {
             Ok(()) => self.read_labels(file),
             Err(error) => {
@@ -250,7 +292,7 @@ impl App {
         let candidate = |(node, view): (&PublicKey, &guildhall_core::NodeView)| {
             let member = core.federation().member(&view.root)?;
             let is_self = *node == me.node.public();
-            let held = |stage: &&guildhall_protocol::wire::JobStage| is_self && core.holds(&stage.package);
+            let held = |stage: &&guildhall_protocol::wire::JobStage| core.holds(&stage.package);
             Some(Candidate {
                 node: *node,
                 peer_id: peer_id_string(node),
@@ -260,7 +302,8 @@ impl App {
                 offer: view.body.offer.clone(),
                 engines: view.body.engines.clone(),
                 connected: is_self || core.authority(node).is_some(),
-                holds: plan.stages.iter().filter(held).count(),
+                // Other nodes do not say what they hold.
+                holds: is_self.then(|| plan.stages.iter().filter(held).count()),
                 rtt_us: rtts.get(node).copied(),
             })
         };
@@ -278,7 +321,8 @@ impl App {
         let roots: Vec<PublicKey> = packages
             .flat_map(|package| core.catalog().of_package(package).map(|shown| shown.entry.root))
             .collect();
-        let nodes = core.nodes().filter(|(_, view)| roots.contains(&view.root)).map(|(node, _)| *node);
+        let nodes =
+            core.nodes().filter(|(_, view)| roots.contains(&view.root)).map(|(node, _)| *node);
         nodes.chain([core.identity().node.public()]).collect()
     }
 }

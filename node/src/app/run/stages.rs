@@ -8,7 +8,7 @@ use guildhall_protocol::{Hash, PackageId};
 use guildhall_sandbox::{Failure, Isolation, Killer, PortValue, RunWorker};
 use tokio::sync::mpsc;
 
-use super::execute::shorten;
+use super::shorten;
 
 /// Every stage of a job.
 pub(super) struct Chain {
@@ -45,8 +45,10 @@ impl StageRun {
         let inputs = &manifest.interface.inputs;
         let fed = inputs.iter().find(|port| !port.optional).or(inputs.first());
         let input_port = fed.ok_or_else(|| format!("{package} has no input"))?.name.clone();
-        let engine =
-            manifest.code.as_ref().map(|code| format!("{}/{}", code.engine(), env!("CARGO_PKG_VERSION")));
+        let engine = manifest
+            .code
+            .as_ref()
+            .map(|code| format!("{}/{}", code.engine(), env!("CARGO_PKG_VERSION")));
         Ok(Self {
             package,
             engine: engine.unwrap_or_default(),
@@ -64,7 +66,8 @@ impl StageRun {
         self.input.record(index, &value);
         let inputs = vec![PortValue { port: self.input_port.clone(), bytes: value }];
         let scored = self.worker.score(inputs)?;
-        let value = scored.outputs.into_iter().next().map(|output| output.bytes).unwrap_or_default();
+        let value =
+            scored.outputs.into_iter().next().map(|output| output.bytes).unwrap_or_default();
         self.output.record(index, &value);
         self.records += 1;
         self.used.wall_us = self.used.wall_us.saturating_add(scored.wall_us);
@@ -145,11 +148,16 @@ impl Chain {
 /// What a worker is kept in, by the names that nodes advertise.
 pub(in crate::app) fn isolation_names(isolation: Isolation) -> Vec<String> {
     let Isolation { rlimits, no_new_privs, seccomp, landlock } = isolation;
-    [("rlimits", rlimits), ("no-new-privs", no_new_privs), ("seccomp", seccomp), ("landlock", landlock)]
-        .into_iter()
-        .filter(|(_, holds)| *holds)
-        .map(|(name, _)| name.to_owned())
-        .collect()
+    [
+        ("rlimits", rlimits),
+        ("no-new-privs", no_new_privs),
+        ("seccomp", seccomp),
+        ("landlock", landlock),
+    ]
+    .into_iter()
+    .filter(|(_, holds)| *holds)
+    .map(|(name, _)| name.to_owned())
+    .collect()
 }
 
 /// A stable word for the cause of a failure, for programs.
@@ -165,9 +173,9 @@ fn cause_of(failure: &Failure) -> &'static str {
         Failure::CompileTimeout { .. } => "compile_timeout",
         Failure::BadInput { .. } => "bad_input",
         Failure::BadOutput { .. } => "bad_output",
-        Failure::FileMismatch { .. } | Failure::RefusedFormat { .. } | Failure::MissingFile { .. } => {
-            "bad_file"
-        }
+        Failure::FileMismatch { .. }
+        | Failure::RefusedFormat { .. }
+        | Failure::MissingFile { .. } => "bad_file",
         Failure::WorkerDied { .. } => "worker_died",
         _ => "internal",
     }

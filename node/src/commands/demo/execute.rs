@@ -54,12 +54,14 @@ pub(super) async fn run(
     };
     // The stages in their order, then what they are fed.
     let needed = ids(published, [Kind::Algorithm, Kind::Model, Kind::Data])?;
-    let [prepare, model, _] = needed;
+    let [prepare, model, pictures] = needed;
     held_by(&lab.lender, LENDER, &needed, false).await?;
     held_by(&lab.requester, REQUESTER, &needed, false).await?;
     let report = run_to_end(requester, &request).await?;
     completed(&report, content.pictures().len())?;
-    held_by(&lab.lender, LENDER, &needed, true).await?;
+    held_by(&lab.lender, LENDER, &[prepare, model], true).await?;
+    // Its records without the labels, so not the package.
+    held_by(&lab.lender, LENDER, &[pictures], false).await?;
     let executed_on = report.executed_on.clone().expected("the run names its executor")?;
     let by_lender = executed_on.org.as_str() == LENDER && executed_on.peer_id == lender.peer_id;
     ensure(by_lender, format!("the run is executed by {LENDER}"), || format!("{executed_on:?}"))?;
@@ -67,8 +69,7 @@ pub(super) async fn run(
         narrator.tell(line.replace(&executed_on.peer_id, &short(&executed_on.peer_id)));
     }
     narrator.tell(format_args!(
-        "{LENDER} fetches {} packages by hash, which only {PRODUCER} had, and scores {} records  {}",
-        needed.len(),
+        "{LENDER} fetches 2 packages and the records by hash, which only {PRODUCER} had, and scores {} records  {}",
         report.records,
         time(Duration::try_from_secs_f64(report.seconds).unwrap_or_default()),
     ));

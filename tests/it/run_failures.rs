@@ -129,3 +129,33 @@ async fn a_requester_may_ask_for_less_time_and_the_receipt_says_so() {
     assert_eq!((failure.cause.as_str(), failure.limit_ms), ("total_timeout", Some(400)));
     assert!(report.receipts[0].verified);
 }
+
+/// ```text
+///   lab-a (publishes, executes) ◀──run── lab-b
+/// ```
+#[tokio::test]
+async fn a_job_that_is_stopped_while_records_come_and_go_still_has_its_receipt() {
+    let lab = lab();
+    let [a, b] = lab.federation(["lab-a", "lab-b"]).await;
+    lend(&a, 1, &[&b]).await;
+    let slow = Package::stage("slow", &stage::slow_echo(10_000_000));
+    publish_ok(&a, &lab.write(&slow.contract(20_000, 1 << 24, 60_000))).await;
+    holds_listings(&[&b], 1).await;
+
+    // More than fits on the way, so the requester is in the middle of a record whenever the time is over.
+    let values = (0..400).map(|number| format!("{number:050000}"));
+    let mut wanted = request("lab-a/slow", records(values), "lab-a");
+    wanted.limits.total_ms = Some(700);
+    let report = run_request(&b, &wanted).await;
+    let failure = report.failure.expect("it takes too long");
+    assert_eq!(failure.cause, "total_timeout", "{} {:?}", failure.message, report.log);
+    let [receipt] = report.receipts.as_slice() else { panic!("no receipt: {:?}", report.log) };
+    assert!(receipt.verified);
+    let outputs = b.client().run_outputs(report.run_id).await.expect("outputs");
+    assert_eq!(receipt.jobs[0].records, outputs.len() as u64, "it is signed for what came");
+    b.client().run_receipt(report.run_id).await.expect("the requester keeps it");
+    let kept = converge(PATIENCE, "the executor keeps it", async || {
+        a.client().run_receipt(report.run_id).await.map(drop).map_err(NotYet::from)
+    });
+    kept.await.unwrap_or_else(|error| panic!("{error}"));
+}

@@ -14,12 +14,17 @@ use serde_bytes::ByteBuf;
 
 use crate::event::{Effect, ReplyId};
 use crate::node::{Call, Core, PEERS_MAX, PeerState, refused, respond};
+use crate::spread::travels_whole;
 
 /// Ticks between two greetings of a peer that is not admitted yet, or two dials of one that is away.
 const RETRY_TICKS: u64 = 3;
 
 /// Dials started in one tick, so that a thousand absent nodes do not become a storm.
 const DIALS_PER_TICK: usize = 4;
+
+/// Ticks for which an invite and a name count as used while the confirmation is being written. Should that fail, they
+/// are free again afterwards.
+const CONFIRM_TICKS: u64 = 10;
 
 /// Most records of a log that asks to come in; a node that wrote more joins with a new key.
 const JOIN_RECORDS_MAX: usize = 1_024;
@@ -194,7 +199,11 @@ impl Core {
                 stored.iter().for_each(|record| self.evaluate(record, out));
                 stored.into_iter().for_each(|record| out.push(Effect::Publish(Box::new(record))));
                 // The org is a member once this record is written; then its node is greeted and admitted.
-                out.extend(joining.confirm.map(Effect::Confirm));
+                if let Some(confirmation) = joining.confirm {
+                    let (admission, org) = (confirmation.admission, joining.org);
+                    self.confirming.push(Confirming { admission, org, since: self.ticks });
+                    out.push(Effect::Confirm(confirmation));
+                }
                 let founding = self.federation.founding().clone();
                 respond(out, reply, Response::Joined { founding });
             }
@@ -221,6 +230,12 @@ impl Core {
         let me = self.me.node.public();
         let joining = self.federation.check_join(&acceptance, me, now_ms);
         let joining = joining.map_err(|error| error.to_string())?;
+        let admission = joining.confirm.map(|confirmation| confirmation.admission);
+        let is_taken =
+            |other: &Confirming| Some(other.admission) == admission || other.org == joining.org;
+        if admission.is_some() && self.confirming.iter().any(is_taken) {
+            return Err("the invite or the name is being used just now; try again".to_owned());
+        }
         let records: Vec<Record> = records
             .iter()
             .map(|bytes| Record::open(bytes))
@@ -233,6 +248,9 @@ impl Core {
                 return Err("the records are not the log of the node that sent them".to_owned());
             }
             self.check_unseen(record, now_ms).map_err(|error| error.to_string())?;
+            if travels_whole(record) && record.body().is_none() {
+                return Err("a record of its log came without its body".to_owned());
+            }
             if self.logs.id_at(&peer, seq).is_some_and(|id| id != record.id()) {
                 return Err("its log is another one than it was".to_owned());
             }
@@ -353,6 +371,8 @@ impl Core {
 
     pub(crate) fn handle_tick(&mut self, now_ms: u64, out: &mut Vec<Effect>) {
         self.ticks += 1;
+        let ticks = self.ticks;
+        self.confirming.retain(|it| ticks.saturating_sub(it.since) < CONFIRM_TICKS);
         let due = |state: &PeerState, ticks: u64| {
             state.tried_at.is_none_or(|at| ticks.saturating_sub(at) >= RETRY_TICKS)
         };
@@ -400,6 +420,14 @@ impl Core {
             out.push(Effect::Dial { peer, addresses: view.body.addresses.clone() });
         }
     }
+}
+
+/// An org that was told that it may come in, while its confirmation is on its way to the disk.
+#[derive(Clone, Debug)]
+pub(crate) struct Confirming {
+    admission: RecordId,
+    org: OrgName,
+    since: u64,
 }
 
 /// Why a hello does not hold.

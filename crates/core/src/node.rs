@@ -16,6 +16,7 @@ use guildhall_sync::{Logs, Schedule};
 use crate::event::{CallId, Effect, Event, NodeView, ReplyId};
 use crate::find::Ask;
 use crate::identity::{DelegatedKey, Identity};
+use crate::membership::Confirming;
 
 /// Most peers tracked; the overlay's connection limits are far below.
 pub(crate) const PEERS_MAX: usize = 4_096;
@@ -55,6 +56,8 @@ pub struct Core {
     pub(crate) next_call: u64,
     pub(crate) asks: BTreeMap<Hash, Ask>,
     pub(crate) outsiders: Outsiders,
+    /// Orgs that are coming in just now.
+    pub(crate) confirming: Vec<Confirming>,
     pub(crate) leases: lease::Book,
     pub(crate) leases_granted: u64,
     pub(crate) packages: BTreeSet<PackageId>,
@@ -162,6 +165,7 @@ impl Core {
             next_call: 0,
             asks: BTreeMap::new(),
             outsiders: Outsiders::default(),
+            confirming: Vec::new(),
             leases: lease::Book::default(),
             leases_granted: 0,
             packages: BTreeSet::new(),

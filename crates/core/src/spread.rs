@@ -35,7 +35,7 @@ pub fn withhold_body(record: &Record, follows: &[CategoryPrefix]) -> bool {
 }
 
 /// Whether every node needs the body: without it, nodes would disagree on who is a member or where nodes are.
-fn travels_whole(record: &Record) -> bool {
+pub(crate) fn travels_whole(record: &Record) -> bool {
     let kinds = [Admission::TYPE, Acceptance::TYPE, Confirmation::TYPE, NodeBody::TYPE];
     kinds.contains(&record.header().record_type.as_str())
 }

@@ -100,7 +100,8 @@ pub(crate) async fn start(home: Home, options: Options) -> Result<Running, Start
     core.set_addresses(addresses.clone());
     let provided = load_records(&store, &mut core)?;
     let (app, inbox) = assemble(home, store, overlay, core, (tasks.clone(), spawner), format!("http://{api}"));
-    app.overlay.set_federation(app.core().federation().id()).await;
+    let federation = app.core().federation().id();
+    app.overlay.set_federation(federation).await;
     app.perform(provided, effects::Context::default()).await;
     for package in app.load_packages() {
         app.drive(Event::PackageHeld(package), effects::Context::default()).await;

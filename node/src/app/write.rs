@@ -68,9 +68,8 @@ impl App {
         match self.store.records_of(author, seq, 1, usize::MAX) {
             Ok(found) => Ok(match found.first() {
                 None => Stored::Nothing,
-                Some(row) if row.seq == seq => {
-                    Record::open(&row.bytes).map_or(Stored::Damaged, Stored::Record)
-                }
+                Some(row) if row.seq == seq => Record::open(&row.bytes)
+                    .map_or(Stored::Damaged, |record| Stored::Record(Box::new(record))),
                 // The row itself is gone; that there are later ones says that it was there.
                 Some(_) => Stored::Damaged,
             }),
@@ -94,7 +93,7 @@ impl Writer<'_> {
                 Stored::Nothing => break record,
                 Stored::Record(kept) if is_at(kept.header(), (author, seq), prev) => {
                     tracing::warn!(seq, "a record that was kept but not announced enters its log");
-                    self.enter(kept).await?;
+                    self.enter(*kept).await?;
                 }
                 Stored::Record(_) | Stored::Damaged => return Err(WriteError::LogDamaged { seq }),
             }
@@ -143,7 +142,7 @@ impl Writer<'_> {
 /// What is on disk where the next record would go.
 enum Stored {
     Nothing,
-    Record(Record),
+    Record(Box<Record>),
     /// Something that cannot be read.
     Damaged,
 }

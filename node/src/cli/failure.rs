@@ -144,6 +144,7 @@ impl From<PublishError> for Failure {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use guildhall_protocol::api::ErrorBody;
 
@@ -164,6 +165,14 @@ mod tests {
         assert_eq!(failure.causes.len(), 2);
         assert_eq!(failure.causes[0], "the package fails its checks");
         assert_eq!(failure.help.as_deref(), Some("guild publish DIR"));
+    }
+
+    #[tokio::test]
+    async fn nobody_at_an_address_is_one_line() {
+        let client = guildhall_client::Client::new("http://127.0.0.1:1").unwrap();
+        let failure = Failure::from(client.status().await.unwrap_err());
+        let expected = Failure::new(exit::UNREACHABLE, "no node answers at http://127.0.0.1:1");
+        assert_eq!(failure, expected);
     }
 
     #[test]

@@ -154,7 +154,7 @@ fn show_results(context: &Context, answer: &SearchAnswer) -> Result<(), Failure>
 }
 
 fn source(answer: &SearchAnswer) -> String {
-    let asked = format!("{} of {} asked answered", answer.answered, counted(answer.asked, "node"));
+    let asked = format!("asked {}, {} answered", counted(answer.asked, "node"), answer.answered);
     match answer.via {
         Via::Local => "from this node's catalogue".to_owned(),
         Via::Dht => format!("{asked}; {} in the DHT", counted(answer.holders, "holder")),

@@ -33,7 +33,7 @@ pub(crate) struct GetArgs {
     /// org/name, org/name@version or b3:HASH
     #[arg(value_name = "REF")]
     pub(crate) reference: Reference,
-    /// Folder for the files, made if it is missing [default: NAME-VERSION here, b3-HASH for a package given by hash]
+    /// Folder for the files, made if it is missing [default: NAME, NAME-VERSION or b3-HASH here, as REF says it]
     #[arg(short = 'o', long = "out", value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Replace files that are there and differ; without it the command stops at the first one

@@ -190,13 +190,6 @@ pub(super) fn failure(report: &RunReport, names: &[String]) -> Option<Failure> {
     if let Some(name) = record.and_then(|record| names.get(record)) {
         failure = failure.with_cause(format!("input {name}"));
     }
-    if let Some(limit) = cause.limit_ms {
-        let stopped = cause
-            .stopped_after_ms
-            .map(|after| format!(", stopped after {}", duration_text(after)))
-            .unwrap_or_default();
-        failure = failure.with_cause(format!("limit {}{stopped}", duration_text(limit)));
-    }
     Some(failure)
 }
 
@@ -235,9 +228,9 @@ mod tests {
         let names = ["a.txt".to_owned(), "b.txt".to_owned()];
         let slow = failure(&report("timeout"), &names).unwrap();
         assert_eq!(slow.code, exit::FAILED);
-        assert_eq!(slow.causes, ["input b.txt", "limit 200 ms, stopped after 1.2 s"]);
+        assert_eq!(slow.causes, ["input b.txt"], "the message says all else");
         let alone = failure(&report("no_executor"), &[]).unwrap();
-        assert_eq!((alone.code, alone.causes.len()), (exit::TRY_LATER, 1));
+        assert_eq!((alone.code, alone.causes.len()), (exit::TRY_LATER, 0));
     }
 
     #[test]

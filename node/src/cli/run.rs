@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use guildhall_client::Client;
-use guildhall_protocol::api::{Placement, RunRequest};
+use guildhall_protocol::api::{Placement, RunInput, RunRequest};
 use guildhall_protocol::contract::LimitSet;
+use guildhall_protocol::manifest::Manifest;
 use guildhall_protocol::name::Reference;
 
 use super::federation::list;
@@ -48,7 +49,7 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Result<(), Failure>
         .await
         .map_err(|error| Failure::from_error(exit::FAILED, &error))??;
     inputs.notes.iter().for_each(|note| output.note(note));
-    let names = inputs.names();
+    let mut names = inputs.names();
     if let Some(port) = &inputs.port {
         check_port(&client, &args.reference, port).await?;
     }
@@ -58,6 +59,10 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Result<(), Failure>
     let request =
         RunRequest { reference: args.reference, input: inputs.input, on: args.on, limits };
     let run = client.start_run(&request).await?;
+    let data = match request.input {
+        RunInput::Package(reference) => Some(reference),
+        RunInput::Records(_) => None,
+    };
     output.note(&format!("run {run}; it goes on without this command: guild runs {run}"));
     let mut told = 0;
     let report = client
@@ -72,7 +77,18 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Result<(), Failure>
         })
         .await?;
     output.clear_progress();
+    if let Some(data) = data.filter(|_| report.failure.as_ref().is_some_and(|f| f.record.is_some()))
+    {
+        names = record_names(&client, &data).await;
+    }
     runs::show_ended(context, &client, &report, out, &names).await
+}
+
+/// The names of a data package's records; none when the node cannot tell, because the failure matters more.
+async fn record_names(client: &Client, data: &Reference) -> Vec<String> {
+    let manifest = client.show(data).await.ok().and_then(|detail| detail.manifest);
+    let names = manifest.iter().flat_map(Manifest::record_files).map(|file| file.name.to_string());
+    names.collect()
 }
 
 /// A port that is named must be one, so that nobody believes to have filled another.

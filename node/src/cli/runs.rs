@@ -124,7 +124,10 @@ fn runs_table(reports: &[RunReport]) -> Table {
             id.get(..ID_DIGITS).unwrap_or(&id).to_owned(),
             state(report.state).to_owned(),
             report.records.to_string(),
-            format!("{:.1} s", report.seconds),
+            match report.seconds {
+                seconds if seconds < 1.0 => format!("{:.0} ms", seconds * 1000.0),
+                seconds => format!("{seconds:.1} s"),
+            },
             on.map(|node| format!("{} {}", node.org, short_peer(&node.peer_id)))
                 .unwrap_or_default(),
             report.reference.to_string(),

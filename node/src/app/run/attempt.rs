@@ -190,22 +190,9 @@ impl Attempt<'_> {
         let scoring = scoring.fold(RUN_GRACE, Duration::saturating_add);
         let silence = SILENCE_MAX.max(scoring);
         let stop = AtomicBool::new(false);
-        let mut sending = pin!(self.send_records(writer, &stop));
-        let mut receiving = pin!(self.receive(state, outputs, reader, silence, &stop));
-        let mut sent = None;
-        let (jobs, verified) = loop {
-            tokio::select! {
-                biased;
-                // What is still being sent is of no use then; nobody may be reading it.
-                received = &mut receiving => break received?,
-                // A send that breaks shows on the other half too, with the executor's reason if it gave one.
-                done = &mut sending, if sent.is_none() => sent = Some(done.is_ok()),
-            }
-        };
-        let is_in_frame = match sent {
-            Some(is_ok) => is_ok,
-            None => matches!(tokio::time::timeout(GOODBYE_MAX, sending).await, Ok(Ok(()))),
-        };
+        let sending = self.send_records(writer, &stop);
+        let receiving = self.receive(state, outputs, reader, silence, &stop);
+        let ((jobs, verified), is_in_frame) = until_received(sending, receiving).await?;
         Ok((jobs, verified, is_in_frame))
     }
 
@@ -341,6 +328,29 @@ impl Attempt<'_> {
     }
 }
 
+/// Sends and receives side by side until everything is received, and says whether everything was sent then. An error
+/// while receiving ends both at once: what is still being sent is of no use, and perhaps nobody reads it. A send that
+/// breaks shows on the other half too, with the executor's reason if it gave one.
+async fn until_received<T>(
+    sending: impl Future<Output = Result<(), FrameError>>,
+    receiving: impl Future<Output = Result<T, AttemptError>>,
+) -> Result<(T, bool), AttemptError> {
+    let (mut sending, mut receiving) = (pin!(sending), pin!(receiving));
+    let mut sent = None;
+    let received = loop {
+        tokio::select! {
+            biased;
+            received = &mut receiving => break received?,
+            done = &mut sending, if sent.is_none() => sent = Some(done.is_ok()),
+        }
+    };
+    let is_sent = match sent {
+        Some(is_ok) => is_ok,
+        None => matches!(tokio::time::timeout(GOODBYE_MAX, sending).await, Ok(Ok(()))),
+    };
+    Ok((received, is_sent))
+}
+
 /// The next frame, unless the executor is silent for so long.
 async fn within(
     silence: Duration,
@@ -377,4 +387,49 @@ enum AttemptError {
     Frame(#[from] FrameError),
     #[error("this node cannot keep the results: {0}")]
     Here(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_executor_that_reads_nothing_cannot_hold_the_requester_up() {
+        let started = Instant::now();
+        let broken = until_received::<()>(pending(), ready(Err(AttemptError::Gone))).await;
+        assert!(matches!(broken, Err(AttemptError::Gone)));
+        assert!(started.elapsed().is_zero(), "a receive that breaks ends both");
+        let (_, is_sent) = until_received(pending(), ready(Ok(()))).await.unwrap();
+        assert!(!is_sent, "nothing may follow a half-sent frame");
+        assert_eq!(started.elapsed(), GOODBYE_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_still_being_sent_at_the_end_is_sent_and_a_broken_send_is_told_by_the_other_half()
+     {
+        let slow = async {
+            sleep(GOODBYE_MAX / 2).await;
+            Ok(())
+        };
+        assert!(until_received(slow, ready(Ok(()))).await.unwrap().1);
+        let late = async {
+            sleep(GOODBYE_MAX * 9).await;
+            Ok(7)
+        };
+        let (received, is_sent) =
+            until_received(ready(Err(FrameError::Order)), late).await.unwrap();
+        assert_eq!((received, is_sent), (7, false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_bounded() {
+        let silent = within(SILENCE_MAX, pending()).await;
+        assert!(matches!(silent, Err(AttemptError::Silent(SILENCE_MAX))));
+        let gone = within(SILENCE_MAX, ready(Ok(None))).await;
+        assert!(matches!(gone, Err(AttemptError::Gone)));
+    }
 }

@@ -50,7 +50,7 @@ impl App {
     ) -> Result<RunId, ApiError> {
         let package = self.resolve(&request.reference).await?;
         let manifest = self.manifest_of(package).await?;
-        let stages = self.stages_of(package_name(&manifest), package, &manifest).await?;
+        let stages = self.stages_of(stage_name(&request.reference), package, &manifest).await?;
         let plan = pipeline::plan(&stages).map_err(|error| {
             ApiError::failed(
                 "not_runnable",
@@ -327,8 +327,12 @@ impl App {
     }
 }
 
-fn package_name(manifest: &Manifest) -> &'static str {
-    manifest.kind.as_str()
+/// What the only stage of a run is called when the package is no pipeline: as the person called it.
+fn stage_name(reference: &Reference) -> &str {
+    match reference {
+        Reference::Named { name, .. } => name.as_str(),
+        Reference::Package(_) => "package",
+    }
 }
 
 pub(super) fn failure(cause: &str, message: String) -> RunFailure {

@@ -16,7 +16,10 @@ pub(crate) fn now_ms() -> u64 {
 /// When the operating system has no randomness: no key or id made without it could be trusted.
 pub(crate) fn random() -> Hash {
     let mut bytes = [0; 32];
-    #[expect(clippy::expect_used, reason = "nothing that follows would be safe without randomness")]
+    #[expect(
+        clippy::expect_used,
+        reason = "nothing that follows would be safe without randomness"
+    )]
     getrandom::fill(&mut bytes).expect("the operating system gives randomness");
     Hash::from_bytes(bytes)
 }

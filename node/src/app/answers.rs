@@ -39,7 +39,10 @@ impl App {
         read: impl FnOnce(&Store) -> Response + Send + 'static,
     ) {
         let Ok(turn) = Arc::clone(&self.reads).try_acquire_owned() else {
-            send(reply, &Response::Refused(Refusal::new(Reason::Busy, "too many pages are being read")));
+            send(
+                reply,
+                &Response::Refused(Refusal::new(Reason::Busy, "too many pages are being read")),
+            );
             return;
         };
         let store = self.store.clone();

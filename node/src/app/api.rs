@@ -12,8 +12,8 @@ use guildhall_protocol::api::{
     InviteText, OfferChange, Peer, PublishRequest, Published, RunReport, RunRequest, RunStarted,
     SearchAnswer, Status,
 };
-use guildhall_protocol::limits::{FOLLOWS_MAX, INVITE_MAX_LIFE_MS};
 use guildhall_protocol::body::HardwareOffer;
+use guildhall_protocol::limits::{FOLLOWS_MAX, INVITE_MAX_LIFE_MS};
 use guildhall_protocol::manifest::Manifest;
 use guildhall_protocol::name::{CategoryPrefix, Reference};
 use guildhall_protocol::query::Query;
@@ -114,7 +114,9 @@ impl Node for Api {
         // A client that goes away does not stop a publication half-way: it ends, and is found again.
         let app = Arc::clone(&self.0);
         let published = self.0.tasks.finish("publish", async move { app.publish(request).await });
-        published.await.unwrap_or_else(|| Err(ApiError::unavailable("stopping", "the node is stopping")))
+        published
+            .await
+            .unwrap_or_else(|| Err(ApiError::unavailable("stopping", "the node is stopping")))
     }
 
     async fn search(&self, query: Query) -> Answer<SearchAnswer> {
@@ -138,10 +140,14 @@ impl Node for Api {
 
     async fn fetch(&self, request: FetchRequest) -> Answer<Fetched> {
         let package = self.0.resolve(&request.reference).await?;
-        let fetched = self.0.fetch_package(package, &[], Purpose::Keeper).await.map_err(|error| match error {
-            FetchError::Full(full) => disk_full(full),
-            error => ApiError::upstream("not_fetched", error.to_string()).with_help("guild peers"),
-        })?;
+        let fetched = self.0.fetch_package(package, &[], Purpose::Keeper).await.map_err(
+            |error| match error {
+                FetchError::Full(full) => disk_full(full),
+                error => {
+                    ApiError::upstream("not_fetched", error.to_string()).with_help("guild peers")
+                }
+            },
+        )?;
         Ok(Fetched {
             reference: request.reference,
             package_id: package,
@@ -214,7 +220,9 @@ impl App {
             }
             Ok(writer.describe().await?)
         });
-        decided.await.unwrap_or_else(|| Err(ApiError::unavailable("stopping", "the node is stopping")))
+        decided
+            .await
+            .unwrap_or_else(|| Err(ApiError::unavailable("stopping", "the node is stopping")))
     }
 
     fn status(&self) -> Status {
@@ -298,7 +306,9 @@ impl App {
         lock(&self.asks).remove(&ask);
         match found {
             Ok(Ok(found)) => Ok((ask, found)),
-            _ => Err(ApiError::unavailable("no_answer", "the search did not end in time; try again")),
+            _ => {
+                Err(ApiError::unavailable("no_answer", "the search did not end in time; try again"))
+            }
         }
     }
 
@@ -319,9 +329,10 @@ impl App {
         match (core.catalog().resolve(reference), reference) {
             (Ok(entry), _) => Ok(entry.listing.release.package),
             // Not listed, but perhaps somebody holds it.
-            (Err(guildhall_catalog::ResolveError::Unlisted { .. }), Reference::Package(package)) => {
-                Ok(*package)
-            }
+            (
+                Err(guildhall_catalog::ResolveError::Unlisted { .. }),
+                Reference::Package(package),
+            ) => Ok(*package),
             (Err(error), _) => Err(resolve_error(&error)),
         }
     }
@@ -361,10 +372,9 @@ impl App {
 fn resolve_error(error: &guildhall_catalog::ResolveError) -> ApiError {
     let api = ApiError::not_found("unknown_reference", error.to_string());
     match error {
-        guildhall_catalog::ResolveError::Unknown { nearest, .. } if !nearest.is_empty() => {
-            api.with_help(format!("guild show {}", nearest.first().map_or("", String::as_str)))
-                .with_detail(format!("did you mean {}?", nearest.join(", ")))
-        }
+        guildhall_catalog::ResolveError::Unknown { nearest, .. } if !nearest.is_empty() => api
+            .with_help(format!("guild show {}", nearest.first().map_or("", String::as_str)))
+            .with_detail(format!("did you mean {}?", nearest.join(", "))),
         _ => api.with_help("guild search"),
     }
 }
@@ -375,10 +385,13 @@ fn disk_full(full: disk::Full) -> ApiError {
 
 fn blob_error(error: BlobError) -> ApiError {
     match error {
-        BlobError::Missing { hash } => ApiError::not_found("unknown_blob", format!("{hash} is not here")),
-        BlobError::TooLong { max_len_bytes } => {
-            ApiError::too_large("blob_too_long", format!("a blob has at most {max_len_bytes} bytes"))
+        BlobError::Missing { hash } => {
+            ApiError::not_found("unknown_blob", format!("{hash} is not here"))
         }
+        BlobError::TooLong { max_len_bytes } => ApiError::too_large(
+            "blob_too_long",
+            format!("a blob has at most {max_len_bytes} bytes"),
+        ),
         error => internal(error),
     }
 }

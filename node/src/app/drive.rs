@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use guildhall_core::Event;
 use guildhall_overlay::{self as overlay, Events};
-use guildhall_protocol::wire::{Reason, Refusal, Request, Response, decode_message};
 use guildhall_protocol::cbor;
+use guildhall_protocol::wire::{Reason, Refusal, Request, Response, decode_message};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, info};

@@ -51,7 +51,9 @@ impl App {
             Effect::Respond { response, .. } => context.answer(&response),
             Effect::RespondRecords { author, from_seq, follows, .. } => {
                 if let Some(reply) = context.reply.take() {
-                    self.answer_from_store(reply, move |store| page_of(store, author, from_seq, &follows));
+                    self.answer_from_store(reply, move |store| {
+                        page_of(store, author, from_seq, &follows)
+                    });
                 }
             }
             Effect::RespondListings { listings, .. } => {
@@ -117,7 +119,11 @@ impl App {
     }
 
     /// Sends a request and waits for its response.
-    pub(super) async fn request(&self, peer: PublicKey, request: &Request) -> Result<Response, String> {
+    pub(super) async fn request(
+        &self,
+        peer: PublicKey,
+        request: &Request,
+    ) -> Result<Response, String> {
         // Hellos have turns of their own: strangers that do not answer them must not hold up the members.
         let turns = if matches!(request, Request::Hello(_)) { &self.hellos } else { &self.calls };
         let Ok(_turn) = turns.acquire().await else {

@@ -28,11 +28,15 @@ const REPLICAS_DEFAULT: u8 = 3;
 
 impl App {
     /// Tests a package whose blobs are here, and lists it unless `dry_run`.
-    pub(super) async fn publish(self: &Arc<Self>, request: PublishRequest) -> Result<Published, ApiError> {
+    pub(super) async fn publish(
+        self: &Arc<Self>,
+        request: PublishRequest,
+    ) -> Result<Published, ApiError> {
         let PublishRequest { manifest, listing: draft, dry_run } = request;
         let _alone = self.publishing.lock().await;
         manifest.check().map_err(|error| {
-            ApiError::failed("bad_manifest", error.to_string()).with_help("guild publish DIR --dry-run")
+            ApiError::failed("bad_manifest", error.to_string())
+                .with_help("guild publish DIR --dry-run")
         })?;
         check_visibility(manifest.sensitive, &draft.visibility)?;
         self.check_blobs(&manifest)?;
@@ -51,8 +55,13 @@ impl App {
         if checks.iter().any(|check| !check.passed) {
             return Err(self.refuse(package, &reference, checks).await);
         }
-        let mut published =
-            Published { reference, kind: manifest.kind, package_id: package, listing_id: None, checks };
+        let mut published = Published {
+            reference,
+            kind: manifest.kind,
+            package_id: package,
+            listing_id: None,
+            checks,
+        };
         if dry_run {
             return Ok(published);
         }
@@ -95,11 +104,16 @@ impl App {
     /// Every file that the manifest names must have been uploaded.
     fn check_blobs(&self, manifest: &Manifest) -> Result<(), ApiError> {
         for file in &manifest.files {
-            let found = self.store.blob_len(&file.hash).map_err(|e| ApiError::internal(e.to_string()))?;
+            let found =
+                self.store.blob_len(&file.hash).map_err(|e| ApiError::internal(e.to_string()))?;
             if found != Some(file.len_bytes) {
                 let why = match found {
-                    None => format!("file `{}` is missing: its bytes were never uploaded", file.name),
-                    Some(len) => format!("file `{}` has {len} bytes, not {}", file.name, file.len_bytes),
+                    None => {
+                        format!("file `{}` is missing: its bytes were never uploaded", file.name)
+                    }
+                    Some(len) => {
+                        format!("file `{}` has {len} bytes, not {}", file.name, file.len_bytes)
+                    }
                 };
                 return Err(ApiError::failed("missing_file", why).with_help("guild publish DIR"));
             }
@@ -129,7 +143,10 @@ impl App {
             })),
             Ok(entry) => Err(ApiError::conflict(
                 "version_taken",
-                format!("{reference} is released as {}; a version never changes", entry.listing.release.package),
+                format!(
+                    "{reference} is released as {}; a version never changes",
+                    entry.listing.release.package
+                ),
             )
             .with_help("guild publish DIR --version VERSION")),
             Err(_) => Ok(None),
@@ -145,7 +162,8 @@ impl App {
             let engines = manifest.code.iter().map(|code| code.engine().to_owned()).collect();
             return Ok((manifest.interface.clone(), engines, Vec::new()));
         }
-        let stages = self.stages_of("", PackageId(guildhall_protocol::Hash::of(&[])), manifest).await?;
+        let stages =
+            self.stages_of("", PackageId(guildhall_protocol::Hash::of(&[])), manifest).await?;
         let plan = pipeline::plan(&stages)
             .map_err(|error| ApiError::failed("ports_do_not_fit", error.to_string()))?;
         let check = Check {
@@ -182,7 +200,11 @@ impl App {
     }
 
     /// Inspects files and code, then runs the unit tests, each in a worker of its own.
-    async fn test(self: &Arc<Self>, package: PackageId, manifest: &Manifest) -> Result<Vec<Check>, ApiError> {
+    async fn test(
+        self: &Arc<Self>,
+        package: PackageId,
+        manifest: &Manifest,
+    ) -> Result<Vec<Check>, ApiError> {
         let turn = Arc::clone(&self.inspections).acquire_owned().await;
         let Ok(_turn) = turn else {
             return Err(ApiError::unavailable("stopping", "the node is stopping"));
@@ -200,10 +222,16 @@ impl App {
         let open = |file: &FileEntry| self.open_file(file);
         let files = PackageFiles { manifest, open: &open };
         let inspected = self.spawner.inspect(&files, &InspectLimits::default());
-        let mut checks = vec![as_check("files and code", inspected.as_ref().map(|inspection| {
-            let engine = inspection.engine.as_deref().map_or(String::new(), |e| format!(", runs on `{e}`"));
-            format!("{} files, {} bytes intact{engine}", inspection.files, inspection.len_bytes)
-        }))];
+        let mut checks = vec![as_check(
+            "files and code",
+            inspected.as_ref().map(|inspection| {
+                let engine = inspection
+                    .engine
+                    .as_deref()
+                    .map_or(String::new(), |e| format!(", runs on `{e}`"));
+                format!("{} files, {} bytes intact{engine}", inspection.files, inspection.len_bytes)
+            }),
+        )];
         if inspected.is_err() || manifest.tests.is_empty() {
             return checks;
         }
@@ -230,26 +258,40 @@ impl App {
     }
 
     /// Keeps the error log and tells the producer what failed where.
-    async fn refuse(&self, package: PackageId, reference: &Reference, checks: Vec<Check>) -> ApiError {
+    async fn refuse(
+        &self,
+        package: PackageId,
+        reference: &Reference,
+        checks: Vec<Check>,
+    ) -> ApiError {
         let failed: Vec<String> = checks
             .iter()
             .filter(|check| !check.passed)
             .map(|check| format!("{}: {}", check.name, check.detail))
             .collect();
         let mut batch = Batch::new();
-        let log = serde_json::json!({ "ref": reference, "time_ms": clock::now_ms(), "checks": checks });
-        batch.put_document(Collection::ErrorLogs, package.0.as_bytes(), log.to_string().into_bytes());
+        let log =
+            serde_json::json!({ "ref": reference, "time_ms": clock::now_ms(), "checks": checks });
+        batch.put_document(
+            Collection::ErrorLogs,
+            package.0.as_bytes(),
+            log.to_string().into_bytes(),
+        );
         if let Err(error) = self.store.commit(batch).await {
             warn!(%error, %package, "the error log is not kept");
         }
         let count = failed.len();
-        ApiError::failed("checks_failed", format!("{reference} is not listed: {count} of its checks failed"))
-            .with_details(failed)
-            .with_help("guild publish DIR")
+        ApiError::failed(
+            "checks_failed",
+            format!("{reference} is not listed: {count} of its checks failed"),
+        )
+        .with_details(failed)
+        .with_help("guild publish DIR")
     }
 
     async fn store_package(&self, package: PackageId, manifest: Vec<u8>) -> Result<(), ApiError> {
-        let failed = |error: String| ApiError::internal(format!("the package is not kept: {error}"));
+        let failed =
+            |error: String| ApiError::internal(format!("the package is not kept: {error}"));
         self.store.put_blob(manifest).await.map_err(|error| failed(error.to_string()))?;
         let mut batch = Batch::new();
         batch.put_package(package, Vec::new());
@@ -264,15 +306,14 @@ fn check_visibility(sensitive: bool, visibility: &Visibility) -> Result<(), ApiE
         _ if sensitive => "data declared sensitive",
         _ => "content that only the org may see",
     };
-    let message = format!("{why} must not reach other members, and this version cannot keep it from them");
+    let message =
+        format!("{why} must not reach other members, and this version cannot keep it from them");
     Err(ApiError::failed("not_kept_back", message))
 }
 
 fn as_check(name: &str, result: Result<String, &Failure>) -> Check {
     match result {
         Ok(detail) => Check { name: name.to_owned(), passed: true, detail },
-        Err(failure) => {
-            Check { name: name.to_owned(), passed: false, detail: failure.to_string() }
-        }
+        Err(failure) => Check { name: name.to_owned(), passed: false, detail: failure.to_string() },
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use guildhall_core::{Core, Event, Identity, Settings};
 use guildhall_federation::State;
 use guildhall_overlay::{self as overlay, Overlay, peer_id_string};
+use guildhall_protocol::name::OrgName;
 use guildhall_protocol::record::Record;
 use guildhall_protocol::statement::Signed;
 use guildhall_sandbox::Spawner;
@@ -23,7 +24,8 @@ use super::api::Api;
 use super::keeper::Keeper;
 use super::run::isolation_names;
 use super::{
-    App, CALLS_MAX, EVENTS_MAX, HELLOS_MAX, INSPECTIONS_MAX, SERVED_MAX, answers, drive, effects, lock, upkeep,
+    App, CALLS_MAX, EVENTS_MAX, HELLOS_MAX, INSPECTIONS_MAX, SERVED_MAX, answers, drive, effects,
+    lock, upkeep,
 };
 use crate::config::Config;
 use crate::home::{self, Home};
@@ -74,7 +76,8 @@ pub(crate) async fn start(home: Home, options: Options) -> Result<Running, Start
     if !api.ip().is_loopback() && token.is_none() {
         return Err(StartError::TokenNeeded { api });
     }
-    let listener = TcpListener::bind(api).await.map_err(|source| StartError::Api { api, source })?;
+    let listener =
+        TcpListener::bind(api).await.map_err(|source| StartError::Api { api, source })?;
     let api = listener.local_addr().map_err(|source| StartError::Api { api, source })?;
 
     let listen = if options.listen.is_empty() { config.listen.clone() } else { options.listen };
@@ -99,7 +102,9 @@ pub(crate) async fn start(home: Home, options: Options) -> Result<Running, Start
     let mut core = new_core(&home, &config, identity, founding, isolation)?;
     core.set_addresses(addresses.clone());
     let provided = load_records(&store, &mut core)?;
-    let (app, inbox) = assemble(home, store, overlay, core, (tasks.clone(), spawner), format!("http://{api}"));
+    check_name(&core)?;
+    let (app, inbox) =
+        assemble(home, store, overlay, core, (tasks.clone(), spawner), format!("http://{api}"));
     let federation = app.core().federation().id();
     app.overlay.set_federation(federation).await;
     app.perform(provided, effects::Context::default()).await;
@@ -129,7 +134,12 @@ fn serve_http(
     let http_token = CancellationToken::new();
     let (ended, http) = tokio::sync::oneshot::channel();
     let options = guildhall_gateway::Options::default().with_token(token);
-    let serving = guildhall_gateway::serve(listener, Arc::new(Api(Arc::clone(app))), options, http_token.clone());
+    let serving = guildhall_gateway::serve(
+        listener,
+        Arc::new(Api(Arc::clone(app))),
+        options,
+        http_token.clone(),
+    );
     let tasks = app.tasks.clone();
     app.tasks.spawn("http", async move {
         if let Err(error) = serving.await {
@@ -162,6 +172,17 @@ async fn check_owner(store: &Store, identity: &Identity) -> Result<(), StartErro
     }
 }
 
+/// The org's name in the configuration is the one that it has in the federation; changing the file changes nobody's mind.
+fn check_name(core: &Core) -> Result<(), StartError> {
+    let me = core.identity();
+    match core.federation().member(&me.root) {
+        Some(member) if member.claimed != me.org => {
+            Err(StartError::OtherName { configured: me.org.clone(), known: member.claimed.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What workers are kept in on this machine; found out by starting one.
 async fn isolation_of(spawner: &Spawner) -> Result<Vec<String>, StartError> {
     let spawner = spawner.clone();
@@ -185,7 +206,10 @@ pub(super) fn new_core(
     let settings = Settings {
         follows: config.follows.clone(),
         offer: config.offer.clone(),
-        engines: guildhall_sandbox::engine_names().into_iter().map(|name| name.to_string()).collect(),
+        engines: guildhall_sandbox::engine_names()
+            .into_iter()
+            .map(|name| name.to_string())
+            .collect(),
         isolation,
         software: format!("guildhall/{}", env!("CARGO_PKG_VERSION")),
         lease_seed: home.lease_seed()?,
@@ -207,7 +231,9 @@ pub(super) fn load_records(
     let mut provided = Vec::new();
     let report = store.for_each_record(|author, seq, bytes| match Record::open(bytes) {
         Ok(record) => provided.extend(core.load(&record)),
-        Err(error) => warn!(%error, ?author, seq, "a stored record does not verify and is left out"),
+        Err(error) => {
+            warn!(%error, ?author, seq, "a stored record does not verify and is left out")
+        }
     })?;
     if report.is_complete() {
         info!(records = report.loaded, "records loaded");
@@ -269,7 +295,10 @@ fn assemble(
 impl Running {
     /// Waits until the node is told to stop, then stops it in stages: refuse new work, let requests end, say goodbye
     /// to peers, cancel what still runs, flush.
-    pub(crate) async fn until_stopped(self, signal: impl Future<Output = ()>) -> Result<(), StartError> {
+    pub(crate) async fn until_stopped(
+        self,
+        signal: impl Future<Output = ()>,
+    ) -> Result<(), StartError> {
         let token = self.app.tasks.token().clone();
         tokio::select! {
             () = token.cancelled() => {}
@@ -301,8 +330,14 @@ pub(crate) enum StartError {
     Home(#[from] home::Error),
     #[error("a node is running in {} already", home.display())]
     InUse { home: PathBuf },
-    #[error("the store in this home was made by another node's key; put back the keys that belong to it")]
+    #[error(
+        "the store in this home was made by another node's key; put back the keys that belong to it"
+    )]
     OtherIdentity,
+    #[error(
+        "config.toml calls this org `{configured}`, but the federation knows it as `{known}`; put that back"
+    )]
+    OtherName { configured: OrgName, known: OrgName },
     #[error("the founding in this home does not hold")]
     Founding,
     #[error("the API cannot listen on {api}: {source}")]
@@ -331,9 +366,7 @@ impl StartError {
         match self {
             Self::Home(error) => error.help(),
             Self::InUse { .. } => Some("guild status".to_owned()),
-            Self::OtherIdentity => {
-                Some("guild init --org NAME --home DIR".to_owned())
-            }
+            Self::OtherIdentity => Some("guild init --org NAME --home DIR".to_owned()),
             Self::Api { .. } => Some("guild up --api 127.0.0.1:0".to_owned()),
             Self::TokenNeeded { .. } => Some("guild up --api 127.0.0.1:7480".to_owned()),
             Self::Overlay(_) => Some("guild up --listen /ip4/127.0.0.1/tcp/0".to_owned()),

@@ -53,7 +53,8 @@ pub(crate) async fn up(context: &Context, args: UpArgs) -> Result<(), Failure> {
 
 /// Logs to stderr: readable lines for a terminal, JSON otherwise when JSON is wanted.
 fn log_to_stderr(context: &Context) {
-    let filter = EnvFilter::try_from_env("GUILD_LOG").unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
+    let filter =
+        EnvFilter::try_from_env("GUILD_LOG").unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

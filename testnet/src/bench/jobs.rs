@@ -53,8 +53,8 @@ pub(super) async fn run(program: &Path) -> Result<Vec<Row>, NetworkError> {
         let report = run_on(producer, executor, &stuck, &image).await?;
         let failure = report.failure.filter(|failure| failure.cause == "timeout");
         let times = failure.and_then(|failure| failure.stopped_after_ms.zip(failure.limit_ms));
-        let (stopped_ms, limit_ms) =
-            times.ok_or_else(|| NetworkError::Unexpected("a runaway was not stopped".to_owned()))?;
+        let (stopped_ms, limit_ms) = times
+            .ok_or_else(|| NetworkError::Unexpected("a runaway was not stopped".to_owned()))?;
         overruns.push(Duration::from_millis(stopped_ms.saturating_sub(limit_ms)));
     }
     network.stop().await;

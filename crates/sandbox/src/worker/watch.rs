@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn the_alarm_rings_once_for_the_last_order_only() {
         let alarm = Alarm::start().unwrap();
-        let (sender, rung) = mpsc::channel();
+        let (sender, rung) = mpsc::sync_channel(16);
         for order in [1, 2] {
             let sender = sender.clone();
             let after = Duration::from_millis(if order == 1 { 60_000 } else { 1 });

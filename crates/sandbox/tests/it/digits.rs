@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use guildhall_protocol::Hash;
 use guildhall_protocol::interface::{Prediction, PredictionValue};
 use guildhall_sandbox::{Failure, run_tests};
 
@@ -32,6 +33,18 @@ fn prepare_and_model_reproduce_all_360_reference_predictions() {
         right += 1;
     }
     assert_eq!(right, 360);
+}
+
+/// Who changes a source builds what comes of it again, and writes both hashes down: `b3sum FILE...` in the folder.
+#[test]
+fn what_was_built_belongs_to_its_sources() {
+    let sums = fs::read_to_string(Path::new(DIGITS).join("B3SUMS")).unwrap();
+    for line in sums.lines() {
+        let (hash, file) = line.split_once("  ").unwrap();
+        let bytes = fs::read(Path::new(DIGITS).join(file)).unwrap();
+        assert_eq!(Hash::of(&bytes).to_hex(), hash, "{file}");
+    }
+    assert_eq!(sums.lines().count(), 6);
 }
 
 #[test]

@@ -56,7 +56,7 @@ pub struct Core {
     pub(crate) next_call: u64,
     pub(crate) asks: BTreeMap<Hash, Ask>,
     pub(crate) outsiders: Outsiders,
-    /// Orgs that are coming in just now.
+    /// Orgs that are coming in just now; one for each of this node's own open invites at most, for some ticks.
     pub(crate) confirming: Vec<Confirming>,
     pub(crate) leases: lease::Book,
     pub(crate) leases_granted: u64,

@@ -9,6 +9,7 @@ pub mod api;
 pub mod body;
 pub mod cbor;
 pub mod contract;
+pub mod facts;
 pub mod hash;
 pub mod interface;
 pub mod key;
@@ -19,6 +20,7 @@ pub mod query;
 pub mod receipt;
 pub mod record;
 pub mod statement;
+pub mod tree;
 pub mod wire;
 
 pub use hash::{FederationId, Hash, PackageId, RecordId, RunId};

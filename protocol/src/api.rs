@@ -190,12 +190,21 @@ pub struct Published {
 /// One thing that was tested before a package is listed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// What, for example `files intact` or `test 1`.
+    /// What, for example `files and code` or `test 1`.
     pub name: String,
     /// Whether it held.
     pub passed: bool,
     /// What was found, in words.
     pub detail: String,
+    /// The file that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<FileName>,
+    /// Where in the file, bytes from its beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    /// What would put it right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
 }
 
 /// The answer to `POST /search`, whose body is a [`Query`](crate::query::Query).
@@ -260,6 +269,10 @@ pub struct FetchRequest {
     /// What to fetch.
     #[serde(rename = "ref")]
     pub reference: Reference,
+    /// Only files whose names match one of these patterns (`*` within a folder, `**` across folders, `?` one
+    /// character); none means all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub include: Vec<String>,
 }
 
 /// The answer to `POST /fetch`.
@@ -272,14 +285,230 @@ pub struct Fetched {
     pub package_id: PackageId,
     /// Its manifest.
     pub manifest: Manifest,
+    /// Names of the files that were asked for; all of the manifest's unless patterns were given.
+    pub included: Vec<FileName>,
     /// Bytes that came over the network.
     pub fetched_bytes: u64,
-    /// Files that came over the network; the others were here.
+    /// Files that came over the network, in whole or in part; the others were here.
     pub fetched_files: u64,
+    /// Bytes that were taken from another version of a file that was here.
+    pub reused_bytes: u64,
     /// Orgs they came from.
     pub from: Vec<OrgName>,
     /// How long it took, seconds.
     pub seconds: f64,
+}
+
+/// `GET /transfers`: a package that is being fetched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transfer {
+    /// The package.
+    pub package_id: PackageId,
+    /// Bytes of its files that were asked for.
+    pub total_bytes: u64,
+    /// Of them, bytes that are here and verified.
+    pub done_bytes: u64,
+    /// Files that were asked for.
+    pub total_files: u64,
+    /// Of them, files that are complete.
+    pub done_files: u64,
+    /// Whom it comes from.
+    pub sources: Vec<TransferSource>,
+}
+
+/// One holder that a package comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransferSource {
+    /// Its org.
+    pub org: OrgName,
+    /// Its node, as the overlay writes it.
+    pub peer_id: String,
+    /// Bytes it sent so far.
+    pub bytes: u64,
+    /// Why it is no longer asked, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gave_up: Option<String>,
+}
+
+/// `POST /blobs/known`: which of these blobs need not be sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobQuery {
+    /// At most [`BLOB_QUERY_MAX`](crate::limits::BLOB_QUERY_MAX).
+    pub hashes: Vec<Hash>,
+}
+
+/// The answer to `POST /blobs/known`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobsKnown {
+    /// Those that are here.
+    pub known: Vec<Hash>,
+}
+
+/// `POST /blobs/incoming`: takes over a file that the client, on the same machine, put into the store's folder for that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdoptRequest {
+    /// Name of the file in that folder.
+    pub name: String,
+    /// The file has another name elsewhere, and whoever has that promises not to change it.
+    #[serde(default)]
+    pub linked: bool,
+}
+
+/// `GET /store`: what takes how much room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreReport {
+    /// Folder of the store.
+    pub path: String,
+    /// Room that is free on its file system, bytes.
+    pub free_bytes: u64,
+    /// Size of its file system, bytes.
+    pub disk_bytes: u64,
+    /// Room that content never takes, bytes.
+    pub reserve_bytes: u64,
+    /// Database file, bytes.
+    pub catalogue_bytes: u64,
+    /// Records.
+    pub records: u64,
+    /// Their bytes.
+    pub record_bytes: u64,
+    /// Blobs, whole ones.
+    pub blobs: u64,
+    /// Their bytes.
+    pub blob_bytes: u64,
+    /// Blobs of which parts are here.
+    pub partials: u64,
+    /// Verified bytes of those.
+    pub partial_bytes: u64,
+    /// Packages by the reason they are here for. One file may belong to several.
+    pub packages: Vec<StoreShare>,
+    /// Bytes that `POST /store/gc` would free.
+    pub reclaimable_bytes: u64,
+    /// Bytes that replicas of others' packages may take.
+    pub replica_max_bytes: u64,
+}
+
+/// Packages that are in a store for one reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreShare {
+    /// Why.
+    pub reason: KeptFor,
+    /// How many.
+    pub packages: u64,
+    /// Bytes of their files.
+    pub bytes: u64,
+}
+
+/// Why a package is in a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum KeptFor {
+    /// This org published it here: kept.
+    Published,
+    /// A person wants it kept.
+    Pinned,
+    /// A copy for the federation: kept while this node is one of those that should have it.
+    Replica,
+    /// Fetched for a person or a job: goes when room is needed, or when it was not used for long.
+    Cached,
+}
+
+/// `GET /store/packages`: one package that is held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldPackage {
+    /// The package.
+    pub package_id: PackageId,
+    /// Releases of it that the catalogue knows.
+    pub refs: Vec<Reference>,
+    /// Why it is here.
+    pub reason: KeptFor,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// When it was last fetched or run, milliseconds since 1970.
+    pub used_ms: u64,
+}
+
+/// `POST /store/gc`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GcRequest {
+    /// Report only.
+    pub dry_run: bool,
+    /// Drop cached packages not used for this long, seconds; `None` takes the node's setting.
+    pub unused_s: Option<u64>,
+}
+
+/// The answer to `POST /store/gc`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GcReport {
+    /// Cached packages that were dropped.
+    pub packages: Vec<PackageId>,
+    /// Blobs that went.
+    pub blobs: u64,
+    /// Partial blobs that went.
+    pub partials: u64,
+    /// Bytes that became free.
+    pub freed_bytes: u64,
+}
+
+/// `POST /store/scrub`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ScrubRequest {
+    /// Fetch what is damaged from other holders.
+    pub repair: bool,
+    /// Read no faster than this, bytes per second; `None` as fast as the disk goes.
+    pub bytes_per_s: Option<u64>,
+}
+
+/// The answer to `POST /store/scrub`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScrubReport {
+    /// Rows that were checked.
+    pub rows: u64,
+    /// Blobs that were checked.
+    pub blobs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What is wrong, in words; at most [`SCRUB_MAX_PROBLEMS`](crate::limits::SCRUB_MAX_PROBLEMS).
+    pub problems: Vec<String>,
+    /// How many things are wrong.
+    pub found: u64,
+    /// Of them, how many were put right.
+    pub repaired: u64,
+    /// How long it took, seconds.
+    pub seconds: u64,
+}
+
+/// `POST /store/backup`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BackupRequest {
+    /// Records, receipts and identity only; content can be fetched again from other holders.
+    pub without_content: bool,
+}
+
+/// The answer to `POST /store/backup`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupMade {
+    /// The folder with the copy, inside the node's home.
+    pub path: String,
+    /// Its bytes.
+    pub bytes: u64,
+}
+
+/// `GET /tests`: why a package was not listed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TestLog {
+    /// Names the log: the package that failed.
+    pub package_id: PackageId,
+    /// What it was to be listed as.
+    #[serde(rename = "ref")]
+    pub reference: Reference,
+    /// When, milliseconds since 1970.
+    pub time_ms: u64,
+    /// Everything that was tested, in order.
+    pub checks: Vec<Check>,
 }
 
 /// `POST /runs`.

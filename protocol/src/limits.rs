@@ -74,3 +74,9 @@ pub const TEXT_MAX_BYTES: usize = 8 * 1024;
 
 /// Longest error text a job may send back, bytes: enough to explain, too little to smuggle data out.
 pub const JOB_ERROR_MAX_BYTES: usize = 1024;
+
+/// Blobs that one `POST /blobs/known` asks about, and one small-blob request of the transfer protocol names.
+pub const BLOB_QUERY_MAX: usize = 4_096;
+
+/// Problems that one scrub names; the others are counted.
+pub const SCRUB_MAX_PROBLEMS: usize = 1_000;

@@ -207,6 +207,14 @@ pub struct Check {
     pub fix: Option<String>,
 }
 
+impl Check {
+    /// A check that is about no file in particular.
+    #[must_use]
+    pub fn new(name: &str, passed: bool, detail: String) -> Self {
+        Self { name: name.to_owned(), passed, detail, file: None, offset: None, fix: None }
+    }
+}
+
 /// The answer to `POST /search`, whose body is a [`Query`](crate::query::Query).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SearchAnswer {

@@ -164,7 +164,7 @@ impl Client {
     /// # Errors
     /// [`Error`].
     pub async fn fetch(&self, reference: &Reference) -> Result<Fetched, Error> {
-        self.send(Method::POST, "fetch", &FetchRequest { reference: reference.clone() }).await
+        self.send(Method::POST, "fetch", &FetchRequest { reference: reference.clone(), include: Vec::new() }).await
     }
 
     /// `GET /packages`: complete packages that the node holds.

@@ -151,9 +151,11 @@ impl Node for Api {
         Ok(Fetched {
             reference: request.reference,
             package_id: package,
+            included: fetched.manifest.files.iter().map(|file| file.name.clone()).collect(),
             manifest: fetched.manifest,
             fetched_bytes: fetched.bytes,
             fetched_files: fetched.files,
+            reused_bytes: 0,
             from: fetched.from.into_iter().collect(),
             seconds: fetched.took.as_secs_f64(),
         })

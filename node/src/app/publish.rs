@@ -135,11 +135,11 @@ impl App {
                 kind,
                 package_id: package,
                 listing_id: Some(entry.listing_id),
-                checks: vec![Check {
-                    name: "already published".to_owned(),
-                    passed: true,
-                    detail: "this package is listed under this version".to_owned(),
-                }],
+                checks: vec![Check::new(
+                    "already published",
+                    true,
+                    "this package is listed under this version".to_owned(),
+                )],
             })),
             Ok(entry) => Err(ApiError::conflict(
                 "version_taken",
@@ -166,11 +166,8 @@ impl App {
             self.stages_of("", PackageId(guildhall_protocol::Hash::of(&[])), manifest).await?;
         let plan = pipeline::plan(&stages)
             .map_err(|error| ApiError::failed("ports_do_not_fit", error.to_string()))?;
-        let check = Check {
-            name: "stages fit".to_owned(),
-            passed: true,
-            detail: format!("{} stages, every output fits the next input", stages.len()),
-        };
+        let detail = format!("{} stages, every output fits the next input", stages.len());
+        let check = Check::new("stages fit", true, detail);
         Ok((plan.interface, plan.engines, vec![check]))
     }
 
@@ -239,10 +236,9 @@ impl App {
         let limits = Limits::smallest(contract, NodeLimits::default(), LimitSet::default());
         match run_tests(&self.spawner, &files, &limits) {
             Err(failure) => checks.push(as_check("unit tests", Err(&failure))),
-            Ok(outcomes) => checks.extend(outcomes.into_iter().map(|outcome| Check {
-                name: format!("test {}", outcome.name),
-                passed: outcome.passed,
-                detail: if outcome.passed { "as expected".to_owned() } else { outcome.why },
+            Ok(outcomes) => checks.extend(outcomes.into_iter().map(|outcome| {
+                let detail = if outcome.passed { "as expected".to_owned() } else { outcome.why };
+                Check::new(&format!("test {}", outcome.name), outcome.passed, detail)
             })),
         }
         checks
@@ -313,7 +309,7 @@ fn check_visibility(sensitive: bool, visibility: &Visibility) -> Result<(), ApiE
 
 fn as_check(name: &str, result: Result<String, &Failure>) -> Check {
     match result {
-        Ok(detail) => Check { name: name.to_owned(), passed: true, detail },
-        Err(failure) => Check { name: name.to_owned(), passed: false, detail: failure.to_string() },
+        Ok(detail) => Check::new(name, true, detail),
+        Err(failure) => Check::new(name, false, failure.to_string()),
     }
 }

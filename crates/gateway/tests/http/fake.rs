@@ -184,8 +184,10 @@ impl Node for Fake {
             reference: request.reference,
             package_id: package_id(),
             manifest: manifest(),
+            included: Vec::new(),
             fetched_bytes: 0,
             fetched_files: 0,
+            reused_bytes: 0,
             from: Vec::new(),
             seconds: 0.0,
         })

@@ -1,8 +1,10 @@
 //! What to announce, pull and repair: the logs a node holds, and which part of whose log to ask for next.
 //!
 //! [`Logs`] keeps every log whole: a record enters only behind its predecessor. [`Schedule`] compares what peers have
-//! with what is here and names the next pulls. Both are pure; the records themselves live in the store.
+//! with what is here and names the next pulls. [`download`] shares the parts of files out among their holders. All are
+//! pure; the records and the bytes themselves live in the store.
 
+pub mod download;
 mod logs;
 mod schedule;
 

@@ -2,7 +2,7 @@
 //!
 //! Requests and responses are one CBOR item each, at most [`MESSAGE_MAX_BYTES`] long. Blob and job streams carry
 //! frames: a length as 4 big-endian bytes, then one CBOR item of that many bytes, at most [`FRAME_MAX_BYTES`]. After a
-//! [`BlobReply::Found`] the blob's bytes follow bare.
+//! [`BlobReply`] content follows bare.
 
 use std::collections::BTreeMap;
 
@@ -156,25 +156,78 @@ pub enum Reason {
     Unknown,
 }
 
-/// Asks for a blob on a blob stream; several may follow each other.
+/// What a blob stream is asked for. Requests may follow each other without waiting; answers come in their order.
+///
+/// Nothing that comes back has to be believed: [`tree`](crate::tree) says how each part is checked against the blob's
+/// hash. Where a blob has no list (one piece) or no hashes of groups (one group), none are sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum BlobRequest {
+    /// How long is a blob, and which CVs do its pieces have?
+    List {
+        /// The blob.
+        hash: Hash,
+    },
+    /// A piece of a blob, or parts of it.
+    Piece {
+        /// The blob.
+        hash: Hash,
+        /// Number of the piece, from 0.
+        piece: u64,
+        /// What of it.
+        part: PiecePart,
+    },
+    /// Whole blobs of one group each, at most [`BATCH_MAX_BLOBS`].
+    Batch {
+        /// The blobs.
+        hashes: Vec<Hash>,
+    },
+}
+
+/// What of a piece is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BlobRequest {
-    /// Which.
-    pub hash: Hash,
+#[serde(rename_all = "snake_case")]
+pub enum PiecePart {
+    /// The CVs of its groups, then all its bytes.
+    Whole,
+    /// The CVs of its groups.
+    Hashes,
+    /// The bytes of some groups.
+    Groups {
+        /// Number of the first one in the piece.
+        first: u32,
+        /// How many.
+        count: u32,
+    },
 }
 
 /// The answer to a [`BlobRequest`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum BlobReply {
-    /// This many bytes follow bare.
-    Found {
-        /// Length, bytes.
+    /// To `List`: the CVs of the pieces follow bare, 32 bytes each.
+    List {
+        /// Length of the blob, bytes.
         len_bytes: u64,
+    },
+    /// To `Piece`: what was asked for follows bare.
+    Piece,
+    /// To `Batch`: the bytes of the blobs that are here follow bare, in the order of the request.
+    Batch {
+        /// Length of each blob that was asked for, bytes; `None` for one that is not here.
+        lens: Vec<Option<u32>>,
     },
     /// It is not here, or not for the asking node.
     Missing,
 }
+
+/// Blobs in one [`BlobRequest::Batch`]: a request of some 9 KiB for at most a piece of content.
+pub const BATCH_MAX_BLOBS: usize = 256;
+
+/// Longest frame on a blob stream, either way, bytes: a batch's request, and room for fields to come.
+pub const BLOB_FRAME_MAX_BYTES: usize = 16 * 1024;
 
 /// What the requester's node sends on a job stream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -18,9 +18,7 @@ use guildhall_protocol::manifest::{Kind, Manifest};
 use guildhall_protocol::receipt::{JobStatement, Receipt, RunStatement};
 use guildhall_protocol::record::Record;
 use guildhall_protocol::statement::{Delegation, Founding, InviteUse, Role, Signed, Statement};
-use guildhall_protocol::wire::{
-    BlobReply, BlobRequest, Invite, Refusal, decode_frame, decode_message,
-};
+use guildhall_protocol::wire::{Invite, Refusal, decode_frame, decode_message};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -146,9 +144,12 @@ fn sent(all: &mut BTreeMap<String, Vector>, receipt: Receipt) {
     for (name, frame) in messages::executor_frames() {
         plain(all, format!("frame/executor/{name}"), frame);
     }
-    plain(all, "blob/request".into(), BlobRequest { hash: common::hash(0x60) });
-    plain(all, "blob/reply/found".into(), BlobReply::Found { len_bytes: 65_536 });
-    plain(all, "blob/reply/missing".into(), BlobReply::Missing);
+    for (name, request) in messages::blob_requests() {
+        plain(all, format!("blob/request/{name}"), request);
+    }
+    for (name, reply) in messages::blob_replies() {
+        plain(all, format!("blob/reply/{name}"), reply);
+    }
 }
 
 fn path() -> PathBuf {

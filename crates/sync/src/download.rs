@@ -11,10 +11,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use guildhall_protocol::tree::Shape;
+use guildhall_protocol::wire::BATCH_MAX_BLOBS;
 use guildhall_protocol::{Hash, PublicKey};
-
-/// Small blobs in one request: their hashes make a frame of 8 KiB, and their bytes at most a piece.
-pub const BATCH_MAX_BLOBS: usize = 256;
 
 /// How long a holder may be at a part before an idle one gets a copy of it, milliseconds: longer than a part takes on a
 /// line that deserves the name, much shorter than a person's patience.

@@ -8,8 +8,9 @@ use guildhall_protocol::receipt::{EdgeHasher, JobStatement, Outcome, Receipt, Ru
 use guildhall_protocol::record::{Position, Record};
 use guildhall_protocol::statement::{Role, Signed};
 use guildhall_protocol::wire::{
-    ExecutorFrame, Hello, Invite, JobFailure, JobInput, JobSpec, JobStage, Lease, LogHead,
-    OfferRequest, Reason, RecordFrame, Refusal, Request, RequesterFrame, Response,
+    BlobReply, BlobRequest, ExecutorFrame, Hello, Invite, JobFailure, JobInput, JobSpec, JobStage,
+    Lease, LogHead, OfferRequest, PiecePart, Reason, RecordFrame, Refusal, Request, RequesterFrame,
+    Response,
 };
 use guildhall_protocol::{PackageId, RunId};
 use serde_bytes::ByteBuf;
@@ -230,4 +231,24 @@ pub(crate) fn receipt() -> Receipt {
         [0, 1].iter().map(|stage| Signed::new(&job(*stage), &founder().node)).collect();
     let run = Signed::new(&run_statement(&jobs), &joiner().node);
     Receipt { jobs, run }
+}
+
+pub(crate) fn blob_requests() -> Vec<(&'static str, BlobRequest)> {
+    let piece = |part| BlobRequest::Piece { hash: hash(0x60), piece: 3, part };
+    vec![
+        ("list", BlobRequest::List { hash: hash(0x60) }),
+        ("piece/whole", piece(PiecePart::Whole)),
+        ("piece/hashes", piece(PiecePart::Hashes)),
+        ("piece/groups", piece(PiecePart::Groups { first: 17, count: 2 })),
+        ("batch", BlobRequest::Batch { hashes: vec![hash(0x61), hash(0x62)] }),
+    ]
+}
+
+pub(crate) fn blob_replies() -> Vec<(&'static str, BlobReply)> {
+    vec![
+        ("list", BlobReply::List { len_bytes: 65_536 }),
+        ("piece", BlobReply::Piece),
+        ("batch", BlobReply::Batch { lens: vec![Some(4_096), None] }),
+        ("missing", BlobReply::Missing),
+    ]
 }

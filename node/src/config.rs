@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 
+use guildhall_client::package::ByteSize;
 use guildhall_protocol::body::HardwareOffer;
 use guildhall_protocol::name::{CategoryPrefix, OrgName};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Static peers that joining keeps; enough for some invites of nodes with several addresses each.
 const PEERS_MAX: usize = 64;
@@ -34,6 +35,53 @@ pub(crate) struct Config {
     /// Hardware that is lent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) offer: Option<HardwareOffer>,
+    /// How fast content is sent to others.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) upload: Upload,
+    /// What content may take on the disk.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) content: Content,
+}
+
+/// `[upload]`: bytes per second; without a limit as fast as it goes, shared fairly among orgs either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Upload {
+    /// To all orgs together.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "some_bytes")]
+    pub(crate) max_per_second: Option<ByteSize>,
+    /// To each org.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "some_bytes")]
+    pub(crate) max_per_second_and_org: Option<ByteSize>,
+}
+
+/// `[content]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Content {
+    /// What copies of others' packages may take; 0 keeps none.
+    #[serde(serialize_with = "bytes")]
+    pub(crate) replicas_max: ByteSize,
+    /// How long a package that was fetched for a person or a job stays without being used, days.
+    pub(crate) unused_days: u64,
+}
+
+impl Default for Content {
+    fn default() -> Self {
+        Self { replicas_max: ByteSize(20 << 30), unused_days: 30 }
+    }
+}
+
+fn bytes<S: Serializer>(size: &ByteSize, output: S) -> Result<S::Ok, S::Error> {
+    output.serialize_u64(size.0)
+}
+
+fn some_bytes<S: Serializer>(size: &Option<ByteSize>, output: S) -> Result<S::Ok, S::Error> {
+    size.map(|size| size.0).serialize(output)
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Config {
@@ -46,6 +94,8 @@ impl Config {
             follows: default_follows(),
             token: None,
             offer: None,
+            upload: Upload::default(),
+            content: Content::default(),
         }
     }
 

@@ -73,11 +73,6 @@ impl Home {
         }
         let now_ms = clock::now_ms();
         let root = SecretKey::from_seed(clock::random().as_bytes());
-        let issue = |role| {
-            let key = SecretKey::from_seed(clock::random().as_bytes());
-            DelegatedKey::issue(&root, key, role, now_ms, now_ms + DELEGATION_MAX_LIFE_MS)
-        };
-        let (node, producer) = (issue(Role::Node), issue(Role::Producer));
         let founding = Founding {
             name: org.to_string(),
             root: root.public(),
@@ -90,12 +85,7 @@ impl Home {
         make_dir(&self.path)?;
         make_dir(&self.path.join("keys"))?;
         write_secret(root_out, &root.seed())?;
-        for (name, key) in [("node", &node), ("producer", &producer)] {
-            write_secret(&self.key(&format!("{name}.key")), &key.secret.seed())?;
-            let delegation = cbor::encode(&key.delegation);
-            write_file(&self.key(&format!("{name}.delegation")), &delegation, 0o644)?;
-        }
-        write_secret(&self.key("lease.seed"), clock::random().as_bytes())?;
+        let (node, producer) = self.issue_keys(&root)?;
         self.save_founding(&Signed::new(&founding, &root))?;
         // Last, because its presence says that the home is complete.
         self.save_config(&Config::new(org.clone()))?;
@@ -182,6 +172,66 @@ impl Home {
 
     pub(crate) fn save_founding(&self, founding: &Signed) -> Result<(), Error> {
         write_file(&self.path.join("federation"), &cbor::encode(founding), 0o644)
+    }
+
+    /// A new folder for a backup, under a name that says that it is not complete.
+    pub(crate) fn new_backup(&self, now_ms: u64) -> Result<PathBuf, Error> {
+        let folder = self.path.join("backups");
+        make_dir(&folder)?;
+        let path = folder.join(format!("{now_ms}.partial"));
+        make_dir(&path)?;
+        Ok(path)
+    }
+
+    /// Adds to a backup what is not in the store, and gives it its name.
+    pub(crate) fn finish_backup(&self, path: &Path) -> Result<PathBuf, Error> {
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| Error::Io { path, source }
+        };
+        for name in ["config.toml", "federation"] {
+            let bytes = fs::read(self.path.join(name)).map_err(io(&self.path.join(name)))?;
+            // The configuration may hold the API's token.
+            write_file(&path.join(name), &bytes, 0o600)?;
+        }
+        let complete = path.with_extension("");
+        fs::rename(path, &complete).map_err(io(&complete))?;
+        Ok(complete)
+    }
+
+    /// Makes a home out of a backup, with new keys that the org's root key speaks for. The store is to be moved in by
+    /// the caller before, who then has it take the new node's key for its owner.
+    pub(crate) fn restore(&self, backup: &Path, root_key: &Path) -> Result<Identity, Error> {
+        if self.path.join("config.toml").exists() {
+            return Err(Error::Exists { home: self.path.clone() });
+        }
+        let from = Self::new(backup.to_owned());
+        let (config, founding) = (from.config()?, from.founding()?);
+        let root = SecretKey::from_seed(&read_secret(root_key)?);
+        make_dir(&self.path)?;
+        make_dir(&self.path.join("keys"))?;
+        let (node, producer) = self.issue_keys(&root)?;
+        self.save_founding(&founding)?;
+        // Last, because its presence says that the home is complete.
+        self.save_config(&config)?;
+        Ok(Identity { org: config.org, root: root.public(), node, producer })
+    }
+
+    /// New keys for a node, with delegations by the root key.
+    fn issue_keys(&self, root: &SecretKey) -> Result<(DelegatedKey, DelegatedKey), Error> {
+        let now_ms = clock::now_ms();
+        let issue = |role| {
+            let key = SecretKey::from_seed(clock::random().as_bytes());
+            DelegatedKey::issue(root, key, role, now_ms, now_ms + DELEGATION_MAX_LIFE_MS)
+        };
+        let (node, producer) = (issue(Role::Node), issue(Role::Producer));
+        for (name, key) in [("node", &node), ("producer", &producer)] {
+            write_secret(&self.key(&format!("{name}.key")), &key.secret.seed())?;
+            let delegation = cbor::encode(&key.delegation);
+            write_file(&self.key(&format!("{name}.delegation")), &delegation, 0o644)?;
+        }
+        write_secret(&self.key("lease.seed"), clock::random().as_bytes())?;
+        Ok((node, producer))
     }
 
     /// Says where the API of the running node is.

@@ -75,6 +75,8 @@ pub enum Event {
     },
     /// A complete package is on disk.
     PackageHeld(PackageId),
+    /// A package is not on disk any more.
+    PackageDropped(PackageId),
     /// Time passed; comes about once a second.
     Tick,
 }
@@ -155,6 +157,8 @@ pub enum Effect {
     },
     /// Say in the DHT that this node has something.
     Provide(Hash),
+    /// Say it no longer. Who has heard it may believe it for some time.
+    Withdraw(Hash),
     /// Ask the DHT who has one of these; the union comes back as [`Event::Holders`].
     FindHolders {
         /// The question it is for.

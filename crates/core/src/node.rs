@@ -201,6 +201,13 @@ impl Core {
                 self.packages.insert(package);
                 self.provide(crate::keys::package_key(self.federation.id(), package), &mut out);
             }
+            Event::PackageDropped(package) => {
+                self.packages.remove(&package);
+                let key = crate::keys::package_key(self.federation.id(), package);
+                if self.provided.remove(&key) {
+                    out.push(Effect::Withdraw(key));
+                }
+            }
             Event::Tick => self.handle_tick(now_ms, &mut out),
         }
         self.start_pulls(&mut out);

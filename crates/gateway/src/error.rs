@@ -50,6 +50,8 @@ pub enum ErrorKind {
     Upstream,
     /// Not now: every slot is taken, or the node is shutting down. 503
     Unavailable,
+    /// The disk has no room for it. 507
+    Full,
 }
 
 impl ErrorKind {
@@ -68,6 +70,7 @@ impl ErrorKind {
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Upstream => StatusCode::BAD_GATEWAY,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Full => StatusCode::INSUFFICIENT_STORAGE,
         }
     }
 }
@@ -111,6 +114,8 @@ impl ApiError {
         upstream => Upstream;
         /// 503: not now.
         unavailable => Unavailable;
+        /// 507: the disk has no room for it.
+        full => Full;
     }
 
     /// 500: a fault of this node. The cause belongs into the log; `message` says what could not be done.

@@ -7,12 +7,14 @@ use std::pin::Pin;
 
 use futures::stream::BoxStream;
 use guildhall_protocol::api::{
-    BlobStored, Detail, FetchRequest, Fetched, Follows, InviteRequest, InviteText, OfferChange,
-    OutputLine, Peer, PublishRequest, Published, RunReport, RunRequest, RunStarted, SearchAnswer,
-    Status,
+    AdoptRequest, BackupMade, BackupRequest, BlobQuery, BlobStored, BlobsKnown, Detail,
+    FetchRequest, Fetched, Follows, GcReport, GcRequest, HeldPackage, InviteRequest, InviteText,
+    OfferChange, OutputLine, Peer, PublishRequest, Published, RunReport, RunRequest, RunStarted,
+    ScrubReport, ScrubRequest, SearchAnswer, Status, StoreReport, TestLog, Transfer,
 };
+use guildhall_protocol::facts::Facts;
 use guildhall_protocol::manifest::Manifest;
-use guildhall_protocol::name::Reference;
+use guildhall_protocol::name::{FileName, Reference};
 use guildhall_protocol::query::Query;
 use guildhall_protocol::{Hash, PackageId, RecordId, RunId};
 use tokio::io::AsyncRead;
@@ -46,6 +48,18 @@ pub trait Node: Send + Sync + 'static {
     /// `POST /blobs`. The node caps the length and drops what it wrote when [`Upload::chunk`] fails.
     fn store_blob(&self, upload: &mut Upload) -> impl Future<Output = Answer<BlobStored>> + Send;
 
+    /// `POST /blobs/batch`: several small blobs, each behind its length as 4 big-endian bytes. Answered in their order.
+    fn store_batch(
+        &self,
+        upload: &mut Upload,
+    ) -> impl Future<Output = Answer<Vec<BlobStored>>> + Send;
+
+    /// `POST /blobs/known`: which of them need not be sent.
+    fn known_blobs(&self, query: BlobQuery) -> impl Future<Output = Answer<BlobsKnown>> + Send;
+
+    /// `POST /blobs/incoming`: takes over a file that the client put into the store's folder for that.
+    fn adopt(&self, request: AdoptRequest) -> impl Future<Output = Answer<BlobStored>> + Send;
+
     /// `GET /blobs/{hash}`.
     fn blob(&self, hash: Hash) -> impl Future<Output = Answer<Blob>> + Send;
 
@@ -66,6 +80,43 @@ pub trait Node: Send + Sync + 'static {
 
     /// `GET /packages/{id}/manifest`.
     fn manifest(&self, package: PackageId) -> impl Future<Output = Answer<Manifest>> + Send;
+
+    /// `GET /packages/{id}/facts`: what the files of a package that is here turn out to be.
+    fn facts(
+        &self,
+        package: PackageId,
+    ) -> impl Future<Output = Answer<Vec<(FileName, Facts)>>> + Send;
+
+    /// `GET /transfers`: packages that are being fetched.
+    fn transfers(&self) -> impl Future<Output = Answer<Vec<Transfer>>> + Send;
+
+    /// `GET /tests`: publications that were refused, newest first.
+    fn tests(&self) -> impl Future<Output = Answer<Vec<TestLog>>> + Send;
+
+    /// `GET /tests/{id}`: why the package of this id was refused last.
+    fn test(&self, package: PackageId) -> impl Future<Output = Answer<TestLog>> + Send;
+
+    /// `GET /store`.
+    fn store(&self) -> impl Future<Output = Answer<StoreReport>> + Send;
+
+    /// `GET /store/packages`: packages that are here in full.
+    fn held(&self) -> impl Future<Output = Answer<Vec<HeldPackage>>> + Send;
+
+    /// `PUT` and `DELETE /store/pins/{id}`.
+    fn set_pin(
+        &self,
+        package: PackageId,
+        pinned: bool,
+    ) -> impl Future<Output = Answer<HeldPackage>> + Send;
+
+    /// `POST /store/gc`.
+    fn collect(&self, request: GcRequest) -> impl Future<Output = Answer<GcReport>> + Send;
+
+    /// `POST /store/scrub`. Returns when everything was looked at.
+    fn scrub(&self, request: ScrubRequest) -> impl Future<Output = Answer<ScrubReport>> + Send;
+
+    /// `POST /store/backup`. Returns when the copy is complete.
+    fn backup(&self, request: BackupRequest) -> impl Future<Output = Answer<BackupMade>> + Send;
 
     /// `POST /runs`. Returns when the run is under way, not when it ends.
     fn start_run(&self, request: RunRequest) -> impl Future<Output = Answer<RunStarted>> + Send;

@@ -1,5 +1,7 @@
 //! Every route, its method, and the call it becomes.
 
+mod content;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -56,6 +58,9 @@ pub(crate) fn router<N: Node>(app: Arc<App<N>>) -> Router {
         .route("/api/v1/offer", put(set_offer))
         .route("/api/v1/follows", put(set_follows))
         .route("/api/v1/blobs", post(store_blob))
+        .route("/api/v1/blobs/batch", post(content::store_batch))
+        .route("/api/v1/blobs/known", post(content::known_blobs))
+        .route("/api/v1/blobs/incoming", post(content::adopt))
         .route("/api/v1/blobs/{hash}", get(blob))
         .route("/api/v1/publish", post(publish))
         .route("/api/v1/search", post(search))
@@ -63,6 +68,16 @@ pub(crate) fn router<N: Node>(app: Arc<App<N>>) -> Router {
         .route("/api/v1/fetch", post(fetch))
         .route("/api/v1/packages", get(packages))
         .route("/api/v1/packages/{id}/manifest", get(manifest))
+        .route("/api/v1/packages/{id}/facts", get(content::facts))
+        .route("/api/v1/transfers", get(content::transfers))
+        .route("/api/v1/tests", get(content::tests))
+        .route("/api/v1/tests/{id}", get(content::test))
+        .route("/api/v1/store", get(content::store))
+        .route("/api/v1/store/packages", get(content::held))
+        .route("/api/v1/store/pins/{id}", put(content::pin).delete(content::unpin))
+        .route("/api/v1/store/gc", post(content::collect))
+        .route("/api/v1/store/scrub", post(content::scrub))
+        .route("/api/v1/store/backup", post(content::backup))
         .route("/api/v1/runs", post(start_run).get(runs))
         .route("/api/v1/runs/{id}", get(run))
         .route("/api/v1/runs/{id}/outputs", get(run_outputs))

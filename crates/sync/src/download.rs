@@ -58,7 +58,7 @@ pub enum Next {
     Do(Task),
     /// Nothing now; that may change when another one fails, a list arrives, or time passes.
     Wait,
-    /// Nothing more: all is done, or this holder is given up.
+    /// Nothing more: all is done, or this holder is given up or lacks what is left.
     Leave,
 }
 
@@ -194,7 +194,7 @@ impl State {
             _ => return Next::Leave,
         }
         let Some(task) = self.fresh(&holder).or_else(|| self.stolen(&holder, now_ms)) else {
-            return Next::Wait;
+            return if self.has_use_for(&holder) { Next::Wait } else { Next::Leave };
         };
         self.todo.remove(&task);
         self.under_way.entry(task).or_default().push(Copy { holder, since_ms: now_ms });
@@ -222,6 +222,16 @@ impl State {
                 Task::Piece(blob, _) => Task::Piece(blob.checked_add(1)?, 0),
             };
         }
+    }
+
+    /// Whether there is anything left that the holder may have.
+    fn has_use_for(&self, holder: &PublicKey) -> bool {
+        let Some(Holder { lacks, .. }) = self.holders.get(holder) else { return false };
+        let may_have = |task: &Task| match *task {
+            Task::Batch(number) => !self.batch(number).iter().all(|blob| lacks.contains(blob)),
+            Task::List(blob) | Task::Piece(blob, _) => !lacks.contains(&blob),
+        };
+        self.todo.iter().chain(self.under_way.keys()).any(may_have)
     }
 
     /// Leaves in a batch only what the holder has; the rest becomes another batch.

@@ -72,7 +72,7 @@ fn what_a_holder_lacks_is_asked_of_others_and_the_rest_of_it() {
     state.handle_holder(key(1));
     assert_eq!(given(&mut state, 1, 0), Task::Batch(0));
     state.handle_batch(key(1), 0, &[1, 3]);
-    assert_eq!(state.next(key(1), 0), Next::Wait);
+    assert_eq!(state.next(key(1), 0), Next::Leave, "it lacks all that is left");
     assert_eq!(state.stuck_at(), Some(1));
     state.handle_holder(key(2));
     assert_eq!(state.stuck_at(), None);

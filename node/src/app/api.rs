@@ -8,28 +8,28 @@ use guildhall_core::{Event, Found};
 use guildhall_gateway::{Answer, ApiError, Blob, Node, OutputLines, Upload};
 use guildhall_overlay::peer_id_string;
 use guildhall_protocol::api::{
-    BlobStored, Detail, FederationStatus, FetchRequest, Fetched, Follows, InviteRequest,
-    InviteText, OfferChange, Peer, PublishRequest, Published, RunReport, RunRequest, RunStarted,
-    SearchAnswer, Status,
+    AdoptRequest, BackupMade, BackupRequest, BlobQuery, BlobStored, BlobsKnown, Detail,
+    FederationStatus, FetchRequest, Fetched, Follows, GcReport, GcRequest, HeldPackage,
+    InviteRequest, InviteText, OfferChange, Peer, PublishRequest, Published, RunReport, RunRequest,
+    RunStarted, ScrubReport, ScrubRequest, SearchAnswer, Status, StoreReport, TestLog, Transfer,
 };
 use guildhall_protocol::body::HardwareOffer;
+use guildhall_protocol::facts::Facts;
 use guildhall_protocol::limits::{FOLLOWS_MAX, INVITE_MAX_LIFE_MS};
 use guildhall_protocol::manifest::Manifest;
-use guildhall_protocol::name::{CategoryPrefix, Reference};
+use guildhall_protocol::name::{CategoryPrefix, FileName, Reference};
 use guildhall_protocol::query::Query;
 use guildhall_protocol::wire::Invite;
 use guildhall_protocol::{Hash, PackageId, PublicKey, RecordId, RunId};
-use guildhall_store::{Batch, BlobError};
 use tokio::sync::oneshot;
 
 use super::effects::Context;
 use super::fetch::{FetchError, Purpose};
+use super::patterns::Patterns;
+use super::uploads::{blob_error, disk_full};
 use super::write::OwnLog;
-use super::{App, disk, lock};
+use super::{App, lock};
 use crate::clock;
-
-/// Largest blob that a client may upload, bytes: what fits the disks that nodes have, many times over.
-const BLOB_MAX_BYTES: u64 = 1 << 40;
 
 /// How long a search may take altogether: the core's own deadline and a DHT lookup before it.
 const SEARCH_MAX: Duration = Duration::from_secs(10);
@@ -91,18 +91,19 @@ impl Node for Api {
     }
 
     async fn store_blob(&self, upload: &mut Upload) -> Answer<BlobStored> {
-        let mut writer = self.0.store.blob_writer(None, BLOB_MAX_BYTES).map_err(blob_error)?;
-        while let Some(bytes) = upload.chunk().await? {
-            // What came so far is on the disk already.
-            disk::check_room(&self.0.home.store(), bytes.len() as u64).map_err(disk_full)?;
-            tokio::task::block_in_place(|| writer.write_all(&bytes)).map_err(blob_error)?;
-        }
-        let staged = tokio::task::block_in_place(|| writer.finish()).map_err(blob_error)?;
-        let stored = BlobStored { hash: staged.hash(), len_bytes: staged.len_bytes() };
-        let mut batch = Batch::new();
-        batch.add_blob(staged);
-        self.0.store.commit(batch).await.map_err(internal)?;
-        Ok(stored)
+        self.0.store_upload(upload).await
+    }
+
+    async fn store_batch(&self, upload: &mut Upload) -> Answer<Vec<BlobStored>> {
+        self.0.store_uploads(upload).await
+    }
+
+    async fn known_blobs(&self, query: BlobQuery) -> Answer<BlobsKnown> {
+        self.0.known_blobs(query)
+    }
+
+    async fn adopt(&self, request: AdoptRequest) -> Answer<BlobStored> {
+        self.0.adopt_file(request).await
     }
 
     async fn blob(&self, hash: Hash) -> Answer<Blob> {
@@ -139,23 +140,25 @@ impl Node for Api {
     }
 
     async fn fetch(&self, request: FetchRequest) -> Answer<Fetched> {
+        let include = Patterns::parse(&request.include)
+            .map_err(|error| ApiError::invalid("bad_pattern", error.to_string()))?;
         let package = self.0.resolve(&request.reference).await?;
-        let fetched = self.0.fetch_package(package, &[], Purpose::Keeper).await.map_err(
-            |error| match error {
-                FetchError::Full(full) => disk_full(full),
-                error => {
-                    ApiError::upstream("not_fetched", error.to_string()).with_help("guild peers")
-                }
-            },
-        )?;
+        let fetched = self.0.fetch_package(package, &[], Purpose::Keeper, &include).await;
+        let fetched = fetched.map_err(|error| match error {
+            FetchError::Full(full) => disk_full(full),
+            FetchError::NothingMatches { .. } => {
+                ApiError::not_found("no_such_file", error.to_string())
+            }
+            error => ApiError::upstream("not_fetched", error.to_string()).with_help("guild peers"),
+        })?;
         Ok(Fetched {
             reference: request.reference,
             package_id: package,
-            included: fetched.manifest.files.iter().map(|file| file.name.clone()).collect(),
             manifest: fetched.manifest,
+            included: fetched.included,
             fetched_bytes: fetched.bytes,
             fetched_files: fetched.files,
-            reused_bytes: 0,
+            reused_bytes: fetched.reused_bytes,
             from: fetched.from.into_iter().collect(),
             seconds: fetched.took.as_secs_f64(),
         })
@@ -166,10 +169,51 @@ impl Node for Api {
     }
 
     async fn manifest(&self, package: PackageId) -> Answer<Manifest> {
-        self.0.manifest(package).map_err(internal)?.ok_or_else(|| {
-            ApiError::not_found("unknown_package", format!("{package} is not here"))
+        // Small enough to be fetched for a look.
+        self.0.fetch_manifest(package, &[]).await.map_err(|error| {
+            ApiError::not_found("unknown_package", error.to_string())
                 .with_help(format!("guild get {package}"))
         })
+    }
+
+    async fn facts(&self, package: PackageId) -> Answer<Vec<(FileName, Facts)>> {
+        self.0.facts(package).await
+    }
+
+    async fn transfers(&self) -> Answer<Vec<Transfer>> {
+        Ok(lock(&self.0.transfers).values().map(|progress| progress.report()).collect())
+    }
+
+    async fn tests(&self) -> Answer<Vec<TestLog>> {
+        self.0.test_logs()
+    }
+
+    async fn test(&self, package: PackageId) -> Answer<TestLog> {
+        self.0.test_log(package)
+    }
+
+    async fn store(&self) -> Answer<StoreReport> {
+        self.0.store_report().await
+    }
+
+    async fn held(&self) -> Answer<Vec<HeldPackage>> {
+        tokio::task::block_in_place(|| self.0.held_packages())
+    }
+
+    async fn set_pin(&self, package: PackageId, pinned: bool) -> Answer<HeldPackage> {
+        self.0.set_pin(package, pinned).await
+    }
+
+    async fn collect(&self, request: GcRequest) -> Answer<GcReport> {
+        self.0.collect(request).await
+    }
+
+    async fn scrub(&self, request: ScrubRequest) -> Answer<ScrubReport> {
+        self.0.scrub(request).await
+    }
+
+    async fn backup(&self, request: BackupRequest) -> Answer<BackupMade> {
+        self.0.backup(request).await
     }
 
     async fn start_run(&self, request: RunRequest) -> Answer<RunStarted> {
@@ -378,22 +422,5 @@ fn resolve_error(error: &guildhall_catalog::ResolveError) -> ApiError {
             .with_help(format!("guild show {}", nearest.first().map_or("", String::as_str)))
             .with_detail(format!("did you mean {}?", nearest.join(", "))),
         _ => api.with_help("guild search"),
-    }
-}
-
-fn disk_full(full: disk::Full) -> ApiError {
-    ApiError::unavailable("disk_full", full.to_string()).with_help("guild status")
-}
-
-fn blob_error(error: BlobError) -> ApiError {
-    match error {
-        BlobError::Missing { hash } => {
-            ApiError::not_found("unknown_blob", format!("{hash} is not here"))
-        }
-        BlobError::TooLong { max_len_bytes } => ApiError::too_large(
-            "blob_too_long",
-            format!("a blob has at most {max_len_bytes} bytes"),
-        ),
-        error => internal(error),
     }
 }

@@ -8,6 +8,24 @@ use tracing::warn;
 /// Bytes that content never takes: room for records, receipts and a transaction that copies its pages.
 pub(super) const RESERVE_BYTES: u64 = 512 * 1024 * 1024;
 
+/// The room of a file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Room {
+    /// Bytes that may be written.
+    pub(super) free_bytes: u64,
+    /// Bytes altogether.
+    pub(super) all_bytes: u64,
+}
+
+/// The room on the disk of `folder`, if the system tells.
+pub(super) fn room(folder: &Path) -> Option<Room> {
+    let stat = rustix::fs::statvfs(folder).ok()?;
+    Some(Room {
+        free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
+        all_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
+    })
+}
+
 /// Whether `needed_bytes` fit on the disk of `folder` and leave the reserve free.
 pub(super) fn check_room(folder: &Path, needed_bytes: u64) -> Result<(), Full> {
     match rustix::fs::statvfs(folder) {

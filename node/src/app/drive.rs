@@ -107,7 +107,7 @@ impl App {
                     }
                 }
             }
-            overlay::Event::Stream { peer, kind, stream } => self.serve_stream(peer, kind, stream),
+            overlay::Event::Stream { peer, kind, stream } => self.take_stream(peer, kind, stream),
             _ => {}
         }
     }

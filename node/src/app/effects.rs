@@ -77,6 +77,7 @@ impl App {
             Effect::Expel { peer } => self.overlay.expel(peer).await,
             Effect::SetKnown { peer, addresses } => self.overlay.set_known(peer, addresses).await,
             Effect::Dial { peer, addresses } => self.dial(peer, addresses),
+            Effect::Withdraw(key) => self.overlay.stop_providing(key).await,
             Effect::Provide(key) => {
                 if let Err(error) = self.overlay.provide(key).await {
                     warn!(%error, "the DHT does not hear of something that is here");

@@ -4,52 +4,53 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use guildhall_catalog::Entry;
 use guildhall_core::Event;
+use guildhall_protocol::api::KeptFor;
 use guildhall_protocol::limits::MANIFEST_MAX_BYTES;
 use guildhall_protocol::manifest::{FileEntry, Manifest};
-use guildhall_protocol::name::OrgName;
+use guildhall_protocol::name::{FileName, OrgName, Reference};
+use guildhall_protocol::tree::Shape;
 use guildhall_protocol::{Hash, PackageId, PublicKey};
 use guildhall_store::{Batch, BlobError};
 use tracing::warn;
 
-use super::holders::Holders;
+use super::patterns::Patterns;
+use super::transfer::{Download, Progress, Transfers};
 use super::{App, disk, lock};
 
 /// Largest package that is fetched because a job needs it, bytes: many times what models have that fit a node. What the
 /// keeper asks for may be larger.
 const JOB_PACKAGE_MAX_BYTES: u64 = 16 * 1024 * 1024 * 1024;
 
-/// Blobs that are synced to disk before one commit names them all: a commit costs about a millisecond.
-const BLOBS_PER_COMMIT: usize = 64;
-
-/// Bytes of them: what a node that dies in the middle of a fetch has to fetch again, besides the blob it was at.
-const BYTES_PER_COMMIT: u64 = 8 * 1024 * 1024;
-
 /// What fetching a package took.
 #[derive(Debug)]
 pub(super) struct Fetched {
     pub(super) manifest: Manifest,
+    /// Names of the files that were asked for.
+    pub(super) included: Vec<FileName>,
     pub(super) bytes: u64,
     pub(super) files: u64,
+    pub(super) reused_bytes: u64,
     pub(super) from: BTreeSet<OrgName>,
     pub(super) took: Duration,
 }
 
-/// Packages that are being fetched, or waited for.
-pub(super) type Fetching = Mutex<BTreeMap<PackageId, Arc<tokio::sync::Mutex<()>>>>;
+/// Packages and large files that are being fetched, or waited for, by their hashes.
+pub(super) type Fetching = Mutex<BTreeMap<Hash, Arc<tokio::sync::Mutex<()>>>>;
 
-/// The right to wait for one's turn with a package. The last one that goes takes the entry with it, also when its
-/// future is dropped.
+/// The right to wait for one's turn with a package or a file. The last one that goes takes the entry with it, also when
+/// its future is dropped.
 struct Turn<'a> {
     fetching: &'a Fetching,
-    package: PackageId,
+    hash: Hash,
     alone: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl<'a> Turn<'a> {
-    fn at(fetching: &'a Fetching, package: PackageId) -> Self {
-        let alone = Arc::clone(lock(fetching).entry(package).or_default());
-        Self { fetching, package, alone }
+    fn at(fetching: &'a Fetching, hash: Hash) -> Self {
+        let alone = Arc::clone(lock(fetching).entry(hash).or_default());
+        Self { fetching, hash, alone }
     }
 }
 
@@ -58,7 +59,7 @@ impl Drop for Turn<'_> {
         let mut fetching = lock(self.fetching);
         // The map's and this one: nobody else can take one meanwhile, because that needs the map.
         if Arc::strong_count(&self.alone) == 2 {
-            fetching.remove(&self.package);
+            fetching.remove(&self.hash);
         }
     }
 }
@@ -92,38 +93,63 @@ impl App {
         if let Some(manifest) = self.manifest(package)? {
             return Ok(manifest);
         }
-        let mut holders = self.holders(package, hints).await;
-        let (staged, _) = self.fetch_blob(&mut holders, package.0, None).await?;
-        let mut batch = Batch::new();
-        batch.add_blob(staged);
-        self.store.commit(batch).await?;
-        let missing = || FetchError::NoHolder { hash: package.0, tried: Vec::new(), away: 0 };
-        self.manifest(package)?.ok_or_else(missing)
+        disk::check_room(&self.home.store(), MANIFEST_MAX_BYTES as u64)?;
+        let bytes = self.fetch_bytes(package, hints, MANIFEST_MAX_BYTES as u64).await?;
+        // Only what is one is kept.
+        let manifest = Manifest::open(package, &bytes)
+            .map_err(|error| FetchError::Manifest { package, why: error.to_string() })?;
+        self.store.put_blob(bytes).await?;
+        Ok(manifest)
     }
 
-    /// Gets a whole package. What is here already is not fetched again, so a fetch that was cut off goes on.
+    /// Gets a package, or the files of it whose names `include` matches. What is here already is not fetched again, so
+    /// a fetch that was cut off goes on.
     pub(super) async fn fetch_package(
         self: &Arc<Self>,
         package: PackageId,
         hints: &[PublicKey],
         purpose: Purpose,
+        include: &Patterns,
     ) -> Result<Fetched, FetchError> {
         let started = Instant::now();
-        let turn = Turn::at(&self.fetching, package);
+        let turn = Turn::at(&self.fetching, package.0);
         let _alone = turn.alone.lock().await;
         let manifest = self.fetch_manifest(package, hints).await?;
-        let mut fetched =
-            Fetched { manifest, bytes: 0, files: 0, from: BTreeSet::new(), took: Duration::ZERO };
+        let files: Vec<FileEntry> =
+            manifest.files.iter().filter(|file| include.matches(&file.name)).cloned().collect();
+        if files.is_empty() && !manifest.files.is_empty() {
+            let names = manifest.files.iter().map(|file| file.name.to_string());
+            return Err(FetchError::NothingMatches { package, names: names.collect() });
+        }
+        check_size(package, &files, purpose)?;
+        let is_whole = files.len() == manifest.files.len();
         let trusting = self.is_trusting(package, purpose);
-        let missing = self.missing_files(&fetched.manifest.files, trusting)?;
-        if purpose == Purpose::Job && missing.is_empty() && self.core().holds(&package) {
+        let missing = self.missing_files(&files, trusting)?;
+        let included = files.iter().map(|file| file.name.clone()).collect();
+        let mut fetched = Fetched {
+            manifest,
+            included,
+            bytes: 0,
+            files: missing.len() as u64,
+            reused_bytes: 0,
+            from: BTreeSet::new(),
+            took: Duration::ZERO,
+        };
+        if missing.is_empty() && self.core().holds(&package) {
+            self.touch(package, purpose).await?;
             return Ok(fetched);
         }
-        check_size(package, &fetched.manifest.files, purpose)?;
-        let mut batch = self.fetch_missing(package, hints, missing, &mut fetched).await?;
-        batch.put_package(package, Vec::new());
+        let (mut batch, progress) = self.fetch_missing(package, hints, &files, missing).await?;
+        if is_whole {
+            self.note_held(&mut batch, package, purpose.kept_for());
+        }
         self.store.commit(batch).await?;
-        self.share(package, &fetched.manifest).await;
+        if is_whole {
+            self.share(package, &fetched.manifest).await;
+        }
+        fetched.bytes = progress.received_bytes();
+        fetched.reused_bytes = progress.reused_bytes();
+        fetched.from = progress.orgs().collect();
         fetched.took = started.elapsed();
         Ok(fetched)
     }
@@ -135,15 +161,12 @@ impl App {
         files: &[FileEntry],
         hints: &[PublicKey],
     ) -> Result<(), FetchError> {
-        let turn = Turn::at(&self.fetching, package);
+        let turn = Turn::at(&self.fetching, package.0);
         let _alone = turn.alone.lock().await;
-        let manifest = self.fetch_manifest(package, hints).await?;
         check_size(package, files, Purpose::Job)?;
-        let mut fetched =
-            Fetched { manifest, bytes: 0, files: 0, from: BTreeSet::new(), took: Duration::ZERO };
         let trusting = self.is_trusting(package, Purpose::Job);
         let missing = self.missing_files(files, trusting)?;
-        let batch = self.fetch_missing(package, hints, missing, &mut fetched).await?;
+        let (batch, _) = self.fetch_missing(package, hints, files, missing).await?;
         Ok(self.store.commit(batch).await?)
     }
 
@@ -152,31 +175,52 @@ impl App {
         self: &Arc<Self>,
         package: PackageId,
         hints: &[PublicKey],
+        files: &[FileEntry],
         missing: Vec<FileEntry>,
-        fetched: &mut Fetched,
-    ) -> Result<Batch, FetchError> {
+    ) -> Result<(Batch, Arc<Progress>), FetchError> {
         disk::check_room(&self.home.store(), len_of(&missing))?;
-        let mut holders = Holders::default();
-        let mut batch = Batch::new();
-        let (mut staged, mut staged_bytes) = (0, 0);
-        for file in missing {
-            if holders.is_empty() {
-                holders = self.holders(package, hints).await;
-            }
-            let (blob, org) =
-                self.fetch_blob(&mut holders, file.hash, Some(file.len_bytes)).await?;
-            fetched.bytes += blob.len_bytes();
-            staged_bytes += blob.len_bytes();
-            fetched.files += 1;
-            fetched.from.insert(org);
-            batch.add_blob(blob);
-            staged += 1;
-            if staged == BLOBS_PER_COMMIT || staged_bytes >= BYTES_PER_COMMIT {
-                self.store.commit(std::mem::take(&mut batch)).await?;
-                (staged, staged_bytes) = (0, 0);
-            }
+        let total = (files.len() as u64, len_of(files));
+        let here = (
+            total.0.saturating_sub(missing.len() as u64),
+            total.1.saturating_sub(len_of(&missing)),
+        );
+        let progress = Arc::new(Progress::new(package, total, here));
+        if missing.is_empty() {
+            return Ok((Batch::new(), progress));
         }
-        Ok(batch)
+        // A large file may belong to another package that is being fetched. In order, so that two never wait for each
+        // other.
+        let large = missing.iter().filter(|file| Shape::of(file.len_bytes).pieces() > 1);
+        let large: BTreeSet<Hash> = large.map(|file| file.hash).collect();
+        let turns: Vec<Turn<'_>> =
+            large.into_iter().map(|hash| Turn::at(&self.fetching, hash)).collect();
+        let mut alone = Vec::with_capacity(turns.len());
+        for turn in &turns {
+            alone.push(turn.alone.lock().await);
+        }
+        let missing = if alone.is_empty() { missing } else { self.missing_files(&missing, true)? };
+        let _watched = Watched::add(&self.transfers, package, &progress);
+        let bases = self.other_versions(package)?;
+        let base_of = |file: &FileEntry| bases.get(&file.name).copied();
+        let download = Download::new(self, package, &missing, Arc::clone(&progress), base_of)?;
+        Ok((download.run(hints).await?, progress))
+    }
+
+    /// Files of another version of a package that is here, by their names: what a new version may share bytes with.
+    fn other_versions(&self, package: PackageId) -> Result<BTreeMap<FileName, Hash>, FetchError> {
+        let nearest = {
+            let core = self.core();
+            let named = core.catalog().of_package(package).next().map(|shown| shown.entry);
+            let Some(Reference::Named { org, name, .. }) = named.map(Entry::reference) else {
+                return Ok(BTreeMap::new());
+            };
+            let others = core.catalog().versions(&org, &name);
+            let mut others = others.map(|shown| shown.entry.listing.release.package);
+            others.find(|other| *other != package && core.holds(other))
+        };
+        let Some(nearest) = nearest else { return Ok(BTreeMap::new()) };
+        let files = self.manifest(nearest)?.map(|manifest| manifest.files).unwrap_or_default();
+        Ok(files.into_iter().map(|file| (file.name, file.hash)).collect())
     }
 
     /// Whether what was hashed since the start counts as good. Asking ends the doubt, because the answer has everything
@@ -241,18 +285,11 @@ impl App {
 
     /// Gets one file of a package.
     pub(super) async fn fetch_file(
-        &self,
+        self: &Arc<Self>,
         package: PackageId,
         file: &FileEntry,
     ) -> Result<(), FetchError> {
-        if !self.has_good_blob(&file.hash, file.len_bytes)? {
-            let mut holders = self.holders(package, &[]).await;
-            let (blob, _) = self.fetch_blob(&mut holders, file.hash, Some(file.len_bytes)).await?;
-            let mut batch = Batch::new();
-            batch.add_blob(blob);
-            self.store.commit(batch).await?;
-        }
-        Ok(())
+        self.fetch_files(package, std::slice::from_ref(file), &[]).await
     }
 
     /// Takes the complete packages of the store into what is shared; at the start.
@@ -287,7 +324,8 @@ impl App {
         package: PackageId,
         hints: &[PublicKey],
     ) -> Result<Manifest, FetchError> {
-        self.fetch_package(package, hints, Purpose::Job).await.map(|fetched| fetched.manifest)
+        let fetched = self.fetch_package(package, hints, Purpose::Job, &Patterns::default()).await;
+        fetched.map(|fetched| fetched.manifest)
     }
 
     /// Has the files of a package hashed again before its next job, because one was not what it should be.
@@ -308,6 +346,42 @@ pub(super) enum Purpose {
     Keeper,
     /// A job of a member, perhaps of this one.
     Job,
+    /// A copy for the federation.
+    Replica,
+}
+
+impl Purpose {
+    /// Why a package that was fetched for this is kept.
+    pub(super) const fn kept_for(self) -> KeptFor {
+        match self {
+            Self::Keeper | Self::Job => KeptFor::Cached,
+            Self::Replica => KeptFor::Replica,
+        }
+    }
+}
+
+/// A download that people can watch while this lives.
+struct Watched<'a> {
+    transfers: &'a Transfers,
+    package: PackageId,
+    progress: Arc<Progress>,
+}
+
+impl<'a> Watched<'a> {
+    fn add(transfers: &'a Transfers, package: PackageId, progress: &Arc<Progress>) -> Self {
+        lock(transfers).insert(package, Arc::clone(progress));
+        Self { transfers, package, progress: Arc::clone(progress) }
+    }
+}
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        let mut transfers = lock(self.transfers);
+        // A later one may have taken its place.
+        if transfers.get(&self.package).is_some_and(|now| Arc::ptr_eq(now, &self.progress)) {
+            transfers.remove(&self.package);
+        }
+    }
 }
 
 fn len_of(files: &[FileEntry]) -> u64 {
@@ -340,6 +414,8 @@ pub(crate) enum FetchError {
     TooLarge { package: PackageId, len_bytes: u64 },
     #[error(transparent)]
     Full(#[from] disk::Full),
+    #[error("no file of {package} has such a name; it has {}", some(names))]
+    NothingMatches { package: PackageId, names: Vec<String> },
     #[error("the manifest of {package} is not usable: {why}")]
     Manifest { package: PackageId, why: String },
     #[error(transparent)]
@@ -348,6 +424,17 @@ pub(crate) enum FetchError {
     Read(#[from] guildhall_store::ReadError),
     #[error(transparent)]
     Write(#[from] guildhall_store::WriteError),
+}
+
+/// Names that help, not all of 65,536.
+const NAMES_SHOWN: usize = 8;
+
+fn some(names: &[String]) -> String {
+    let shown = names.iter().take(NAMES_SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMES_SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }
 
 fn list(tried: &[String], away: usize) -> String {
@@ -363,7 +450,7 @@ mod tests {
     #[tokio::test]
     async fn one_at_a_time_fetches_a_package_and_nothing_is_left_of_those_that_gave_up() {
         let fetching = Fetching::default();
-        let package = PackageId(Hash::of(b"package"));
+        let package = Hash::of(b"package");
         let first = Turn::at(&fetching, package);
         let alone = first.alone.lock().await;
         let gave_up = Turn::at(&fetching, package);

@@ -34,9 +34,6 @@ pub(super) async fn send<T: Serialize>(
     Ok(())
 }
 
-/// Longest frame of the blob protocol, either way, bytes: a hash or a length, with room for fields to come.
-pub(super) const BLOB_HEAD_MAX_BYTES: usize = 256;
-
 /// Reads one frame; `None` when the other side ended the stream between two frames.
 pub(super) async fn receive<T: DeserializeOwned>(
     stream: &mut (impl AsyncRead + Unpin),
@@ -80,13 +77,13 @@ pub(super) enum FrameError {
 #[cfg(test)]
 mod tests {
     use guildhall_protocol::Hash;
-    use guildhall_protocol::wire::BlobRequest;
+    use guildhall_protocol::wire::{BLOB_FRAME_MAX_BYTES, BlobRequest};
 
     use super::*;
 
     #[tokio::test]
     async fn a_frame_arrives_and_a_flipped_byte_is_an_error() {
-        let request = BlobRequest { hash: Hash::of(b"x") };
+        let request = BlobRequest::List { hash: Hash::of(b"x") };
         let mut bytes = Vec::new();
         write(&mut bytes, &request).await.unwrap();
         assert_eq!(receive(&mut bytes.as_slice()).await.unwrap(), Some(request));
@@ -103,11 +100,11 @@ mod tests {
     #[tokio::test]
     async fn a_frame_longer_than_its_cap_is_refused_before_its_bytes_come() {
         let head = 257_u32.to_be_bytes();
-        let read = receive_capped::<BlobRequest>(&mut head.as_slice(), BLOB_HEAD_MAX_BYTES).await;
+        let read = receive_capped::<BlobRequest>(&mut head.as_slice(), BLOB_FRAME_MAX_BYTES).await;
         assert!(matches!(read, Err(FrameError::TooLong { len_bytes: 257 })), "{read:?}");
         let mut bytes = Vec::new();
-        write(&mut bytes, &BlobRequest { hash: Hash::of(b"x") }).await.unwrap();
-        let read = receive_capped::<BlobRequest>(&mut bytes.as_slice(), BLOB_HEAD_MAX_BYTES).await;
+        write(&mut bytes, &BlobRequest::List { hash: Hash::of(b"x") }).await.unwrap();
+        let read = receive_capped::<BlobRequest>(&mut bytes.as_slice(), BLOB_FRAME_MAX_BYTES).await;
         assert!(read.unwrap().is_some(), "what is sent fits");
     }
 }

@@ -11,14 +11,18 @@ mod drive;
 mod effects;
 mod fetch;
 mod frames;
-mod holders;
+mod held;
+mod housekeeping;
 mod join;
 mod keeper;
+mod patterns;
 mod publish;
 mod run;
-mod serve;
 mod start;
+mod test_logs;
+mod transfer;
 mod upkeep;
+mod uploads;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,7 +50,7 @@ const CALLS_MAX: usize = 256;
 /// Hellos under way at once; further ones wait for their turn.
 const HELLOS_MAX: usize = 64;
 
-/// Streams served to peers at once; further ones are closed at once, and the peer turns to another holder.
+/// Blob streams served to peers at once; further ones wait for a while.
 const SERVED_MAX: usize = 64;
 
 /// Workers that inspect or test packages at once: each may take a core and a gigabyte.
@@ -85,12 +89,22 @@ pub(crate) struct App {
     /// Of those, how many each peer has.
     served_by: Mutex<BTreeMap<PublicKey, usize>>,
     inspections: Arc<Semaphore>,
+    /// Held by what looks at everything that is kept, or removes or copies it: one of these at a time.
+    chores: tokio::sync::Mutex<()>,
+    /// What the keeper allows content to take.
+    content: crate::config::Content,
+    /// Blobs that clients brought and that belong to no package yet.
+    leases: uploads::Leases,
     /// Blobs of complete packages: what members may fetch.
     shared_blobs: Mutex<BTreeSet<Hash>>,
-    /// Packages being fetched, so that nobody fetches one twice at once.
+    /// Packages and large files being fetched, so that nobody fetches one twice at once.
     fetching: fetch::Fetching,
     /// Streams of this node to each holder.
-    turns: Mutex<holders::Turns>,
+    turns: Mutex<transfer::Turns>,
+    /// Downloads that people can watch.
+    transfers: transfer::Transfers,
+    /// Whose turn it is to be sent something.
+    uplink: Arc<transfer::Uplink>,
     /// Blobs that were hashed since the start, and found good; as many as there are blobs at most.
     checked: Mutex<BTreeSet<Hash>>,
     /// Packages held here of which a file was not what it should be, until they are hashed again.
@@ -106,6 +120,11 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl App {
+    /// Whether members may have a blob: it belongs to a package that is here in full.
+    pub(crate) fn is_shared(&self, hash: &Hash) -> bool {
+        lock(&self.shared_blobs).contains(hash)
+    }
+
     /// The core, for a look or a decision. Never held across an await.
     pub(crate) fn core(&self) -> MutexGuard<'_, Core> {
         lock(&self.core)

@@ -9,14 +9,15 @@ use std::sync::Arc;
 use guildhall_gateway::ApiError;
 use guildhall_pipeline as pipeline;
 use guildhall_protocol::PackageId;
-use guildhall_protocol::api::{Check, PublishRequest, Published};
+use guildhall_protocol::api::{Check, KeptFor, PublishRequest, Published, TestLog};
 use guildhall_protocol::body::{Listing, Release, Visibility};
 use guildhall_protocol::contract::{LimitSet, Limits, NodeLimits};
+use guildhall_protocol::facts::Facts;
 use guildhall_protocol::interface::Interface;
 use guildhall_protocol::manifest::{FileEntry, Kind, Manifest};
-use guildhall_protocol::name::Reference;
+use guildhall_protocol::name::{FileName, Reference};
 use guildhall_sandbox::{Failure, InspectLimits, PackageFiles, run_tests};
-use guildhall_store::{Batch, BlobError, Collection};
+use guildhall_store::{Batch, BlobError};
 use tracing::{info, warn};
 
 use super::App;
@@ -244,6 +245,14 @@ impl App {
         checks
     }
 
+    /// What the files of a package that is here turn out to be.
+    pub(super) async fn facts(
+        self: &Arc<Self>,
+        package: PackageId,
+    ) -> Result<Vec<(FileName, Facts)>, ApiError> {
+        Err(ApiError::unavailable("no_facts", format!("{package} is not examined")))
+    }
+
     /// Opens a package's file read-only.
     pub(super) fn open_file(&self, file: &FileEntry) -> std::io::Result<std::fs::File> {
         match self.store.open_blob(&file.hash) {
@@ -265,24 +274,20 @@ impl App {
             .filter(|check| !check.passed)
             .map(|check| format!("{}: {}", check.name, check.detail))
             .collect();
-        let mut batch = Batch::new();
-        let log =
-            serde_json::json!({ "ref": reference, "time_ms": clock::now_ms(), "checks": checks });
-        batch.put_document(
-            Collection::ErrorLogs,
-            package.0.as_bytes(),
-            log.to_string().into_bytes(),
-        );
-        if let Err(error) = self.store.commit(batch).await {
-            warn!(%error, %package, "the error log is not kept");
-        }
+        let log = TestLog {
+            package_id: package,
+            reference: reference.clone(),
+            time_ms: clock::now_ms(),
+            checks,
+        };
+        self.keep_test_log(&log).await;
         let count = failed.len();
         ApiError::failed(
             "checks_failed",
             format!("{reference} is not listed: {count} of its checks failed"),
         )
         .with_details(failed)
-        .with_help("guild publish DIR")
+        .with_help(format!("guild runs {}", short(package)))
     }
 
     async fn store_package(&self, package: PackageId, manifest: Vec<u8>) -> Result<(), ApiError> {
@@ -290,7 +295,7 @@ impl App {
             |error: String| ApiError::internal(format!("the package is not kept: {error}"));
         self.store.put_blob(manifest).await.map_err(|error| failed(error.to_string()))?;
         let mut batch = Batch::new();
-        batch.put_package(package, Vec::new());
+        self.note_held(&mut batch, package, KeptFor::Published);
         self.store.commit(batch).await.map_err(|error| failed(error.to_string()))
     }
 }
@@ -305,6 +310,12 @@ fn check_visibility(sensitive: bool, visibility: &Visibility) -> Result<(), ApiE
     let message =
         format!("{why} must not reach other members, and this version cannot keep it from them");
     Err(ApiError::failed("not_kept_back", message))
+}
+
+/// The beginning of a package's id, as `guild runs` shows it.
+fn short(package: PackageId) -> String {
+    let hex = package.0.to_hex();
+    hex.get(..12).unwrap_or(&hex).to_owned()
 }
 
 fn as_check(name: &str, result: Result<String, &Failure>) -> Check {

@@ -25,7 +25,7 @@ use super::keeper::Keeper;
 use super::run::isolation_names;
 use super::{
     App, CALLS_MAX, EVENTS_MAX, HELLOS_MAX, INSPECTIONS_MAX, SERVED_MAX, answers, drive, effects,
-    lock, upkeep,
+    lock, transfer, upkeep, uploads,
 };
 use crate::config::Config;
 use crate::home::{self, Home};
@@ -103,8 +103,9 @@ pub(crate) async fn start(home: Home, options: Options) -> Result<Running, Start
     core.set_addresses(addresses.clone());
     let provided = load_records(&store, &mut core)?;
     check_name(&core)?;
+    let parts = (tasks.clone(), spawner);
     let (app, inbox) =
-        assemble(home, store, overlay, core, (tasks.clone(), spawner), format!("http://{api}"));
+        assemble((home, &config), store, overlay, core, parts, format!("http://{api}"));
     let federation = app.core().federation().id();
     app.overlay.set_federation(federation).await;
     app.perform(provided, effects::Context::default()).await;
@@ -249,7 +250,7 @@ pub(super) fn load_records(
 }
 
 fn assemble(
-    home: Home,
+    (home, config): (Home, &Config),
     store: Store,
     overlay: Overlay,
     core: Core,
@@ -258,6 +259,10 @@ fn assemble(
 ) -> (Arc<App>, mpsc::Receiver<Event>) {
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
     let keeper = Keeper::start(&tasks, &store);
+    let uplink = transfer::Limits {
+        total: config.upload.max_per_second.map(|size| size.0),
+        per_org: config.upload.max_per_second_and_org.map(|size| size.0),
+    };
     let app = App {
         core: Mutex::new(core),
         store,
@@ -281,9 +286,14 @@ fn assemble(
         served: Arc::new(Semaphore::new(SERVED_MAX)),
         served_by: Mutex::new(BTreeMap::new()),
         inspections: Arc::new(Semaphore::new(INSPECTIONS_MAX)),
+        chores: tokio::sync::Mutex::new(()),
+        content: config.content,
+        leases: uploads::Leases::default(),
         shared_blobs: Mutex::new(BTreeSet::new()),
         fetching: Mutex::new(BTreeMap::new()),
         turns: Mutex::new(BTreeMap::new()),
+        transfers: Mutex::new(BTreeMap::new()),
+        uplink: transfer::Uplink::new(uplink),
         checked: Mutex::new(BTreeSet::new()),
         doubted: Mutex::new(BTreeSet::new()),
         runs: Mutex::new(BTreeMap::new()),

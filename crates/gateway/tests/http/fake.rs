@@ -6,12 +6,15 @@ use std::sync::{Arc, Mutex};
 use futures::StreamExt;
 use guildhall_gateway::{Answer, ApiError, Blob, Node, Options, OutputLines, Upload, serve};
 use guildhall_protocol::api::{
-    BlobStored, Detail, FetchRequest, Fetched, Follows, InviteRequest, InviteText, OfferChange,
-    OutputLine, OutputValue, Peer, PublishRequest, Published, RunReport, RunRequest, RunStarted,
-    SearchAnswer, Status, Via,
+    AdoptRequest, BackupMade, BackupRequest, BlobQuery, BlobStored, BlobsKnown, Detail,
+    FetchRequest, Fetched, Follows, GcReport, GcRequest, HeldPackage, InviteRequest, InviteText,
+    KeptFor, OfferChange, OutputLine, OutputValue, Peer, PublishRequest, Published, RunReport,
+    RunRequest, RunStarted, ScrubReport, ScrubRequest, SearchAnswer, Status, StoreReport, TestLog,
+    Transfer, Via,
 };
+use guildhall_protocol::facts::Facts;
 use guildhall_protocol::manifest::{Kind, MANIFEST_FORMAT, Manifest};
-use guildhall_protocol::name::{CategoryPrefix, Reference};
+use guildhall_protocol::name::{CategoryPrefix, FileName, Reference};
 use guildhall_protocol::query::Query;
 use guildhall_protocol::{Hash, PackageId, RecordId, RunId};
 use serde_json::json;
@@ -199,6 +202,69 @@ impl Node for Fake {
 
     async fn manifest(&self, package: PackageId) -> Answer<Manifest> {
         if package == package_id() { Ok(manifest()) } else { unknown("package") }
+    }
+
+    async fn store_batch(&self, upload: &mut Upload) -> Answer<Vec<BlobStored>> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = upload.chunk().await? {
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(vec![BlobStored { hash: Hash::of(&bytes), len_bytes: bytes.len() as u64 }])
+    }
+
+    async fn known_blobs(&self, query: BlobQuery) -> Answer<BlobsKnown> {
+        let blobs = self.blobs.lock().unwrap();
+        let known = query.hashes.into_iter().filter(|hash| blobs.contains_key(hash)).collect();
+        Ok(BlobsKnown { known })
+    }
+
+    async fn adopt(&self, request: AdoptRequest) -> Answer<BlobStored> {
+        unknown(&request.name)
+    }
+
+    async fn facts(&self, _package: PackageId) -> Answer<Vec<(FileName, Facts)>> {
+        Ok(vec![("data.csv".parse().unwrap(), Facts::Json)])
+    }
+
+    async fn transfers(&self) -> Answer<Vec<Transfer>> {
+        Ok(Vec::new())
+    }
+
+    async fn tests(&self) -> Answer<Vec<TestLog>> {
+        Ok(Vec::new())
+    }
+
+    async fn test(&self, _package: PackageId) -> Answer<TestLog> {
+        unknown("test")
+    }
+
+    async fn store(&self) -> Answer<StoreReport> {
+        unknown("store")
+    }
+
+    async fn held(&self) -> Answer<Vec<HeldPackage>> {
+        Ok(Vec::new())
+    }
+
+    async fn set_pin(&self, package: PackageId, pinned: bool) -> Answer<HeldPackage> {
+        if package != package_id() {
+            return unknown("package");
+        }
+        let reason = if pinned { KeptFor::Pinned } else { KeptFor::Cached };
+        Ok(HeldPackage { package_id: package, refs: Vec::new(), reason, bytes: 0, used_ms: 0 })
+    }
+
+    async fn collect(&self, request: GcRequest) -> Answer<GcReport> {
+        let freed_bytes = u64::from(!request.dry_run);
+        Ok(GcReport { packages: Vec::new(), blobs: 0, partials: 0, freed_bytes })
+    }
+
+    async fn scrub(&self, _request: ScrubRequest) -> Answer<ScrubReport> {
+        Ok(ScrubReport::default())
+    }
+
+    async fn backup(&self, _request: BackupRequest) -> Answer<BackupMade> {
+        unknown("backup")
     }
 
     async fn start_run(&self, _request: RunRequest) -> Answer<RunStarted> {

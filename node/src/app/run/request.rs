@@ -255,7 +255,7 @@ impl App {
 
     /// The right answers of a data package, if it has any; not getting them is no reason to fail.
     async fn fetch_labels(
-        &self,
+        self: &Arc<Self>,
         package: PackageId,
         manifest: &Manifest,
     ) -> BTreeMap<String, String> {

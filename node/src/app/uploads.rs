@@ -1,0 +1,240 @@
+//! Blobs that a client brings: one by one, many small ones at once, or as a file that it put into the store's folder.
+//!
+//! What came and belongs to no package yet is live for an hour: the client may still be sending the rest, or asking the
+//! person something. Whoever says that a blob is here marks it before looking, so that a sweep cannot take it between.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use guildhall_gateway::{Answer, ApiError, Upload};
+use guildhall_protocol::Hash;
+use guildhall_protocol::api::{AdoptRequest, BlobQuery, BlobStored, BlobsKnown};
+use guildhall_protocol::limits::BLOB_QUERY_MAX;
+use guildhall_store::{Batch, BlobError, Import, StagedBlob};
+
+use super::{App, disk, lock};
+
+/// Largest blob that a client may upload, bytes: what fits the disks that nodes have, many times over.
+const BLOB_MAX_BYTES: u64 = 1 << 40;
+
+/// Longest blob in a batch, bytes; larger ones gain nothing from it.
+const BATCHED_MAX_BYTES: u64 = 1 << 20;
+
+/// Bytes of one batch, which become one commit.
+const BATCH_MAX_BYTES: u64 = 64 << 20;
+
+/// How long a blob without a package is kept: a person may think about a question in the middle of a publication.
+const LEASE: Duration = Duration::from_secs(60 * 60);
+
+/// Leases, by blob. Bounded by the blobs that can come in an hour: 100 bytes each, and old ones go when it grows.
+#[derive(Debug, Default)]
+pub(super) struct Leases(Mutex<BTreeMap<Hash, Instant>>);
+
+impl Leases {
+    /// Leases that are kept before old ones are looked for.
+    const TIDY_FROM: usize = 65_536;
+
+    /// Keeps a blob for a while.
+    pub(super) fn mark(&self, hash: Hash) {
+        let mut leases = lock(&self.0);
+        if leases.len() >= Self::TIDY_FROM {
+            leases.retain(|_, since| since.elapsed() < LEASE);
+        }
+        leases.insert(hash, Instant::now());
+    }
+
+    /// Whether a blob is kept still.
+    pub(super) fn has(&self, hash: &Hash) -> bool {
+        lock(&self.0).get(hash).is_some_and(|since| since.elapsed() < LEASE)
+    }
+}
+
+impl App {
+    /// Takes one blob as it comes.
+    pub(super) async fn store_upload(&self, upload: &mut Upload) -> Answer<BlobStored> {
+        let mut writer = self.store.blob_writer(None, BLOB_MAX_BYTES).map_err(blob_error)?;
+        while let Some(bytes) = upload.chunk().await? {
+            // What came so far is on the disk already.
+            disk::check_room(&self.home.store(), bytes.len() as u64).map_err(disk_full)?;
+            tokio::task::block_in_place(|| writer.write_all(&bytes)).map_err(blob_error)?;
+        }
+        let staged = tokio::task::block_in_place(|| writer.finish()).map_err(blob_error)?;
+        self.keep_staged(vec![staged]).await?.pop().ok_or_else(|| ApiError::internal("no blob"))
+    }
+
+    /// Takes many small blobs, each behind its length, and commits them together.
+    pub(super) async fn store_uploads(&self, upload: &mut Upload) -> Answer<Vec<BlobStored>> {
+        let mut splitter = Splitter::default();
+        let mut staged = Vec::new();
+        while let Some(chunk) = upload.chunk().await? {
+            if upload.taken_bytes() > BATCH_MAX_BYTES {
+                let message = format!("a batch has at most {BATCH_MAX_BYTES} bytes");
+                return Err(ApiError::too_large("batch_too_long", message));
+            }
+            splitter.take(&chunk, |blob| {
+                staged.push(tokio::task::block_in_place(|| self.stage(blob)).map_err(blob_error)?);
+                Ok(())
+            })?;
+        }
+        splitter.finish()?;
+        disk::check_room(&self.home.store(), 0).map_err(disk_full)?;
+        self.keep_staged(staged).await
+    }
+
+    fn stage(&self, bytes: &[u8]) -> Result<StagedBlob, BlobError> {
+        let mut writer = self.store.blob_writer(None, bytes.len() as u64)?;
+        writer.write_all(bytes)?;
+        writer.finish()
+    }
+
+    async fn keep_staged(&self, staged: Vec<StagedBlob>) -> Answer<Vec<BlobStored>> {
+        let mut batch = Batch::new();
+        let mut stored = Vec::with_capacity(staged.len());
+        for blob in staged {
+            self.leases.mark(blob.hash());
+            stored.push(BlobStored { hash: blob.hash(), len_bytes: blob.len_bytes() });
+            batch.add_blob(blob);
+        }
+        self.store.commit(batch).await.map_err(|error| write_error(&error))?;
+        Ok(stored)
+    }
+
+    /// Which blobs are here.
+    pub(super) fn known_blobs(&self, query: BlobQuery) -> Answer<BlobsKnown> {
+        if query.hashes.len() > BLOB_QUERY_MAX {
+            let message = format!("at most {BLOB_QUERY_MAX} blobs in one question");
+            return Err(ApiError::too_large("too_many_blobs", message));
+        }
+        let mut known = Vec::new();
+        for hash in query.hashes {
+            self.leases.mark(hash);
+            let is_here = tokio::task::block_in_place(|| self.store.open_blob(&hash)).is_ok();
+            if is_here {
+                known.push(hash);
+            }
+        }
+        Ok(BlobsKnown { known })
+    }
+
+    /// Takes over a file that a client on this machine put into the store's folder for that.
+    pub(super) async fn adopt_file(&self, request: AdoptRequest) -> Answer<BlobStored> {
+        let AdoptRequest { name, linked } = request;
+        let import = || {
+            let path = self.store.incoming_dir().join(&name);
+            // A copy's bytes are on this disk already, and so are those of a link.
+            let len_bytes = std::fs::symlink_metadata(path).map_or(0, |found| found.len());
+            if len_bytes > BLOB_MAX_BYTES {
+                return Err(BlobError::TooLong { max_len_bytes: BLOB_MAX_BYTES });
+            }
+            self.store.import_file(Path::new(&name), Import::Adopt { linked })
+        };
+        let staged = tokio::task::block_in_place(import).map_err(blob_error)?;
+        self.keep_staged(vec![staged]).await?.pop().ok_or_else(|| ApiError::internal("no blob"))
+    }
+}
+
+/// Takes blobs apart that come behind their lengths.
+#[derive(Default)]
+struct Splitter {
+    rest: Vec<u8>,
+}
+
+impl Splitter {
+    /// Hands out every blob that is whole.
+    fn take(&mut self, chunk: &[u8], mut blob: impl FnMut(&[u8]) -> Answer<()>) -> Answer<()> {
+        self.rest.extend_from_slice(chunk);
+        let mut at = 0_usize;
+        while let Some((len, behind)) =
+            self.rest.get(at..).and_then(|rest| rest.split_first_chunk::<4>())
+        {
+            let len = u64::from(u32::from_be_bytes(*len));
+            if len > BATCHED_MAX_BYTES {
+                let message = format!("a blob in a batch has at most {BATCHED_MAX_BYTES} bytes");
+                return Err(ApiError::too_large("blob_too_long", message));
+            }
+            let len = usize::try_from(len).unwrap_or(usize::MAX);
+            let Some(bytes) = behind.get(..len) else { break };
+            blob(bytes)?;
+            at = at.saturating_add(4).saturating_add(len);
+        }
+        self.rest.drain(..at);
+        Ok(())
+    }
+
+    fn finish(self) -> Answer<()> {
+        if self.rest.is_empty() {
+            return Ok(());
+        }
+        Err(ApiError::invalid("bad_batch", "the batch ends in the middle of a blob"))
+    }
+}
+
+pub(super) fn disk_full(full: disk::Full) -> ApiError {
+    ApiError::full("disk_full", full.to_string()).with_help("guild store gc")
+}
+
+pub(super) fn write_error(error: &guildhall_store::WriteError) -> ApiError {
+    match error.is_no_space() {
+        true => ApiError::full("disk_full", error.to_string()).with_help("guild store gc"),
+        false => ApiError::internal(error.to_string()),
+    }
+}
+
+pub(super) fn blob_error(error: BlobError) -> ApiError {
+    match error {
+        BlobError::Missing { hash } => {
+            ApiError::not_found("unknown_blob", format!("{hash} is not here"))
+        }
+        BlobError::TooLong { max_len_bytes } => ApiError::too_large(
+            "blob_too_long",
+            format!("a blob has at most {max_len_bytes} bytes"),
+        ),
+        error @ BlobError::NotImportable { .. } => {
+            ApiError::invalid("not_importable", error.to_string())
+        }
+        error @ BlobError::NoSpace { .. } => {
+            ApiError::full("disk_full", error.to_string()).with_help("guild store gc")
+        }
+        error => ApiError::internal(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(chunks: &[&[u8]]) -> Answer<Vec<Vec<u8>>> {
+        let mut splitter = Splitter::default();
+        let mut blobs = Vec::new();
+        for chunk in chunks {
+            splitter.take(chunk, |blob| {
+                blobs.push(blob.to_vec());
+                Ok(())
+            })?;
+        }
+        splitter.finish().map(|()| blobs)
+    }
+
+    #[test]
+    fn blobs_come_apart_wherever_the_chunks_end() {
+        let all = [&[0, 0, 0, 2][..], b"ab", &[0, 0, 0, 0], &[0, 0, 0, 1], b"c"].concat();
+        for at in 0..all.len() {
+            let (left, right) = all.split_at(at);
+            let blobs = split(&[left, right]).unwrap();
+            assert_eq!(blobs, [b"ab".to_vec(), Vec::new(), b"c".to_vec()], "cut at {at}");
+        }
+        assert!(split(&[&all[..all.len() - 1]]).is_err(), "the last blob is not whole");
+        assert!(split(&[&[0xff; 8]]).is_err(), "a length beyond the bound");
+    }
+
+    #[test]
+    fn a_blob_is_kept_while_its_lease_lasts() {
+        let leases = Leases::default();
+        let hash = Hash::of(b"x");
+        assert!(!leases.has(&hash));
+        leases.mark(hash);
+        assert!(leases.has(&hash));
+    }
+}

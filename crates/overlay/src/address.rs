@@ -14,7 +14,7 @@ use libp2p::{Multiaddr, PeerId};
 /// protobuf fields "type = 1 (Ed25519)" and "32 bytes of data".
 const PEER_ID_PREFIX: [u8; 6] = [0x00, 0x24, 0x08, 0x01, 0x12, 0x20];
 
-/// Longest address kept, bytes: IPv6, TCP and a peer id take 60.
+/// Longest address kept, bytes: what IPv6, UDP, QUIC and a peer id take.
 const ADDRESS_MAX_BYTES: usize = 64;
 
 /// The peer id of a node's key as users see it, `12D3KooW...`.
@@ -62,17 +62,30 @@ pub(crate) fn split_peer(text: &str) -> Option<(Multiaddr, PeerId)> {
     }
 }
 
-/// The socket address in a multiaddr, if it has the only form we use: IP, TCP, perhaps a peer id.
-pub(crate) fn socket_address(address: &Multiaddr) -> Option<SocketAddr> {
+/// What carries a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Carrier {
+    /// `/tcp/PORT`, with Noise and Yamux on top.
+    Tcp,
+    /// `/udp/PORT/quic-v1`, which brings its own encryption and streams.
+    Quic,
+}
+
+/// Where a multiaddr leads, if it has one of the two forms we use: IP and TCP, or IP, UDP and QUIC; perhaps a peer id.
+pub(crate) fn endpoint(address: &Multiaddr) -> Option<(Carrier, SocketAddr)> {
     let mut parts = address.iter();
     let ip = match parts.next()? {
         Protocol::Ip4(ip) => IpAddr::V4(ip),
         Protocol::Ip6(ip) => IpAddr::V6(ip),
         _ => return None,
     };
-    let Protocol::Tcp(port) = parts.next()? else { return None };
+    let (carrier, port) = match parts.next()? {
+        Protocol::Tcp(port) => (Carrier::Tcp, port),
+        Protocol::Udp(port) if parts.next()? == Protocol::QuicV1 => (Carrier::Quic, port),
+        _ => return None,
+    };
     match (parts.next(), parts.next()) {
-        (None, _) | (Some(Protocol::P2p(_)), None) => Some(SocketAddr::new(ip, port)),
+        (None, _) | (Some(Protocol::P2p(_)), None) => Some((carrier, SocketAddr::new(ip, port))),
         _ => None,
     }
 }
@@ -90,11 +103,16 @@ impl Policy {
         Self { loopback: !listen.is_empty() && listen.iter().all(|a| a.ip().is_loopback()) }
     }
 
-    /// Whether `address` may be dialled. Everything but IP + TCP is refused (no names: DNS is not ours to trust), and
-    /// so is what reaches no other machine or a cloud's metadata service.
+    /// Whether `address` may be dialled. Everything but IP with TCP or QUIC is refused (no names: DNS is not ours to
+    /// trust), and so is what reaches no other machine or a cloud's metadata service.
     pub(crate) fn allows(self, address: &Multiaddr) -> bool {
         address.len() <= ADDRESS_MAX_BYTES
-            && socket_address(address).is_some_and(|a| a.port() != 0 && self.allows_ip(a.ip()))
+            && endpoint(address).is_some_and(|(_, a)| a.port() != 0 && self.allows_ip(a.ip()))
+    }
+
+    /// Whether this node listens on loopback and nowhere else.
+    pub(crate) fn is_loopback(self) -> bool {
+        self.loopback
     }
 
     fn allows_ip(self, ip: IpAddr) -> bool {
@@ -195,6 +213,15 @@ mod tests {
             "/ip4/255.255.255.255/tcp/1",
             "/ip4/10.0.0.1/tcp/0",
             "/ip4/10.0.0.1/udp/1",
+            "/ip4/10.0.0.1/udp/1/quic",
+            "/ip4/10.0.0.1/udp/0/quic-v1",
+            "/ip4/10.0.0.1/tcp/1/quic-v1",
+            "/ip4/10.0.0.1/udp/1/quic-v1/webtransport",
+            "/ip4/127.0.0.1/udp/1/quic-v1",
+            "/ip4/169.254.169.254/udp/53/quic-v1",
+            "/ip6/::ffff:127.0.0.1/udp/1/quic-v1",
+            "/ip6/fe80::1/udp/1/quic-v1",
+            "/dns4/localhost/udp/1/quic-v1",
             "/ip4/10.0.0.1/tcp/1/ws",
             "/ip4/10.0.0.1",
             "/ip6/::1/tcp/1",
@@ -213,8 +240,27 @@ mod tests {
             let address: Multiaddr = refused.parse().unwrap();
             assert!(!policy.allows(&address), "{refused} should be refused");
         }
-        for allowed in ["/ip4/10.0.0.1/tcp/1", "/ip4/203.0.113.9/tcp/1", "/ip6/2001:db8::1/tcp/1"] {
+        for allowed in [
+            "/ip4/10.0.0.1/tcp/1",
+            "/ip4/203.0.113.9/tcp/1",
+            "/ip6/2001:db8::1/tcp/1",
+            "/ip4/10.0.0.1/udp/1/quic-v1",
+            "/ip6/2001:db8::1/udp/1/quic-v1",
+        ] {
             assert!(policy.allows(&allowed.parse().unwrap()), "{allowed} should be allowed");
+        }
+    }
+
+    #[test]
+    fn the_longest_address_of_either_form_is_kept_with_its_peer_id() {
+        let policy = Policy { loopback: false };
+        let peer = to_peer_id(&PublicKey::from_bytes([9; 32]));
+        for (form, carrier) in [("tcp/65535", Carrier::Tcp), ("udp/65535/quic-v1", Carrier::Quic)] {
+            let text = format!("/ip6/2001:db8:ffff:ffff:ffff:ffff:ffff:ffff/{form}/p2p/{peer}");
+            let address: Multiaddr = text.parse().unwrap();
+            assert!(policy.allows(&address), "{text} should be allowed");
+            let found = endpoint(&address).map(|(carrier, socket)| (carrier, socket.port()));
+            assert_eq!(found, Some((carrier, 65_535)));
         }
     }
 

@@ -7,8 +7,9 @@ use std::time::Duration;
 pub struct Config {
     /// Seed of the node's Ed25519 key, which is also its identity on the network.
     pub seed: [u8; 32],
-    /// Multiaddrs to listen on, for example `/ip4/127.0.0.1/tcp/0`. IP and TCP only. A node whose addresses here are
-    /// all loopback may dial loopback; any other node may not.
+    /// Multiaddrs to listen on: `/ip4/127.0.0.1/tcp/0` for TCP, `/ip4/127.0.0.1/udp/0/quic-v1` for QUIC, or the same
+    /// with `ip6`. Both can be dialled whatever is listened on. A node whose addresses here are all loopback may dial
+    /// loopback; any other node may not.
     pub listen: Vec<String>,
     /// Bounds.
     pub limits: Limits,

@@ -16,8 +16,11 @@ pub enum StartError {
         /// What the operating system said.
         source: io::Error,
     },
-    /// The address is not of the form `/ip4|ip6/ADDRESS/tcp/PORT`.
-    #[error("cannot listen on {address}: expected /ip4/ADDRESS/tcp/PORT or /ip6/ADDRESS/tcp/PORT")]
+    /// The address is not of the form `/ip4|ip6/ADDRESS/tcp/PORT` or `/ip4|ip6/ADDRESS/udp/PORT/quic-v1`.
+    #[error(
+        "cannot listen on {address}: expected /ip4/ADDRESS/tcp/PORT or /ip4/ADDRESS/udp/PORT/quic-v1, or the same \
+         with ip6"
+    )]
     Address {
         /// The address as configured.
         address: String,

@@ -18,7 +18,7 @@ use libp2p::swarm::{
 };
 use libp2p::{Multiaddr, PeerId};
 
-use crate::address::socket_address;
+use crate::address::{Carrier, endpoint};
 
 /// Most peers in the address book. At the bound, the entry that was set longest ago makes room.
 const BOOK_MAX_PEERS: usize = 4096;
@@ -26,9 +26,13 @@ const BOOK_MAX_PEERS: usize = 4096;
 /// Most addresses kept per peer: as many as a node record may list.
 pub(crate) const ADDRESSES_PER_PEER_MAX: usize = guildhall_protocol::limits::ADDRESSES_MAX;
 
-/// Most inbound connections, open or opening, from one /24 (IPv4) or /48 (IPv6). An org's nodes behind one address
-/// translation fit; loopback is exempt.
+/// Most inbound connections from one /24 (IPv4) or /48 (IPv6), over TCP the opening ones included. An org's nodes behind
+/// one address translation fit; loopback is exempt.
 const INBOUND_PER_NETWORK_MAX: usize = 64;
+
+/// Most QUIC handshakes of peers that dial us. Half of what may be opening altogether: they need no proven address, so
+/// whoever forges them must not keep TCP out.
+const QUIC_OPENING_MAX: usize = 256;
 
 /// Decides about connections.
 pub(crate) struct Gate {
@@ -42,6 +46,8 @@ pub(crate) struct Gate {
     admitted: HashSet<PeerId>,
     /// Established inbound connections of strangers.
     strangers: HashSet<ConnectionId>,
+    /// Inbound QUIC connections whose handshake is not done.
+    quic_opening: HashSet<ConnectionId>,
     /// Where each inbound connection comes from, and how many there are from each network.
     origins: HashMap<ConnectionId, Network>,
     per_network: HashMap<Network, usize>,
@@ -62,6 +68,7 @@ impl Gate {
             dialling: HashSet::new(),
             admitted: HashSet::new(),
             strangers: HashSet::new(),
+            quic_opening: HashSet::new(),
             origins: HashMap::new(),
             per_network: HashMap::new(),
         }
@@ -118,8 +125,24 @@ impl Gate {
         self.book.contains_key(peer) || self.dialling.contains(peer) || self.admitted.contains(peer)
     }
 
+    fn count_origin(
+        &mut self,
+        connection: ConnectionId,
+        remote: &Multiaddr,
+    ) -> Result<(), ConnectionDenied> {
+        let Some(network) = Network::of(remote) else { return Ok(()) };
+        let count = self.per_network.entry(network).or_default();
+        if *count >= INBOUND_PER_NETWORK_MAX {
+            return Err(ConnectionDenied::new(Refusal::Network));
+        }
+        *count += 1;
+        self.origins.insert(connection, network);
+        Ok(())
+    }
+
     fn close(&mut self, connection: ConnectionId) {
         self.strangers.remove(&connection);
+        self.quic_opening.remove(&connection);
         let Some(network) = self.origins.remove(&connection) else { return };
         if let Some(count) = self.per_network.get_mut(&network) {
             *count -= 1;
@@ -140,7 +163,7 @@ enum Network {
 impl Network {
     /// The network of a remote address; none for loopback and for what is no IP address.
     fn of(address: &Multiaddr) -> Option<Self> {
-        let ip = socket_address(address)?.ip().to_canonical();
+        let ip = endpoint(address)?.1.ip().to_canonical();
         if ip.is_loopback() {
             return None;
         }
@@ -166,6 +189,12 @@ enum Refusal {
     Strangers,
     #[error("too many connections from one network")]
     Network,
+    #[error("too many QUIC handshakes at once")]
+    Handshakes,
+}
+
+fn is_quic(address: &Multiaddr) -> bool {
+    matches!(endpoint(address), Some((Carrier::Quic, _)))
 }
 
 impl NetworkBehaviour for Gate {
@@ -178,14 +207,15 @@ impl NetworkBehaviour for Gate {
         _: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
-        if let Some(network) = Network::of(remote) {
-            let count = self.per_network.entry(network).or_default();
-            if *count >= INBOUND_PER_NETWORK_MAX {
-                return Err(ConnectionDenied::new(Refusal::Network));
-            }
-            *count += 1;
-            self.origins.insert(connection, network);
+        if !is_quic(remote) {
+            return self.count_origin(connection, remote);
         }
+        // Where a QUIC handshake begins, the sender's address is not proven yet: if it counted, one forger could use up
+        // the share of any network.
+        if self.quic_opening.len() >= QUIC_OPENING_MAX {
+            return Err(ConnectionDenied::new(Refusal::Handshakes));
+        }
+        self.quic_opening.insert(connection);
         Ok(())
     }
 
@@ -194,8 +224,12 @@ impl NetworkBehaviour for Gate {
         connection: ConnectionId,
         peer: PeerId,
         _: &Multiaddr,
-        _: &Multiaddr,
+        remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.quic_opening.remove(&connection);
+        if is_quic(remote) {
+            self.count_origin(connection, remote)?;
+        }
         if !self.is_named(&peer) {
             if self.strangers.len() >= self.strangers_max {
                 return Err(ConnectionDenied::new(Refusal::Strangers));
@@ -319,6 +353,48 @@ mod tests {
         assert!(connect(&mut gate, n, "/ip4/10.0.1.1/tcp/1", peer(0)), "another /24");
         gate.close(ConnectionId::new_unchecked(0));
         assert!(connect(&mut gate, 0, "/ip4/10.0.0.200/tcp/1", peer(0)), "room again");
+    }
+
+    #[test]
+    fn forged_quic_handshakes_do_not_use_up_a_networks_share() {
+        let mut gate = Gate::new(usize::MAX);
+        let (here, victim) = (Multiaddr::empty(), "/ip4/10.0.0.1/udp/1/quic-v1".parse().unwrap());
+        for n in 0..2 * INBOUND_PER_NETWORK_MAX {
+            let id = ConnectionId::new_unchecked(1000 + n);
+            assert!(gate.handle_pending_inbound_connection(id, &here, &victim).is_ok());
+        }
+        for n in 0..INBOUND_PER_NETWORK_MAX {
+            let from =
+                if n % 2 == 0 { "/ip4/10.0.0.1/tcp/1" } else { "/ip4/10.0.0.1/udp/1/quic-v1" };
+            assert!(connect(&mut gate, n, from, peer(n as u64)));
+        }
+        let n = INBOUND_PER_NETWORK_MAX;
+        for from in ["/ip4/10.0.0.2/udp/1/quic-v1", "/ip4/10.0.0.2/tcp/1"] {
+            assert!(!connect(&mut gate, n, from, peer(0)), "proven addresses share one bound");
+        }
+        gate.close(ConnectionId::new_unchecked(1));
+        assert!(connect(&mut gate, n, "/ip4/10.0.0.2/udp/1/quic-v1", peer(0)), "room again");
+    }
+
+    #[test]
+    fn quic_handshakes_have_a_bound_that_leaves_tcp_alone() {
+        let mut gate = Gate::new(usize::MAX);
+        let here = Multiaddr::empty();
+        let quic: Multiaddr = "/ip4/10.0.0.1/udp/1/quic-v1".parse().unwrap();
+        let begin = |gate: &mut Gate, n| {
+            let id = ConnectionId::new_unchecked(n);
+            gate.handle_pending_inbound_connection(id, &here, &quic).is_ok()
+        };
+        for n in 0..QUIC_OPENING_MAX {
+            assert!(begin(&mut gate, n));
+        }
+        assert!(!begin(&mut gate, QUIC_OPENING_MAX), "one too many");
+        assert!(connect(&mut gate, 1000, "/ip4/10.0.0.1/tcp/1", peer(1)), "TCP has room");
+        gate.close(ConnectionId::new_unchecked(0));
+        assert!(begin(&mut gate, QUIC_OPENING_MAX), "one has failed");
+        let id = ConnectionId::new_unchecked(1);
+        assert!(gate.handle_established_inbound_connection(id, peer(2), &here, &quic).is_ok());
+        assert!(begin(&mut gate, QUIC_OPENING_MAX + 1), "one has succeeded");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use libp2p::Multiaddr;
 use libp2p::identity::Keypair;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::address::{Policy, socket_address, to_public_key};
+use crate::address::{Policy, endpoint, to_public_key};
 use crate::config::{Config, Limits};
 use crate::driver::{Command, Driver};
 use crate::error::{
@@ -22,7 +22,7 @@ use crate::error::{
 };
 use crate::event::{Events, GossipToken, PeerInfo, PublishOutcome, Verdict};
 use crate::stream::{Stream, StreamKind};
-use crate::transport;
+use crate::{memory, transport};
 
 /// Commands waiting for the driver; when full, callers wait. Requests make them up to 1 MiB large, so few.
 const COMMANDS_MAX: usize = 64;
@@ -43,29 +43,31 @@ const STREAM_DEADLINE: Duration = Duration::from_secs(10);
 pub async fn start(
     config: Config,
 ) -> Result<(Overlay, Events, impl Future<Output = ()> + Send + 'static), StartError> {
+    memory::keep_freed();
     let Config { seed, listen, limits } = config;
     let key = Keypair::ed25519_from_bytes(seed)
         .map_err(|error| StartError::Settings(error.to_string()))?;
     let me = to_public_key(&key.public().to_peer_id())
         .ok_or_else(|| StartError::Settings("the key is not an Ed25519 key".to_owned()))?;
-    let mut listeners: Vec<(String, Multiaddr, SocketAddr)> = Vec::new();
+    let mut listeners: Vec<(String, Multiaddr)> = Vec::new();
+    let mut sockets: Vec<SocketAddr> = Vec::new();
     for text in listen {
         let address = text.parse::<Multiaddr>().ok();
-        let socket = address.as_ref().and_then(socket_address);
-        let (Some(address), Some(socket)) = (address, socket) else {
+        let place = address.as_ref().and_then(endpoint);
+        let (Some(address), Some((carrier, socket))) = (address, place) else {
             return Err(StartError::Address { address: text });
         };
-        transport::check_free(socket)
+        transport::check_free(carrier, socket)
             .map_err(|source| StartError::Listen { address: text.clone(), source })?;
-        listeners.push((text, address, socket));
+        listeners.push((text, address));
+        sockets.push(socket);
     }
-    let sockets: Vec<SocketAddr> = listeners.iter().map(|(_, _, socket)| *socket).collect();
     let policy = Policy::of_listeners(&sockets);
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
     let (events, outbox) = mpsc::channel(limits.events_max.max(1));
     let limits = Arc::new(limits);
     let mut driver = Driver::new(&key, policy, Arc::clone(&limits), inbox, events)?;
-    for (text, address, _) in listeners {
+    for (text, address) in listeners {
         driver
             .listen(address)
             .await

@@ -25,6 +25,7 @@
 //! says through the DHT is a hint at best; the DHT carries provider records only.
 //!
 //! # Bounds
+//! Connections run over TCP with Noise and Yamux, or over QUIC; a peer that offers both is dialled over TCP first.
 //! Every queue and table has a named bound in [`Limits`] or beside its owner. When the event channel is full, gossip,
 //! requests and streams are refused at once (ignored, unanswered, reset), counted and logged; connects and disconnects
 //! are never lost, they wait in a backlog that cannot grow beyond two entries per connection.
@@ -40,6 +41,8 @@ mod behaviour;
 mod codec;
 mod driver;
 mod gate;
+mod memory;
+mod muxer;
 mod providers;
 mod streams;
 mod transport;

@@ -11,14 +11,15 @@ use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt as _};
 /// What a stream is for. Each kind is a protocol of its own on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StreamKind {
-    /// Content of packages, `/guildhall/blob/1`.
+    /// Content of packages, `/guildhall/blob/2`.
     Blob,
     /// Inputs, outputs and control of a job, `/guildhall/job/1`.
     Job,
 }
 
 /// A bidirectional byte stream to a peer, ordered, encrypted, with flow control. Each direction ends by itself:
-/// `shutdown` ends ours, a read of zero bytes shows that the peer has ended its own. Dropping it resets what is open.
+/// `shutdown` ends ours, a read of zero bytes shows that the peer has ended its own. Dropping it gives up what is open,
+/// which the peer cannot tell from an end: what is said through a stream has to say how long it is.
 #[derive(Debug)]
 pub struct Stream {
     inner: Compat<libp2p::Stream>,

@@ -28,7 +28,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use crate::error::StreamError;
 use crate::stream::StreamKind;
 
-const BLOB: StreamProtocol = StreamProtocol::new("/guildhall/blob/1");
+const BLOB: StreamProtocol = StreamProtocol::new("/guildhall/blob/2");
 const JOB: StreamProtocol = StreamProtocol::new("/guildhall/job/1");
 
 const fn protocol(kind: StreamKind) -> StreamProtocol {

@@ -25,13 +25,38 @@ async fn a_port_in_use_is_an_error_that_names_the_address() {
         }
         other => panic!("expected an address in use, got {other:?}"),
     }
-    for form in ["nonsense", "/dns4/localhost/tcp/0", "/ip4/127.0.0.1/udp/0"] {
+    for form in
+        ["nonsense", "/dns4/localhost/tcp/0", "/ip4/127.0.0.1/udp/0", "/ip4/127.0.0.1/udp/0/quic"]
+    {
         let result = start(config(form)).await.map(drop);
         assert!(matches!(result, Err(StartError::Address { .. })), "{form}: {result:?}");
     }
     a.overlay.shutdown().await;
     let again = start(config(&place)).await;
     assert!(again.is_ok(), "a port is free again after the shutdown: {:?}", again.err());
+}
+
+/// a - b over QUIC, a stops and starts again
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quic_port_in_use_is_an_error_and_free_again_soon_after_a_shutdown() {
+    let quic = || {
+        let listen = vec!["/ip4/127.0.0.1/udp/0/quic-v1".to_owned()];
+        Node::with(Setup { listen, ..Setup::default() })
+    };
+    let (a, b) = (quic().await, quic().await);
+    a.join(&b).await;
+    let place = a.addresses[0].split("/p2p/").next().unwrap().to_owned();
+    let again = || {
+        let (listen, limits) = (vec![place.clone()], Limits::default());
+        start(Config { seed: [78; 32], listen, limits })
+    };
+    match again().await.map(drop) {
+        Err(StartError::Listen { source, .. }) => assert_eq!(source.kind(), ErrorKind::AddrInUse),
+        other => panic!("expected an address in use, got {other:?}"),
+    }
+    a.overlay.shutdown().await;
+    // Not at once: the socket says goodbye first.
+    converge("the port is free", || async { again().await.is_ok() }).await;
 }
 
 /// a - b, a stops

@@ -1,4 +1,4 @@
-//! Overlays on loopback, talking over real TCP connections.
+//! Overlays on loopback, talking over real connections.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 #![expect(
     clippy::disallowed_methods,
@@ -8,6 +8,7 @@
 mod support;
 
 mod admission;
+mod carriers;
 mod dht;
 mod gossip;
 mod hostile;

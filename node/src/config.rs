@@ -121,7 +121,7 @@ fn default_api() -> SocketAddr {
 }
 
 fn default_listen() -> Vec<String> {
-    vec!["/ip4/0.0.0.0/tcp/7481".to_owned()]
+    vec!["/ip4/0.0.0.0/tcp/7481".to_owned(), "/ip4/0.0.0.0/udp/7481/quic-v1".to_owned()]
 }
 
 fn default_follows() -> Vec<CategoryPrefix> {

@@ -164,7 +164,12 @@ impl Client {
     /// # Errors
     /// [`Error`].
     pub async fn fetch(&self, reference: &Reference) -> Result<Fetched, Error> {
-        self.send(Method::POST, "fetch", &FetchRequest { reference: reference.clone(), include: Vec::new() }).await
+        self.send(
+            Method::POST,
+            "fetch",
+            &FetchRequest { reference: reference.clone(), include: Vec::new() },
+        )
+        .await
     }
 
     /// `GET /packages`: complete packages that the node holds.
@@ -257,11 +262,11 @@ impl Client {
         Ok(lines)
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
         json(self.answer(self.request(Method::GET, path)).await?).await
     }
 
-    async fn send<T: DeserializeOwned>(
+    pub(crate) async fn send<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,

@@ -19,6 +19,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
 mod client;
+mod content;
 mod error;
 pub mod package;
 mod shell;

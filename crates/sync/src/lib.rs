@@ -1,11 +1,12 @@
 //! What to announce, pull and repair: the logs a node holds, and which part of whose log to ask for next.
 //!
 //! [`Logs`] keeps every log whole: a record enters only behind its predecessor. [`Schedule`] compares what peers have
-//! with what is here and names the next pulls. [`download`] shares the parts of files out among their holders. All are
-//! pure; the records and the bytes themselves live in the store.
+//! with what is here and names the next pulls. [`download`] shares the parts of files out among their holders,
+//! [`replicate`] says who keeps copies. All are pure; the records and the bytes themselves live in the store.
 
 pub mod download;
 mod logs;
+pub mod replicate;
 mod schedule;
 
 pub use logs::{

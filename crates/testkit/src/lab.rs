@@ -39,10 +39,22 @@ impl Lab {
         self.folder.path().join(name)
     }
 
-    /// How the node of an org is started; its home is named like the org.
+    /// How the node of an org is started; its home is named like the org. It makes no copies by itself, so that what it
+    /// holds is what the test had it fetch.
     #[must_use]
     pub fn options(&self, org: &str) -> Options {
+        Options::new(&self.program, self.path(org)).env("GUILD_REPLICAS_MAX", "0")
+    }
+
+    /// The same for a node that makes copies.
+    #[must_use]
+    pub fn copying(&self, org: &str) -> Options {
         Options::new(&self.program, self.path(org))
+    }
+
+    /// Makes an org with one node that makes copies, in a federation of its own.
+    pub async fn found_copying(&self, org: &str) -> Node {
+        self.found_with(org, self.copying(org)).await
     }
 
     /// The command line, at the node of a home.

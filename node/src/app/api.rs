@@ -384,12 +384,12 @@ impl App {
     }
 
     async fn detail(self: &Arc<Self>, reference: &Reference) -> Answer<Detail> {
-        let (mut detail, federation) = {
+        let mut detail = {
             let core = self.core();
             let entry = core.catalog().resolve(reference).map_err(|error| resolve_error(&error))?;
             let package = entry.listing.release.package;
             let versions = core.catalog().versions(&entry.org, &entry.listing.release.name);
-            let detail = Detail {
+            Detail {
                 reference: entry.reference(),
                 org: entry.org.clone(),
                 listing: entry.listing.clone(),
@@ -399,18 +399,10 @@ impl App {
                 manifest: None,
                 versions: versions.map(|shown| shown.entry.version().clone()).collect(),
                 holders: Vec::new(),
-            };
-            (detail, core.federation().id())
+            }
         };
         detail.manifest = self.manifest(detail.package_id).map_err(internal)?;
-        let key = guildhall_core::package_key(federation, detail.package_id);
-        let found = self.providers(&[key]).await;
-        let core = self.core();
-        let own = core.holds(&detail.package_id).then(|| core.identity().org.clone());
-        let others = found.iter().filter_map(|peer| core.authority(peer)).map(|a| a.org.clone());
-        detail.holders = own.into_iter().chain(others).collect();
-        detail.holders.sort_unstable();
-        detail.holders.dedup();
+        detail.holders = self.holding_orgs(detail.package_id).await;
         Ok(detail)
     }
 }

@@ -87,6 +87,7 @@ impl App {
             }
             overlay::Event::Disconnected { peer } => {
                 info!(peer = overlay::peer_id_string(&peer), "disconnected");
+                self.replicas.handle_gone(&peer);
                 self.drive(Event::Disconnected { peer }, Context::default()).await;
             }
             overlay::Event::Gossip { from, token, bytes } => {

@@ -17,6 +17,7 @@ mod join;
 mod keeper;
 mod patterns;
 mod publish;
+mod replicas;
 mod run;
 mod start;
 mod test_logs;
@@ -39,7 +40,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use crate::home::Home;
 use crate::tasks::Tasks;
 
-pub(crate) use start::{Options, start};
+pub(crate) use start::{Options, adopt_store, start};
 
 /// Events that wait for the driving task: responses, DHT answers and ticks. When full, who has one waits.
 const EVENTS_MAX: usize = 1_024;
@@ -93,6 +94,8 @@ pub(crate) struct App {
     chores: tokio::sync::Mutex<()>,
     /// What the keeper allows content to take.
     content: crate::config::Content,
+    /// When to look at whose copies.
+    replicas: replicas::Schedule,
     /// Blobs that clients brought and that belong to no package yet.
     leases: uploads::Leases,
     /// Blobs of complete packages: what members may fetch.

@@ -25,7 +25,7 @@ use super::keeper::Keeper;
 use super::run::isolation_names;
 use super::{
     App, CALLS_MAX, EVENTS_MAX, HELLOS_MAX, INSPECTIONS_MAX, SERVED_MAX, answers, drive, effects,
-    lock, transfer, upkeep, uploads,
+    lock, replicas, transfer, upkeep, uploads,
 };
 use crate::config::Config;
 use crate::home::{self, Home};
@@ -49,6 +49,7 @@ pub(crate) struct Options {
     /// Nodes to dial besides those of the configuration.
     pub(crate) peers: Vec<String>,
     pub(crate) follows: Option<Vec<guildhall_protocol::name::CategoryPrefix>>,
+    pub(crate) replicas_max: Option<guildhall_client::package::ByteSize>,
 }
 
 /// A node that is up.
@@ -61,11 +62,12 @@ pub(crate) struct Running {
 
 /// Starts the node of a home. When this returns, its API answers and the overlay listens.
 pub(crate) async fn start(home: Home, options: Options) -> Result<Running, StartError> {
-    let config = home.update_config(|config| {
+    let mut config = home.update_config(|config| {
         if let Some(follows) = options.follows.clone() {
             config.follows = follows;
         }
     })?;
+    config.content.replicas_max = options.replicas_max.unwrap_or(config.content.replicas_max);
     let identity = home.identity(&config.org)?;
     let founding = home.founding()?;
     let store = open_store(&home)?;
@@ -120,6 +122,7 @@ pub(crate) async fn start(home: Home, options: Options) -> Result<Running, Start
     }
     tasks.spawn("drive", drive::run(Arc::clone(&app), events, inbox));
     tasks.spawn("upkeep", upkeep::run(Arc::clone(&app)));
+    tasks.spawn("replicas", replicas::run(Arc::clone(&app)));
 
     let (http, http_token) = serve_http(&app, listener, token);
     app.home.save_api(&app.url)?;
@@ -171,6 +174,18 @@ async fn check_owner(store: &Store, identity: &Identity) -> Result<(), StartErro
             Ok(store.commit(batch).await?)
         }
     }
+}
+
+/// Gives a restored store to the new keys of its home.
+pub(crate) async fn adopt_store(home: &Home, identity: &Identity) -> Result<(), StartError> {
+    let store = open_store(home)?;
+    let mut batch = Batch::new();
+    let owner = identity.node.public();
+    batch.put_document(Collection::Identity, OWNER_KEY, owner.as_bytes().to_vec());
+    let written = store.commit(batch).await;
+    let closed = store.close().await;
+    written?;
+    Ok(closed?)
 }
 
 /// The org's name in the configuration is the one that it has in the federation; changing the file changes nobody's mind.
@@ -288,6 +303,7 @@ fn assemble(
         inspections: Arc::new(Semaphore::new(INSPECTIONS_MAX)),
         chores: tokio::sync::Mutex::new(()),
         content: config.content,
+        replicas: replicas::Schedule::default(),
         leases: uploads::Leases::default(),
         shared_blobs: Mutex::new(BTreeSet::new()),
         fetching: Mutex::new(BTreeMap::new()),

@@ -113,7 +113,7 @@ const fn code_of_status(status: u16) -> u8 {
     match status {
         404 => exit::NOT_FOUND,
         400..=499 => exit::REFUSED,
-        502..=504 => exit::TRY_LATER,
+        502..=504 | 507 => exit::TRY_LATER,
         _ => exit::FAILED,
     }
 }
@@ -184,6 +184,7 @@ mod tests {
             (422, exit::REFUSED),
             (500, exit::FAILED),
             (502, exit::TRY_LATER),
+            (507, exit::TRY_LATER),
             (503, exit::TRY_LATER),
         ] {
             assert_eq!(code_of_status(status), code, "{status}");

@@ -232,6 +232,7 @@ fn detail_table(detail: &Detail) -> Table {
     table.field("listing", detail.listing_id.to_string());
     table.field("here", if detail.held { "yes" } else { "no" });
     table.field("held by", list(&detail.holders));
+    table.field("replicas", format!("{}/{}", detail.holders.len(), listing.replicas));
     table.field("versions", list(&detail.versions));
     table
 }

@@ -3,15 +3,18 @@
 //! A file appears under its name when its bytes are complete and have the manifest's hash. A command that is repeated
 //! keeps what is already right, so an interrupted one goes on where it was.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use clap::Args;
+use futures::StreamExt as _;
 use guildhall_client::Client;
 use guildhall_client::package::{ByteSize, hash_file};
-use guildhall_protocol::api::Fetched;
+use guildhall_protocol::api::{Fetched, Transfer};
 use guildhall_protocol::manifest::FileEntry;
 use guildhall_protocol::name::{FileName, Reference};
 use serde_json::json;
@@ -23,6 +26,18 @@ use super::{Context, Failure, exit};
 
 /// Hex digits of a package id in the name of a folder.
 const ID_DIGITS: usize = 16;
+
+/// Files that are written at once: enough that small ones do not wait for each other's requests.
+const WRITTEN_AT_ONCE: usize = 8;
+
+/// How often it is asked how far the node is.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Looks over which a rate is taken: five seconds.
+const RATE_LOOKS: usize = 20;
+
+/// Characters of a full bar.
+const BAR_WIDTH: usize = 20;
 
 /// Permissions of files before the person's umask; nothing that was fetched is executable.
 const FILE_MODE: u32 = 0o666;
@@ -36,6 +51,9 @@ pub(crate) struct GetArgs {
     /// Folder for the files, made if it is missing [default: NAME, NAME-VERSION or b3-HASH here, as REF says it]
     #[arg(short = 'o', long = "out", value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// Only files whose names match, for example 'weights/*' or '*.onnx'; may be repeated
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) include: Vec<String>,
     /// Replace files that are there and differ; without it the command stops at the first one
     #[arg(long)]
     pub(crate) force: bool,
@@ -44,22 +62,104 @@ pub(crate) struct GetArgs {
 pub(super) async fn get(context: &Context, args: &GetArgs) -> Result<(), Failure> {
     let output = &context.output;
     let client = context.client().await?;
-    output.progress("fetching");
-    let fetched = client.fetch(&args.reference).await?;
-    fetched.manifest.files.iter().try_for_each(|file| visible(&file.name))?;
+    let fetched = fetch(context, &client, args).await?;
+    let asked_for: BTreeSet<&FileName> = fetched.included.iter().collect();
+    let files: Vec<&FileEntry> =
+        fetched.manifest.files.iter().filter(|file| asked_for.contains(&file.name)).collect();
+    files.iter().try_for_each(|file| visible(&file.name))?;
     let dir = args.out.clone().unwrap_or_else(|| folder_name(&fetched));
     fs::create_dir_all(&dir).map_err(|error| cannot_write(&dir, &error))?;
-    let files = &fetched.manifest.files;
-    let mut written = 0_usize;
-    for (file, place) in files.iter().zip(1_usize..) {
-        output.progress(&format!("{place} of {}", counted(files.len(), "file")));
-        let done = write_file(&client, &dir, file, args.force).await;
-        if done.map_err(|failure| with_way_out(failure, &args.reference))? {
+    let (mut written, mut done) = (0_usize, 0_usize);
+    let mut writing = futures::stream::iter(&files)
+        .map(|file| write_file(&client, &dir, file, args.force))
+        .buffered(WRITTEN_AT_ONCE);
+    while let Some(wrote) = writing.next().await {
+        done += 1;
+        output.progress(&format!("writing {done} of {}", counted(files.len(), "file")));
+        if wrote.map_err(|failure| with_way_out(failure, &args.reference))? {
             written += 1;
         }
     }
+    drop(writing);
     output.clear_progress();
     show(context, &fetched, &dir, written)
+}
+
+/// Has the node fetch what is asked for, and shows how far it is.
+async fn fetch(context: &Context, client: &Client, args: &GetArgs) -> Result<Fetched, Failure> {
+    let output = &context.output;
+    output.progress("looking for holders");
+    let fetching = client.fetch_some(&args.reference, &args.include);
+    tokio::pin!(fetching);
+    let mut rate = Rate::default();
+    loop {
+        tokio::select! {
+            fetched = &mut fetching => return Ok(fetched?),
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        // How far it is is nice to know; not knowing it stops nothing.
+        if output.is_watched()
+            && let Ok(transfers) = client.transfers().await
+            && let [transfer] = transfers.as_slice()
+        {
+            output.progress(&rate.line(transfer, Instant::now()));
+        }
+    }
+}
+
+/// How fast a transfer is, over its last seconds.
+#[derive(Debug, Default)]
+struct Rate {
+    seen: VecDeque<(Instant, u64)>,
+}
+
+impl Rate {
+    /// One line: how much, how fast, how long still, from whom.
+    fn line(&mut self, transfer: &Transfer, now: Instant) -> String {
+        let (done, total) = (transfer.done_bytes, transfer.total_bytes);
+        self.seen.push_back((now, done));
+        while self.seen.len() > RATE_LOOKS {
+            self.seen.pop_front();
+        }
+        let per_second = match (self.seen.front(), self.seen.back()) {
+            (Some((from, before)), Some((to, after))) if to > from => {
+                after.saturating_sub(*before) as f64 / (*to - *from).as_secs_f64()
+            }
+            _ => 0.0,
+        };
+        let mut line = format!("{} {} of {}", bar(done, total), ByteSize(done), ByteSize(total));
+        if per_second >= 1.0 {
+            let left = total.saturating_sub(done) as f64 / per_second;
+            let rate = ByteSize(per_second as u64);
+            line.push_str(&format!(", {rate}/s, {} left", seconds_text(left)));
+        }
+        let from: BTreeSet<String> = transfer
+            .sources
+            .iter()
+            .filter(|source| source.gave_up.is_none() && source.bytes > 0)
+            .map(|source| source.org.to_string())
+            .collect();
+        if !from.is_empty() {
+            let from: Vec<String> = from.into_iter().collect();
+            line.push_str(&format!(", from {}", from.join(" and ")));
+        }
+        line
+    }
+}
+
+/// A bar of a fixed width.
+fn bar(done: u64, total: u64) -> String {
+    let part = if total == 0 { 1.0 } else { done as f64 / total as f64 };
+    let full = ((part * BAR_WIDTH as f64) as usize).min(BAR_WIDTH);
+    format!("[{}{}]", "=".repeat(full), " ".repeat(BAR_WIDTH - full))
+}
+
+fn seconds_text(seconds: f64) -> String {
+    match seconds as u64 {
+        0..=59 => format!("{} s", seconds.ceil() as u64),
+        60..=3_599 => format!("{} min", (seconds / 60.0).ceil() as u64),
+        _ => format!("{:.1} h", seconds / 3_600.0),
+    }
 }
 
 fn show(context: &Context, fetched: &Fetched, dir: &Path, written: usize) -> Result<(), Failure> {
@@ -70,9 +170,11 @@ fn show(context: &Context, fetched: &Fetched, dir: &Path, written: usize) -> Res
             "ref": fetched.reference,
             "package_id": fetched.package_id,
             "dir": shown_dir,
-            "files": fetched.manifest.files.len(),
+            "files": fetched.included.len(),
             "written": written,
             "fetched_bytes": fetched.fetched_bytes,
+            "reused_bytes": fetched.reused_bytes,
+            "seconds": fetched.seconds,
             "from": fetched.from,
         }));
     }
@@ -83,10 +185,21 @@ fn show(context: &Context, fetched: &Fetched, dir: &Path, written: usize) -> Res
         [] => "was here".to_owned(),
         from => format!("{} from {}", ByteSize(fetched.fetched_bytes), list(from)),
     };
-    let files = counted(fetched.manifest.files.len(), "file");
-    let size = ByteSize(fetched.manifest.len_bytes());
+    let (all, some) = (fetched.manifest.files.len(), fetched.included.len());
+    let files = match all == some {
+        true => counted(all, "file"),
+        false => format!("{some} of {}", counted(all, "file")),
+    };
+    let size = ByteSize(len_of(fetched));
     output.note(&format!("{}: {from}; {files}, {size}, {written} written", fetched.reference));
     output.line(&shown_dir)
+}
+
+/// Bytes of the files that were asked for.
+fn len_of(fetched: &Fetched) -> u64 {
+    let asked_for: BTreeSet<&FileName> = fetched.included.iter().collect();
+    let files = fetched.manifest.files.iter().filter(|file| asked_for.contains(&file.name));
+    files.map(|file| file.len_bytes).sum()
 }
 
 /// The folder when none is named.
@@ -195,7 +308,40 @@ fn cannot_write(path: &Path, error: &io::Error) -> Failure {
 mod tests {
     use std::os::unix::fs::symlink;
 
+    use guildhall_protocol::api::TransferSource;
+
     use super::*;
+
+    #[test]
+    fn progress_says_how_much_how_fast_how_long_and_from_whom() {
+        let source = |org: &str, bytes, gave_up: Option<&str>| TransferSource {
+            org: org.parse().unwrap(),
+            peer_id: String::new(),
+            bytes,
+            gave_up: gave_up.map(str::to_owned),
+        };
+        let mut transfer = Transfer {
+            package_id: guildhall_protocol::PackageId(guildhall_protocol::Hash::of(b"")),
+            total_bytes: 100 << 20,
+            done_bytes: 0,
+            total_files: 1,
+            done_files: 0,
+            sources: vec![
+                source("lab-a", 1, None),
+                source("lab-b", 1, Some("it lied")),
+                source("lab-c", 0, None),
+            ],
+        };
+        let (mut rate, now) = (Rate::default(), Instant::now());
+        let first = rate.line(&transfer, now);
+        assert_eq!(first, "[                    ] 0 B of 100 MiB, from lab-a");
+        transfer.done_bytes = 50 << 20;
+        let second = rate.line(&transfer, now + Duration::from_secs(1));
+        assert_eq!(
+            second,
+            "[==========          ] 50 MiB of 100 MiB, 50 MiB/s, 1 s left, from lab-a"
+        );
+    }
 
     #[test]
     fn folders_are_made_and_links_are_not_followed() {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use guildhall_client::package::ByteSize;
 use guildhall_protocol::name::{CategoryPrefix, OrgName};
 
 /// `guild init`.
@@ -32,6 +33,9 @@ pub(crate) struct UpArgs {
     /// Category whose listings are kept, or the start of one; may be repeated [default: all]
     #[arg(long, value_name = "CATEGORY")]
     pub(crate) follow: Vec<CategoryPrefix>,
+    /// Most room for copies of others' packages, this time; 0 keeps none [default: 20GiB, or as config.toml says]
+    #[arg(long, value_name = "SIZE", env = "GUILD_REPLICAS_MAX")]
+    pub(crate) replicas_max: Option<ByteSize>,
 }
 
 /// `guild demo`.

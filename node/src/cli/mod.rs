@@ -14,6 +14,7 @@
 //! | `get` | `get` |
 //! | `run`, `runs`, `outfile` | `run`, `runs`, and the file of their `-o` |
 //! | `node` | `node offer`, `node follow` |
+//! | `store` | `store df`, `gc`, `scrub`, `pin`, `unpin`, `backup`, `restore` |
 
 mod context;
 mod escape;
@@ -32,6 +33,7 @@ mod publish;
 mod receipt;
 mod run;
 mod runs;
+mod store;
 mod table;
 
 use std::process::ExitCode;
@@ -51,6 +53,7 @@ pub(crate) use period::Period;
 pub(crate) use publish::PublishArgs;
 pub(crate) use run::RunArgs;
 pub(crate) use runs::RunsArgs;
+pub(crate) use store::{RestoreArgs, StoreCommand, copy_folder};
 pub(crate) use table::Table;
 
 /// The only argument of a process that executes foreign code for a node.
@@ -98,6 +101,9 @@ pub(crate) enum Command {
     /// What the node lends and follows
     #[command(subcommand)]
     Node(NodeCommand),
+    /// What the node keeps on disk
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Three organisations on this machine: publish, find, run, print
     Demo(DemoArgs),
 }
@@ -150,6 +156,10 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
             crate::commands::up(context, args).await
         }
         Command::Demo(args) => crate::commands::demo(context, args).await,
+        Command::Store(StoreCommand::Restore(args)) => {
+            context.try_home()?;
+            crate::commands::restore(context, args).await
+        }
         command => tokio::select! {
             biased;
             _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
@@ -173,6 +183,7 @@ async fn ask(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Runs(args) => runs::runs(context, &args).await,
         Command::Node(NodeCommand::Offer(args)) => node::offer(context, args).await,
         Command::Node(NodeCommand::Follow(args)) => node::follow(context, args).await,
+        Command::Store(command) => store::store(context, command).await,
         Command::Init(_) | Command::Up(_) | Command::Demo(_) => Ok(()),
     }
 }
@@ -226,6 +237,10 @@ mod tests {
             "guild invite --expires 8d",
             "guild runs 12xy",
             "guild runs --force",
+            "guild store",
+            "guild store pin",
+            "guild store gc --unused soon",
+            "guild get lab/digits --include",
             "guild worker please",
             "guild status --format xml",
         ] {

@@ -97,6 +97,12 @@ impl Output {
         }
     }
 
+    /// Whether somebody watches how far it is.
+    #[must_use]
+    pub(crate) fn is_watched(&self) -> bool {
+        self.progress
+    }
+
     /// Takes the progress line away.
     pub(crate) fn clear_progress(&self) {
         if self.progress {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::Args;
 use guildhall_client::Client;
 use guildhall_protocol::RunId;
-use guildhall_protocol::api::{OutputLine, RunReport, RunState};
+use guildhall_protocol::api::{OutputLine, RunReport, RunState, TestLog};
 use serde_json::json;
 
 use super::outfile::{self, OutFile};
@@ -81,7 +81,14 @@ pub(crate) struct RunsArgs {
 
 pub(super) async fn runs(context: &Context, args: &RunsArgs) -> Result<(), Failure> {
     let client = context.client().await?;
-    let Some(prefix) = &args.run else { return show_all(context, &client.runs().await?) };
+    let Some(prefix) = &args.run else {
+        return show_all(context, &client.runs().await?, &client.tests().await?);
+    };
+    let tests = client.tests().await?;
+    if let Some(test) = tests.iter().find(|test| test.package_id.0.to_hex().starts_with(&prefix.0))
+    {
+        return show_test(context, test);
+    }
     let run = match prefix.0.parse() {
         Ok(run) => run,
         Err(_) => prefix.find(client.runs().await?.iter().map(|report| report.run_id))?,
@@ -99,7 +106,7 @@ pub(super) async fn runs(context: &Context, args: &RunsArgs) -> Result<(), Failu
     output.table(&report_table(&report))
 }
 
-fn show_all(context: &Context, reports: &[RunReport]) -> Result<(), Failure> {
+fn show_all(context: &Context, reports: &[RunReport], tests: &[TestLog]) -> Result<(), Failure> {
     let output = &context.output;
     if output.is_json() {
         return output.json(reports);
@@ -107,11 +114,58 @@ fn show_all(context: &Context, reports: &[RunReport]) -> Result<(), Failure> {
     if output.is_quiet() {
         return reports.iter().try_for_each(|report| output.line(&report.run_id.to_string()));
     }
-    if reports.is_empty() {
+    if reports.is_empty() && tests.is_empty() {
         output.note("nothing was run yet; guild run REF --input FILE");
         return Ok(());
     }
-    output.table(&runs_table(reports))
+    if !reports.is_empty() {
+        output.table(&runs_table(reports))?;
+    }
+    if !tests.is_empty() {
+        output.note("publications that were refused; guild runs ID says why:");
+        output.table(&tests_table(tests))?;
+    }
+    Ok(())
+}
+
+/// Refused publications in a few words each.
+fn tests_table(tests: &[TestLog]) -> Table {
+    let mut table = Table::with_head(["TEST", "FAILED", "REF"]);
+    for test in tests {
+        let hex = test.package_id.0.to_hex();
+        let failed = test.checks.iter().filter(|check| !check.passed).count();
+        table.row([
+            hex.get(..ID_DIGITS).unwrap_or(&hex).to_owned(),
+            format!("{failed} of {}", counted(test.checks.len(), "check")),
+            test.reference.to_string(),
+        ]);
+    }
+    table
+}
+
+/// Why a publication was refused.
+fn show_test(context: &Context, test: &TestLog) -> Result<(), Failure> {
+    let output = &context.output;
+    if output.is_json() {
+        return output.json(test);
+    }
+    if output.is_quiet() {
+        return output.line(&test.package_id.to_string());
+    }
+    output.line(&format!("{} was not listed", test.reference))?;
+    for check in &test.checks {
+        let passed = if check.passed { "ok" } else { "FAILED" };
+        let place = match (&check.file, check.offset) {
+            (Some(file), Some(offset)) => format!(" ({file}, byte {offset})"),
+            (Some(file), None) => format!(" ({file})"),
+            _ => String::new(),
+        };
+        output.line(&format!("  {passed:6}  {}{place}: {}", check.name, check.detail))?;
+        if let Some(fix) = check.fix.as_ref().filter(|_| !check.passed) {
+            output.line(&format!("          fix: {fix}"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Runs in a few words each; all of it is in the JSON.

@@ -2,6 +2,7 @@
 
 mod demo;
 mod init;
+mod restore;
 mod up;
 
 use std::process::ExitCode;
@@ -10,6 +11,7 @@ use crate::cli::{Context, Failure, exit};
 
 pub(crate) use demo::demo;
 pub(crate) use init::init;
+pub(crate) use restore::restore;
 pub(crate) use up::{stop_signal, up};
 
 /// `guild worker`: executes foreign code for a node. Nothing else of this program runs in such a process.

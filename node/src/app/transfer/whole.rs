@@ -38,6 +38,18 @@ impl App {
     }
 }
 
+impl App {
+    /// Whether a node says now that it holds a package.
+    pub(in crate::app) async fn says_it_holds(&self, peer: PublicKey, package: PackageId) -> bool {
+        let asked = async {
+            let mut line = self.open_line(peer).await?;
+            line.ask(&BlobRequest::List { hash: package.0 }).await?;
+            line.reply().await
+        };
+        matches!(asked.await, Ok(BlobReply::List { .. }))
+    }
+}
+
 /// Gets a blob of unknown length. `None` when the holder does not have it.
 async fn fetch(line: &mut Line, hash: Hash, max_bytes: u64) -> Result<Option<Vec<u8>>, Trouble> {
     line.ask(&BlobRequest::Batch { hashes: vec![hash] }).await?;

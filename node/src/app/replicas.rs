@@ -1,0 +1,311 @@
+//! Keeping copies of others' packages: one look at a time, at who holds a package now, and what follows from that for
+//! this node. The decision itself is [`guildhall_sync::replicate`]'s.
+//!
+//! A holder counts when its node answers now and says that it has the package; what the DHT says only names whom to ask.
+//! Copies of what is not for the whole federation, and of data declared sensitive, are never made.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use guildhall_catalog::Entry;
+use guildhall_core::package_key;
+use guildhall_overlay::peer_id_string;
+use guildhall_protocol::api::KeptFor;
+use guildhall_protocol::body::Visibility;
+use guildhall_protocol::name::OrgName;
+use guildhall_protocol::{Hash, PackageId, PublicKey};
+use guildhall_sync::replicate::{Decision, View, decide};
+use tokio::time::{Instant, MissedTickBehavior};
+use tracing::{debug, info, warn};
+
+use super::fetch::Purpose;
+use super::patterns::Patterns;
+use super::{App, lock};
+
+/// Time between two looks, at most: a copy that is lost unseen is missed so soon.
+const LOOK_EVERY: Duration = Duration::from_secs(10 * 60);
+
+/// Before a new listing is looked at first: its package is just being published and announced. Spread over as long
+/// again, so that not all nodes look at once.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
+
+/// Between looks at a package with too few copies; each lets one more org in.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+/// After a holder has gone: a restart is no loss.
+const GRACE: Duration = Duration::from_secs(15);
+
+/// How often it is looked for what is due. With one package each time, a thousand packages take a quarter of an hour.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How often the catalogue is gone through for packages that are new or gone.
+const REFRESH_EVERY: Duration = Duration::from_secs(5);
+
+/// Packages that are looked after. Those beyond are left to others.
+const PACKAGES_MAX: usize = 100_000;
+
+/// Nodes that are asked in one look: enough for a target of ten when half of them are gone.
+const ASKED_MAX: usize = 24;
+
+/// When to look at which package.
+#[derive(Debug, Default)]
+pub(super) struct Schedule(Mutex<BTreeMap<PackageId, Look>>);
+
+#[derive(Clone, Debug)]
+struct Look {
+    due: Instant,
+    tries: u32,
+    /// Nodes that held it at the last look.
+    holders: BTreeSet<PublicKey>,
+}
+
+impl Schedule {
+    /// A peer is gone: what it held is looked at soon.
+    pub(super) fn handle_gone(&self, peer: &PublicKey) {
+        let soon = Instant::now() + GRACE;
+        for look in lock(&self.0).values_mut().filter(|look| look.holders.contains(peer)) {
+            look.due = look.due.min(soon);
+        }
+    }
+
+    /// Takes in what is to be looked after now.
+    fn refresh(&self, packages: &BTreeSet<PackageId>, me: &PublicKey) {
+        let now = Instant::now();
+        let mut looks = lock(&self.0);
+        looks.retain(|package, _| packages.contains(package));
+        for package in packages {
+            let new = || Look {
+                due: now + FIRST_LOOK + spread(*package, me, FIRST_LOOK),
+                tries: 0,
+                holders: BTreeSet::new(),
+            };
+            looks.entry(*package).or_insert_with(new);
+        }
+    }
+
+    /// The package whose look is due longest, with how often it had too few copies.
+    fn next(&self) -> Option<(PackageId, u32)> {
+        let looks = lock(&self.0);
+        let (package, look) = looks.iter().min_by_key(|(_, look)| look.due)?;
+        (look.due <= Instant::now()).then_some((*package, look.tries))
+    }
+
+    fn looked(&self, package: PackageId, me: &PublicKey, holders: BTreeSet<PublicKey>, few: bool) {
+        let pause = if few { LOOK_AGAIN } else { LOOK_EVERY };
+        if let Some(look) = lock(&self.0).get_mut(&package) {
+            look.due = Instant::now() + pause / 2 + spread(package, me, pause / 2);
+            look.tries = if few { look.tries.saturating_add(1) } else { 0 };
+            look.holders = holders;
+        }
+    }
+}
+
+/// A part of `most`, another one for each package and node.
+fn spread(package: PackageId, me: &PublicKey, most: Duration) -> Duration {
+    let hash = Hash::of(&[package.0.as_bytes().as_slice(), me.as_bytes()].concat());
+    let part = f64::from(hash.as_bytes().first().copied().unwrap_or_default()) / 256.0;
+    most.mul_f64(part)
+}
+
+/// Runs until the node is told to stop.
+pub(super) async fn run(app: Arc<App>) {
+    if app.content.replicas_max.0 == 0 {
+        return;
+    }
+    let mut ticks = tokio::time::interval(PAUSE);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut refreshed: Option<Instant> = None;
+    loop {
+        tokio::select! {
+            biased;
+            () = app.tasks.token().cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        if refreshed.is_none_or(|at| at.elapsed() > REFRESH_EVERY) {
+            app.refresh_replicas();
+            refreshed = Some(Instant::now());
+        }
+        let Some((package, tries)) = app.replicas.next() else { continue };
+        tokio::select! {
+            biased;
+            () = app.tasks.token().cancelled() => return,
+            () = app.look_at(package, tries) => {}
+        }
+    }
+}
+
+/// A listing as far as copies are concerned.
+struct Wanted {
+    producer: PublicKey,
+    target: u8,
+    candidates: BTreeSet<PublicKey>,
+}
+
+/// Whether every member may see it.
+fn is_for_all(entry: &Entry) -> bool {
+    matches!(entry.listing.visibility, Visibility::Federation | Visibility::Public)
+}
+
+impl App {
+    fn refresh_replicas(&self) {
+        let core = self.core();
+        let me = core.identity().node.public();
+        let follows = &core.settings().follows;
+        let mut packages = BTreeSet::new();
+        for shown in core.catalog().entries() {
+            let entry = shown.entry;
+            let followed = entry
+                .listing
+                .categories
+                .iter()
+                .any(|category| follows.iter().any(|follow| category.is_within(follow)));
+            if followed && is_for_all(entry) && packages.len() < PACKAGES_MAX {
+                packages.insert(entry.listing.release.package);
+            }
+        }
+        drop(core);
+        self.replicas.refresh(&packages, &me);
+    }
+
+    async fn look_at(self: &Arc<Self>, package: PackageId, tries: u32) {
+        let Some(wanted) = self.wanted(package) else { return };
+        let me = {
+            let core = self.core();
+            (core.identity().node.public(), core.identity().root)
+        };
+        let held = self.held(package);
+        let nodes = self.answering_holders(package).await;
+        let mut holders: BTreeSet<PublicKey> = {
+            let core = self.core();
+            nodes.iter().filter_map(|node| Some(core.authority(node)?.root)).collect()
+        };
+        if held.is_some() {
+            holders.insert(me.1);
+        }
+        let view = View {
+            package,
+            target: wanted.target,
+            me: me.1,
+            producer: wanted.producer,
+            is_replica_here: held.is_some_and(|held| held.reason == KeptFor::Replica),
+            holders: &holders,
+            candidates: &wanted.candidates,
+            tries,
+        };
+        let few = holders.len() < usize::from(wanted.target);
+        debug!(%package, holders = holders.len(), target = wanted.target, "looked at");
+        match decide(&view) {
+            Decision::Leave => {}
+            Decision::Fetch => self.make_copy(package, &nodes).await,
+            Decision::Drop => match self.drop_package(package).await {
+                Ok(()) => info!(%package, "a copy is let go; others hold enough"),
+                Err(error) => warn!(%error, %package, "a copy is not let go"),
+            },
+        }
+        self.replicas.looked(package, &me.0, nodes, few);
+    }
+
+    fn wanted(&self, package: PackageId) -> Option<Wanted> {
+        let core = self.core();
+        let entry = core.catalog().of_package(package).map(|shown| shown.entry);
+        let entry = entry.filter(|entry| is_for_all(entry)).max_by_key(|e| e.listing.replicas)?;
+        let me = core.identity();
+        let follows = |node: &guildhall_core::NodeView| {
+            let categories = &entry.listing.categories;
+            categories.iter().any(|c| node.body.follows.iter().any(|follow| follow.covers(c)))
+        };
+        let in_reach = core.nodes().filter(|(node, view)| {
+            **node != me.node.public() && core.is_connected(node) && follows(view)
+        });
+        let mut candidates: BTreeSet<PublicKey> = in_reach.map(|(_, view)| view.root).collect();
+        candidates.insert(me.root);
+        Some(Wanted { producer: entry.root, target: entry.listing.replicas, candidates })
+    }
+
+    /// Other nodes that answer now and say that they hold a package.
+    pub(super) async fn answering_holders(
+        self: &Arc<Self>,
+        package: PackageId,
+    ) -> BTreeSet<PublicKey> {
+        let (key, me, producers) = {
+            let core = self.core();
+            let roots: BTreeSet<PublicKey> =
+                core.catalog().of_package(package).map(|shown| shown.entry.root).collect();
+            let producers = core.nodes().filter(|(_, view)| roots.contains(&view.root));
+            let producers: Vec<PublicKey> = producers.map(|(node, _)| *node).collect();
+            let key = package_key(core.federation().id(), package);
+            (key, core.identity().node.public(), producers)
+        };
+        let named: BTreeSet<PublicKey> =
+            self.providers(&[key]).await.into_iter().chain(producers).collect();
+        let asked = named.into_iter().filter(|node| *node != me).take(ASKED_MAX);
+        let answers = asked.map(|node| async move {
+            self.reach(node).await;
+            self.says_it_holds(node, package).await.then_some(node)
+        });
+        futures::future::join_all(answers).await.into_iter().flatten().collect()
+    }
+
+    /// Connects to a node that is known and not connected.
+    async fn reach(&self, node: PublicKey) {
+        let addresses = {
+            let core = self.core();
+            if core.is_connected(&node) {
+                return;
+            }
+            let view = core.nodes().find(|(key, _)| **key == node);
+            view.map(|(_, view)| view.body.addresses.clone()).unwrap_or_default()
+        };
+        if addresses.is_empty() {
+            return;
+        }
+        if let Err(error) = self.overlay.dial(addresses).await {
+            debug!(%error, peer = peer_id_string(&node), "a holder is not reached");
+        }
+    }
+
+    async fn make_copy(self: &Arc<Self>, package: PackageId, holders: &BTreeSet<PublicKey>) {
+        let hints: Vec<PublicKey> = holders.iter().copied().collect();
+        let manifest = match self.fetch_manifest(package, &hints).await {
+            Ok(manifest) if manifest.sensitive => {
+                return debug!(%package, "data declared sensitive is not copied");
+            }
+            Ok(manifest) => manifest,
+            Err(error) => return debug!(%error, %package, "no copy yet"),
+        };
+        let max_bytes = self.content.replicas_max.0;
+        let taken_bytes = self.replica_bytes();
+        if taken_bytes.saturating_add(manifest.len_bytes()) > max_bytes {
+            return debug!(%package, taken_bytes, max_bytes, "no room for a copy");
+        }
+        let fetched =
+            self.fetch_package(package, &hints, Purpose::Replica, &Patterns::default()).await;
+        match fetched {
+            Ok(fetched) => info!(%package, bytes = fetched.bytes, "a copy is kept here"),
+            Err(error) => debug!(%error, %package, "no copy yet"),
+        }
+    }
+
+    /// What copies take now, bytes.
+    fn replica_bytes(&self) -> u64 {
+        let packages = self.store.packages().unwrap_or_default();
+        let replicas = packages.into_iter().filter(|package| {
+            self.held(*package).is_some_and(|held| held.reason == KeptFor::Replica)
+        });
+        let len = |package| {
+            self.manifest(package).ok().flatten().map_or(0, |manifest| manifest.len_bytes())
+        };
+        replicas.map(len).fold(0, u64::saturating_add)
+    }
+
+    /// Orgs whose nodes answer now and say that they hold a package, this one among them if it does.
+    pub(super) async fn holding_orgs(self: &Arc<Self>, package: PackageId) -> Vec<OrgName> {
+        let nodes = self.answering_holders(package).await;
+        let core = self.core();
+        let own = core.holds(&package).then(|| core.identity().org.clone());
+        let others = nodes.iter().filter_map(|node| core.authority(node)).map(|a| a.org.clone());
+        let orgs: BTreeSet<OrgName> = own.into_iter().chain(others).collect();
+        orgs.into_iter().collect()
+    }
+}

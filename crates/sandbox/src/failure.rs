@@ -100,13 +100,19 @@ pub enum Failure {
         /// What differs.
         why: String,
     },
-    /// A file's format can execute code when it is read, or is not what its media type says.
-    #[error("file `{file}` is refused: {why}")]
+    /// A file's format can execute code when it is read, has no place in the package, or is broken.
+    #[error("file `{file}` is refused{}: {why}", place(*offset))]
     RefusedFormat {
         /// Name in the package.
         file: String,
         /// Why.
         why: String,
+        /// Where in the file it shows, bytes from its start.
+        #[serde(default)]
+        offset: Option<u64>,
+        /// What to do about it, such as what to convert it to.
+        #[serde(default)]
+        help: Option<String>,
     },
     /// A file of the package is not at hand.
     #[error("file `{file}` cannot be opened: {why}")]
@@ -135,6 +141,11 @@ fn said(stderr: &str) -> String {
     if stderr.is_empty() { String::new() } else { format!("; it said: {stderr}") }
 }
 
+/// The part of a sentence about where in a file something is, or nothing.
+fn place(offset: Option<u64>) -> String {
+    offset.map(|offset| format!(" at byte {offset}")).unwrap_or_default()
+}
+
 /// Who has to change something before it can work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -160,6 +171,15 @@ impl Failure {
         }
     }
 
+    /// What its producer can do about it, if more is known than the cause says.
+    #[must_use]
+    pub fn help(&self) -> Option<&str> {
+        match self {
+            Self::RefusedFormat { help, .. } => help.as_deref(),
+            _ => None,
+        }
+    }
+
     /// Whether the same package would fail on any node.
     #[must_use]
     pub fn is_fault_of_package(&self) -> bool {
@@ -169,24 +189,25 @@ impl Failure {
     /// The same failure with every text printable and at most [`TEXT_MAX_BYTES`] long.
     #[must_use]
     pub fn bounded(mut self) -> Self {
-        let texts: [Option<&mut String>; 2] = match &mut self {
-            Self::Exited { stderr_excerpt, .. } => [Some(stderr_excerpt), None],
-            Self::ForbiddenImport { module, name } => [Some(module), Some(name)],
+        let texts: [Option<&mut String>; 3] = match &mut self {
+            Self::Exited { stderr_excerpt, .. } => [Some(stderr_excerpt), None, None],
+            Self::ForbiddenImport { module, name } => [Some(module), Some(name), None],
             Self::InvalidModule { why }
             | Self::InvalidModel { why }
             | Self::BadInput { why }
             | Self::BadOutput { why }
             | Self::WorkerDied { why }
-            | Self::Internal { why } => [Some(why), None],
-            Self::Unsupported { what } => [Some(what), None],
-            Self::FileMismatch { file, why }
-            | Self::RefusedFormat { file, why }
-            | Self::MissingFile { file, why } => [Some(file), Some(why)],
+            | Self::Internal { why } => [Some(why), None, None],
+            Self::Unsupported { what } => [Some(what), None, None],
+            Self::FileMismatch { file, why } | Self::MissingFile { file, why } => {
+                [Some(file), Some(why), None]
+            }
+            Self::RefusedFormat { file, why, help, .. } => [Some(file), Some(why), help.as_mut()],
             Self::Timeout { .. }
             | Self::MemoryLimit { .. }
             | Self::OutputLimit { .. }
             | Self::Trap { .. }
-            | Self::CompileTimeout { .. } => [None, None],
+            | Self::CompileTimeout { .. } => [None, None, None],
         };
         for text in texts.into_iter().flatten() {
             *text = excerpt(text.as_bytes());
@@ -276,6 +297,17 @@ mod tests {
             "it ended with exit code 2"
         );
         assert!(exited.is_fault_of_package());
+        let refused = Failure::RefusedFormat {
+            file: "a.csv".into(),
+            why: "line 2: 1 cells, but the header has 2".into(),
+            offset: Some(4),
+            help: Some("fill the line".into()),
+        };
+        assert_eq!(
+            refused.to_string(),
+            "file `a.csv` is refused at byte 4: line 2: 1 cells, but the header has 2"
+        );
+        assert_eq!((refused.help(), exited.help()), (Some("fill the line"), None));
         assert_eq!(Failure::BadInput { why: "63 bytes".into() }.fault(), Fault::Input);
     }
 }

@@ -1,10 +1,10 @@
 //! Worker processes and what runs in them. The only crate that knows a compiler, a model runtime or a file format.
 //!
 //! Two halves meet here. The *parent* half runs inside the node and blocks: [`Spawner`] starts a process for each
-//! inspection and each job, hands it open files over a socket pair, and kills it when it is late. It parses nothing that
-//! a package's author wrote; what a worker says is outside data too, capped and checked. The *worker* half
-//! ([`worker_main`]) shuts itself in first (limits, no new rights, Landlock, seccomp) and then serves its node until the
-//! node hangs up.
+//! inspection and each job, and [`Examiner`] keeps one for files that no manifest describes yet. It hands them open files
+//! over a socket pair, and kills them when they are late. It parses nothing that a package's author wrote; what a worker
+//! says is outside data too, capped and checked. The *worker* half ([`worker_main`]) shuts itself in first (limits, no
+//! new rights, Landlock, seccomp) and then serves its node until the node hangs up.
 //!
 //! | limit | who enforces it |
 //! |---|---|
@@ -12,6 +12,8 @@
 //! | compile time | the parent by SIGKILL: nothing interrupts a compiler |
 //! | memory of a record | `wasm`: counted by the engine; `onnx`: `RLIMIT_DATA` of the process, which adds the engine's own |
 //! | output of a record | the engine while it is written; the parent by its frame cap and again on arrival |
+//! | memory of a file's check | `RLIMIT_DATA` of the process: [`EXAMINE_MEMORY_BYTES`] |
+//! | time of a file's check | the parent by SIGKILL: ten seconds, and a second for each 8 MiB |
 //! | life of a worker | the node: it drops the [`RunWorker`] or uses its [`Killer`] |
 //!
 //! Deterministic by construction: a guest has no environment, no files, no sockets, a clock that starts at zero and
@@ -23,6 +25,7 @@
 mod channel;
 mod compare;
 mod engine;
+mod facts;
 mod failure;
 mod formats;
 mod message;
@@ -32,10 +35,13 @@ mod worker;
 
 pub use crate::engine::engine_names;
 pub use crate::failure::{Failure, Fault, TEXT_MAX_BYTES, TrapCode};
+#[doc(hidden)]
+pub use crate::formats::examine_in_process;
 pub use crate::message::{CodeReport, Isolation, PortValue, TensorInfo};
 pub use crate::parent::{
-    COMPILE_MAX_MS, InspectLimits, Inspection, KILL_GRACE_MS, Killer, PackageFiles, RunWorker,
-    Scored, Spawner, TestOutcome, run_tests,
+    COMPILE_MAX_MS, EXAMINE_MEMORY_BYTES, Examiner, INSPECTION_FACTS_MAX, InspectLimits,
+    Inspection, KILL_GRACE_MS, Killer, PackageFiles, RunWorker, Scored, Spawner, TestOutcome,
+    run_tests,
 };
 #[doc(hidden)]
 pub use crate::worker::try_to_break_out;

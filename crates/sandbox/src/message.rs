@@ -5,8 +5,10 @@
 use std::collections::BTreeMap;
 
 use guildhall_protocol::contract::Determinism;
+use guildhall_protocol::facts::Facts;
 use guildhall_protocol::interface::Interface;
-use guildhall_protocol::manifest::{Code, FileEntry};
+use guildhall_protocol::manifest::{Code, FileEntry, Kind};
+use guildhall_protocol::name::FileName;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, excerpt};
@@ -99,12 +101,26 @@ pub(crate) struct StageSpec {
     pub(crate) seed: u64,
 }
 
+/// What the manifest has a file for; it decides which formats are allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Role {
+    /// Nothing in particular.
+    Plain,
+    /// The manifest, or a graph of the package, needs it.
+    Named,
+    /// A value of a unit test.
+    Vector,
+}
+
 /// What the node asks.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Request {
-    /// Compare the file beside this frame with its entry. Answer: `Checked`.
-    CheckFile { entry: FileEntry },
+    /// Compare the file beside this frame with its entry, and check its structure. Answer: `Checked`.
+    CheckFile { entry: FileEntry, kind: Kind, role: Role },
+    /// Check the structure of the file beside this frame, of which no manifest says anything yet. Answer: `Checked`.
+    Examine { name: FileName, media_type: String, kind: Option<Kind> },
     /// Check the code in the file beside this frame and compile it, but keep nothing. Answer: `Inspected`.
     Inspect { stage: Box<StageSpec> },
     /// Make the code in the file beside this frame ready. Answer: `Loaded`.
@@ -121,8 +137,8 @@ pub(crate) enum Request {
 pub(crate) enum Reply {
     /// It is shut in and waits.
     Ready(Isolation),
-    /// The file is what its entry says.
-    Checked,
+    /// The file is what its entry says, its format has a place in the package, and its structure holds.
+    Checked(Box<Facts>),
     /// The code can run here.
     Inspected(CodeReport),
     /// Records may come.

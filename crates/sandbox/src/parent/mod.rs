@@ -1,6 +1,7 @@
 //! The node's side: starts workers, asks them, kills them. Everything here blocks; the node calls it from threads that
 //! may wait.
 
+mod examiner;
 mod inspection;
 mod process;
 mod run;
@@ -15,7 +16,8 @@ use std::path::PathBuf;
 use guildhall_protocol::contract::{Contract, Import};
 use guildhall_protocol::manifest::{Code, FileEntry, Manifest};
 
-pub use self::inspection::{InspectLimits, Inspection};
+pub use self::examiner::{EXAMINE_MEMORY_BYTES, Examiner};
+pub use self::inspection::{INSPECTION_FACTS_MAX, InspectLimits, Inspection};
 use self::process::Process;
 pub use self::process::{KILL_GRACE_MS, Killer};
 pub use self::run::{RunWorker, Scored};

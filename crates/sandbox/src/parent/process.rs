@@ -26,8 +26,8 @@ const START_MAX_MS: u64 = 10_000;
 /// Longest time for an answer that needs no work, milliseconds.
 const ANSWER_MAX_MS: u64 = 10_000;
 
-/// Slowest reading of a file that still counts as working, bytes a millisecond (16 MiB/s).
-const READ_BYTES_PER_MS: u64 = 16 * 1024;
+/// Slowest reading of a file that still counts as working, bytes a millisecond (8 MiB/s): it is hashed, then parsed.
+const READ_BYTES_PER_MS: u64 = 8 * 1024;
 
 /// Longest wait for anything, milliseconds: 30 days. A limit may be any number; a point in time may not.
 const WAIT_MAX_MS: u64 = 30 * 24 * 60 * 60 * 1000;
@@ -49,7 +49,7 @@ pub(super) enum Wait {
 }
 
 impl Wait {
-    fn limit(self) -> Duration {
+    pub(super) fn limit(self) -> Duration {
         let limit_ms = match self {
             Self::Answer => ANSWER_MAX_MS,
             Self::File { len_bytes } => ANSWER_MAX_MS.saturating_add(len_bytes / READ_BYTES_PER_MS),

@@ -1,7 +1,8 @@
 //! The worker's side: shuts itself in, then answers the node's requests one after another until the node hangs up.
 //!
-//! One worker serves one package and one job. It holds no key, sees no file but those handed to it, and trusts the node
-//! and nothing else. A panic in an engine is answered like any failure, and then the worker ends.
+//! One worker serves one package and one job, or one examination of files. It holds no key, sees no file but those handed
+//! to it, and trusts the node and nothing else. A panic in an engine is answered like any failure, and then the worker
+//! ends.
 
 mod escape;
 mod files;
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 
 use guildhall_protocol::interface::Interface;
 use guildhall_protocol::manifest::Code;
+use guildhall_protocol::name::FileName;
 use rustix::time::{ClockId, clock_gettime};
 
 pub use self::escape::try_to_break_out;
@@ -94,10 +96,10 @@ fn serve(channel: &Channel) -> Result<(), ServeError> {
 }
 
 /// What a panic means, by what the worker was doing.
-#[derive(Clone, Copy)]
 enum Blame {
     Module,
     Model,
+    File(FileName),
     Worker,
 }
 
@@ -108,6 +110,8 @@ impl Blame {
                 Code::Command(_) => Self::Module,
                 _ => Self::Model,
             },
+            Request::CheckFile { entry, .. } => Self::File(entry.name.clone()),
+            Request::Examine { name, .. } => Self::File(name.clone()),
             _ => Self::Worker,
         }
     }
@@ -126,6 +130,12 @@ impl Blame {
         match self {
             Self::Module => Failure::InvalidModule { why },
             Self::Model => Failure::InvalidModel { why },
+            Self::File(name) => Failure::RefusedFormat {
+                file: name.to_string(),
+                why: "its structure cannot be made out".into(),
+                offset: None,
+                help: None,
+            },
             Self::Worker => Failure::WorkerDied { why },
         }
     }
@@ -151,18 +161,22 @@ impl Worker {
                 .ok_or_else(|| Failure::Internal { why: "a request came without its file".into() })
         };
         match request {
-            Request::CheckFile { entry } => {
-                files::check(file()?, &entry)?;
-                Ok(Reply::Checked)
+            Request::CheckFile { entry, kind, role } => {
+                let facts = files::check(&file()?, &entry, kind, role)?;
+                Ok(Reply::Checked(Box::new(facts)))
+            }
+            Request::Examine { name, media_type, kind } => {
+                let facts = files::examine(&file()?, &name, &media_type, kind)?;
+                Ok(Reply::Checked(Box::new(facts)))
             }
             Request::Inspect { stage } => {
                 let engine = engine::of(&stage.code)?;
-                let code = files::load(file()?, &stage.file, engine.code_max_bytes())?;
+                let code = files::load(&file()?, &stage.file, engine.code_max_bytes())?;
                 engine.inspect(&stage, code).map(Reply::Inspected)
             }
             Request::Load { stage } => {
                 let engine = engine::of(&stage.code)?;
-                let code = files::load(file()?, &stage.file, engine.code_max_bytes())?;
+                let code = files::load(&file()?, &stage.file, engine.code_max_bytes())?;
                 let loaded = engine.load(&stage, code)?;
                 let StageSpec { interface, output_bytes, .. } = *stage;
                 self.stage = Some(Stage { interface, output_bytes, loaded });

@@ -5,25 +5,7 @@ use guildhall_protocol::interface::{Dim, ElementType, PortType, TensorType};
 use guildhall_sandbox::{Failure, InspectLimits};
 
 use crate::package::{PATIENT_MS, Package, limits, record, spawner};
-
-/// A field of a protocol buffer: its number and its bytes.
-fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
-    let mut out = vec![number << 3 | 2];
-    let mut len = bytes.len();
-    while len >= 0x80 {
-        out.push(u8::try_from(len & 0x7f).unwrap() | 0x80);
-        len >>= 7;
-    }
-    out.push(u8::try_from(len).unwrap());
-    out.extend_from_slice(bytes);
-    out
-}
-
-/// A field that is a number below 16,384.
-fn number(field: u8, value: u16) -> Vec<u8> {
-    let low = u8::try_from(value & 0x7f).unwrap();
-    vec![field << 3, low | 0x80, u8::try_from(value >> 7).unwrap()]
-}
+use crate::sample::{field, number};
 
 fn node(op: &str, inputs: &[&str], output: &str) -> Vec<u8> {
     let inputs: Vec<u8> = inputs.iter().flat_map(|name| field(1, name.as_bytes())).collect();

@@ -6,9 +6,14 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod digits;
+mod examine;
+mod good;
 mod graphs;
 mod hostile;
 mod inspect;
+mod mutations;
 mod package;
 mod process;
+mod refused;
+mod sample;
 mod world;

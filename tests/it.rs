@@ -39,6 +39,10 @@ mod run_refused;
 mod spread;
 #[path = "it/start_errors.rs"]
 mod start_errors;
+#[path = "it/store.rs"]
+mod store;
+#[path = "it/transfer.rs"]
+mod transfer;
 
 use guildhall_testkit::Lab;
 

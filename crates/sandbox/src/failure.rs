@@ -180,6 +180,26 @@ impl Failure {
         }
     }
 
+    /// The file that it is about, as the manifest names it.
+    #[must_use]
+    pub fn file(&self) -> Option<&str> {
+        match self {
+            Self::RefusedFormat { file, .. }
+            | Self::FileMismatch { file, .. }
+            | Self::MissingFile { file, .. } => Some(file),
+            _ => None,
+        }
+    }
+
+    /// Where in that file, bytes from its beginning.
+    #[must_use]
+    pub const fn offset(&self) -> Option<u64> {
+        match self {
+            Self::RefusedFormat { offset, .. } => *offset,
+            _ => None,
+        }
+    }
+
     /// Whether the same package would fail on any node.
     #[must_use]
     pub fn is_fault_of_package(&self) -> bool {

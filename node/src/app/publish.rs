@@ -27,6 +27,9 @@ use crate::clock;
 /// Orgs that should hold a copy when the producer says nothing: one may vanish while another is being repaired.
 const REPLICAS_DEFAULT: u8 = 3;
 
+/// Files of a package that are examined for a comparison; a package with more is compared by names and hashes.
+const FACTS_MAX_FILES: usize = 1_024;
+
 impl App {
     /// Tests a package whose blobs are here, and lists it unless `dry_run`.
     pub(super) async fn publish(
@@ -250,7 +253,36 @@ impl App {
         self: &Arc<Self>,
         package: PackageId,
     ) -> Result<Vec<(FileName, Facts)>, ApiError> {
-        Err(ApiError::unavailable("no_facts", format!("{package} is not examined")))
+        let not_held = || {
+            ApiError::not_found("not_held", format!("{package} is not here in full"))
+                .with_help(format!("guild get {package}"))
+        };
+        if self.held(package).is_none() {
+            return Err(not_held());
+        }
+        let manifest = self.manifest(package).map_err(|e| ApiError::internal(e.to_string()))?;
+        let manifest = manifest.ok_or_else(not_held)?;
+        let turn = Arc::clone(&self.inspections).acquire_owned().await;
+        let Ok(_turn) = turn else {
+            return Err(ApiError::unavailable("stopping", "the node is stopping"));
+        };
+        let app = Arc::clone(self);
+        let examined = tokio::task::spawn_blocking(move || app.examine_blocking(&manifest)).await;
+        examined.map_err(|error| ApiError::internal(error.to_string()))?
+    }
+
+    fn examine_blocking(&self, manifest: &Manifest) -> Result<Vec<(FileName, Facts)>, ApiError> {
+        let mut examiner = self.spawner.examiner();
+        let mut facts = Vec::new();
+        for file in manifest.files.iter().take(FACTS_MAX_FILES) {
+            let opened = self.open_file(file).map_err(|e| ApiError::internal(e.to_string()))?;
+            match examiner.examine(&file.name, &file.media_type, None, opened) {
+                Ok(found) => facts.push((file.name.clone(), found)),
+                // What cannot be examined is not compared; the package passed its checks once.
+                Err(failure) => warn!(%failure, "a file is not examined"),
+            }
+        }
+        Ok(facts)
     }
 
     /// Opens a package's file read-only.
@@ -321,6 +353,11 @@ fn short(package: PackageId) -> String {
 fn as_check(name: &str, result: Result<String, &Failure>) -> Check {
     match result {
         Ok(detail) => Check::new(name, true, detail),
-        Err(failure) => Check::new(name, false, failure.to_string()),
+        Err(failure) => Check {
+            file: failure.file().and_then(|file| file.parse().ok()),
+            offset: failure.offset(),
+            fix: failure.help().map(str::to_owned),
+            ..Check::new(name, false, failure.to_string())
+        },
     }
 }

@@ -155,12 +155,7 @@ fn show_test(context: &Context, test: &TestLog) -> Result<(), Failure> {
     output.line(&format!("{} was not listed", test.reference))?;
     for check in &test.checks {
         let passed = if check.passed { "ok" } else { "FAILED" };
-        let place = match (&check.file, check.offset) {
-            (Some(file), Some(offset)) => format!(" ({file}, byte {offset})"),
-            (Some(file), None) => format!(" ({file})"),
-            _ => String::new(),
-        };
-        output.line(&format!("  {passed:6}  {}{place}: {}", check.name, check.detail))?;
+        output.line(&format!("  {passed:6}  {}: {}", check.name, check.detail))?;
         if let Some(fix) = check.fix.as_ref().filter(|_| !check.passed) {
             output.line(&format!("          fix: {fix}"))?;
         }

@@ -17,6 +17,8 @@ mod crash_run;
 mod damaged_blob;
 #[path = "it/damaged_store.rs"]
 mod damaged_store;
+#[path = "it/diff.rs"]
+mod diff;
 #[path = "it/garbage.rs"]
 mod garbage;
 #[path = "it/join_again.rs"]
@@ -27,6 +29,8 @@ mod layers;
 mod lifecycle;
 #[path = "it/own_log.rs"]
 mod own_log;
+#[path = "it/propose.rs"]
+mod propose;
 #[path = "it/publish.rs"]
 mod publish;
 #[path = "it/references.rs"]

@@ -1,5 +1,6 @@
 //! The client and its plain requests: one JSON value there, one back.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use guildhall_protocol::api::{
@@ -7,8 +8,9 @@ use guildhall_protocol::api::{
     OutputLine, Peer, PublishRequest, Published, RunReport, RunRequest, RunStarted, RunState,
     SearchAnswer, Status,
 };
+use guildhall_protocol::facts::Facts;
 use guildhall_protocol::manifest::Manifest;
-use guildhall_protocol::name::Reference;
+use guildhall_protocol::name::{FileName, Reference};
 use guildhall_protocol::query::Query;
 use guildhall_protocol::receipt::Receipt;
 use guildhall_protocol::{PackageId, RecordId, RunId, cbor};
@@ -83,6 +85,13 @@ impl Client {
     #[must_use]
     pub fn url(&self) -> &str {
         self.base.as_str().trim_end_matches('/')
+    }
+
+    /// Whether the node is on this machine.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        let host = self.base.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 
     /// `GET /status`.
@@ -186,6 +195,14 @@ impl Client {
     /// [`Error`].
     pub async fn manifest(&self, package: PackageId) -> Result<Manifest, Error> {
         self.get(&format!("packages/{package}/manifest")).await
+    }
+
+    /// `GET /packages/{id}/facts`: what workers found in its files, by name.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn facts(&self, package: PackageId) -> Result<Vec<(FileName, Facts)>, Error> {
+        self.get(&format!("packages/{package}/facts")).await
     }
 
     /// `POST /runs`: returns when the run is under way.

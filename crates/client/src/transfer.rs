@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use futures::StreamExt;
-use guildhall_protocol::api::{BlobStored, OutputLine};
+use guildhall_protocol::api::{AdoptRequest, BlobQuery, BlobStored, BlobsKnown, OutputLine};
 use guildhall_protocol::{Hash, RunId};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Body, Method};
@@ -26,10 +26,61 @@ impl Client {
     /// # Errors
     /// [`Error`].
     pub async fn upload_file(&self, path: &Path) -> Result<BlobStored, Error> {
+        self.upload_file_seen(path, |_| {}).await
+    }
+
+    /// `POST /blobs`: sends a file; `seen` gets the length of each chunk, bytes, when it is read to be sent.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn upload_file_seen(
+        &self,
+        path: &Path,
+        seen: impl Fn(u64) + Send + Sync + 'static,
+    ) -> Result<BlobStored, Error> {
         let failed = |source| Error::File { path: path.to_owned(), source };
         let file = File::open(path).await.map_err(failed)?;
-        let chunks = ReaderStream::with_capacity(file, FILE_CHUNK_BYTES);
+        let chunks = ReaderStream::with_capacity(file, FILE_CHUNK_BYTES)
+            .inspect(move |chunk| seen(chunk.as_ref().map_or(0, |bytes| bytes.len() as u64)));
         self.upload(Body::wrap_stream(chunks)).await
+    }
+
+    /// `POST /blobs/batch`: sends blobs in one request, each with its length in front. The answers are in order.
+    ///
+    /// # Errors
+    /// [`Error`]; an answer of another number of blobs is an [`Error::Decode`].
+    pub async fn upload_batch(&self, blobs: &[Vec<u8>]) -> Result<Vec<BlobStored>, Error> {
+        let request = self
+            .request(Method::POST, "blobs/batch")
+            .header(CONTENT_TYPE, "application/octet-stream")
+            .body(batch_body(blobs)?);
+        let stored: Vec<BlobStored> = json(self.answer(request).await?).await?;
+        if stored.len() == blobs.len() {
+            return Ok(stored);
+        }
+        let why =
+            format!("{} blobs were sent, {} are said to be stored", blobs.len(), stored.len());
+        Err(Error::Decode { why })
+    }
+
+    /// `POST /blobs/known`: which of these blobs the node has. At most
+    /// [`BLOB_QUERY_MAX`](guildhall_protocol::limits::BLOB_QUERY_MAX).
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn blobs_known(&self, hashes: Vec<Hash>) -> Result<Vec<Hash>, Error> {
+        let request = self.request(Method::POST, "blobs/known").json(&BlobQuery { hashes });
+        let known: BlobsKnown = json(self.answer(request).await?).await?;
+        Ok(known.known)
+    }
+
+    /// `POST /blobs/incoming`: has the node take over a file that lies in its folder for that.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn adopt(&self, request: &AdoptRequest) -> Result<BlobStored, Error> {
+        let request = self.request(Method::POST, "blobs/incoming").json(request);
+        json(self.answer(request).await?).await
     }
 
     /// `POST /blobs`: sends bytes.
@@ -114,7 +165,33 @@ impl Client {
     }
 }
 
+/// Each blob with its length in front, four bytes, the highest first.
+fn batch_body(blobs: &[Vec<u8>]) -> Result<Vec<u8>, Error> {
+    let len: usize = blobs.iter().map(|blob| blob.len().saturating_add(4)).sum();
+    let mut body = Vec::with_capacity(len);
+    for blob in blobs {
+        let Ok(len) = u32::try_from(blob.len()) else {
+            return Err(Error::Decode { why: "a blob of 4 GiB or more is sent alone".into() });
+        };
+        body.extend(len.to_be_bytes());
+        body.extend(blob);
+    }
+    Ok(body)
+}
+
 fn parse_line(line: &[u8]) -> Result<OutputLine, Error> {
     serde_json::from_slice(line)
         .map_err(|error| Error::Decode { why: format!("an output line: {error}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_each_blob_behind_its_length() {
+        let body = batch_body(&[b"ab".to_vec(), Vec::new(), b"c".to_vec()]).unwrap();
+        assert_eq!(body, b"\0\0\0\x02ab\0\0\0\0\0\0\0\x01c");
+        assert!(batch_body(&[]).unwrap().is_empty());
+    }
 }

@@ -4,8 +4,9 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use guildhall_client::package::{self, Overrides, PackageError};
+use guildhall_client::package::{self, Folder, Overrides, PackageError, Reading};
 use guildhall_protocol::Hash;
 use guildhall_protocol::api::Detail;
 use guildhall_protocol::body::Visibility;
@@ -156,6 +157,45 @@ fn hidden_files_stay_out_and_folders_are_walked() {
 }
 
 #[test]
+fn ignored_files_stay_out_even_if_they_are_secret() {
+    let dir = folder(MINIMAL);
+    for name in ["a.txt", "a.tmp", "cache/1.txt", "b/cache/2.txt", "b/lab-a.root.key", "odd:name"] {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, name).unwrap();
+    }
+    fs::write(dir.path().join(".guildignore"), "*.tmp\ncache/\n*.root.key\nodd*\n").unwrap();
+    let draft = package::read_dir(dir.path()).unwrap();
+    let names: Vec<_> = draft.files().iter().map(|file| file.entry.name.as_str()).collect();
+    assert_eq!(names, ["a.txt"]);
+    fs::write(dir.path().join(".guildignore"), "\n[a].txt\n").unwrap();
+    let shown = package::read_dir(dir.path()).unwrap_err().to_string();
+    assert!(shown.contains(".guildignore:2:1: `[a].txt`"), "{shown}");
+}
+
+#[test]
+fn many_files_are_hashed_at_once_and_told_in_bytes() {
+    let dir = folder(MINIMAL);
+    for at in 0..300 {
+        fs::write(dir.path().join(format!("{at:03}")), vec![7; at]).unwrap();
+    }
+    let (found, hashed) = (AtomicU64::new(0), AtomicU64::new(0));
+    let read = Folder::read(dir.path(), &|reading| match reading {
+        Reading::Found { bytes, .. } => found.store(bytes, Ordering::Relaxed),
+        Reading::Hashed { bytes } => {
+            hashed.fetch_add(bytes, Ordering::Relaxed);
+        }
+    });
+    let read = read.unwrap();
+    let all = (0..300).sum::<u64>();
+    assert_eq!((found.into_inner(), hashed.into_inner()), (all, all));
+    for (file, at) in read.files().iter().zip(0..) {
+        assert_eq!(file.entry.name.as_str(), format!("{at:03}"));
+        assert_eq!(file.entry.hash, Hash::of(&vec![7; at]));
+    }
+}
+
+#[test]
 fn links_may_only_point_to_files_inside() {
     let dir = folder(MINIMAL);
     let outside = tempfile::tempdir().unwrap();
@@ -221,6 +261,7 @@ fn overrides_win_and_sensitive_data_stays_in_the_org() {
         name: Some("others".parse().unwrap()),
         version: Some("2.0.0-rc.1".parse().unwrap()),
         categories: vec!["audio/x-noise".parse().unwrap()],
+        ..Overrides::default()
     };
     let draft = package::read_dir_with(dir.path(), &overrides).unwrap();
     let listing = draft.listing();

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `local` | arguments of `init`, `up`, `demo` |
 //! | `federation` | `invite`, `join`, `status`, `peers` |
-//! | `publish` | `publish` |
+//! | `publish`, `test`, `diff` | `publish`, `test`, `diff` |
 //! | `find` | `search`, `show` |
 //! | `get` | `get` |
 //! | `run`, `runs`, `outfile` | `run`, `runs`, and the file of their `-o` |
@@ -17,6 +17,7 @@
 //! | `store` | `store df`, `gc`, `scrub`, `pin`, `unpin`, `backup`, `restore` |
 
 mod context;
+mod diff;
 mod escape;
 pub(crate) mod exit;
 mod failure;
@@ -35,12 +36,14 @@ mod run;
 mod runs;
 mod store;
 mod table;
+mod test;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 pub(crate) use context::{Context, Globals};
+pub(crate) use diff::DiffArgs;
 pub(crate) use escape::escape;
 pub(crate) use failure::Failure;
 pub(crate) use federation::{InviteArgs, JoinArgs};
@@ -55,6 +58,7 @@ pub(crate) use run::RunArgs;
 pub(crate) use runs::RunsArgs;
 pub(crate) use store::{RestoreArgs, StoreCommand, copy_folder};
 pub(crate) use table::Table;
+pub(crate) use test::TestArgs;
 
 /// The only argument of a process that executes foreign code for a node.
 const WORKER: &str = "worker";
@@ -88,6 +92,10 @@ pub(crate) enum Command {
     Peers,
     /// Test, sign and list the package in a folder
     Publish(PublishArgs),
+    /// Test the package in a folder as a node would, without one
+    Test(TestArgs),
+    /// What differs between two packages or folders, and whether one fits where the other did
+    Diff(DiffArgs),
     /// Find packages; every word and flag narrows
     Search(SearchArgs),
     /// Everything the node knows about one package
@@ -176,6 +184,8 @@ async fn ask(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Status => federation::status(context).await,
         Command::Peers => federation::peers(context).await,
         Command::Publish(args) => publish::publish(context, args).await,
+        Command::Test(args) => test::test(context, args).await,
+        Command::Diff(args) => diff::diff(context, &args).await,
         Command::Search(args) => find::search(context, args).await,
         Command::Show(args) => find::show(context, &args).await,
         Command::Get(args) => get::get(context, &args).await,
@@ -227,6 +237,11 @@ mod tests {
             "guild search --min-accuracy 1.5",
             "guild search --max-latency -1",
             "guild search --memory lots",
+            "guild publish x --visible all",
+            "guild publish x --kind modle",
+            "guild publish x --force",
+            "guild test",
+            "guild diff x",
             "guild show digits",
             "guild run lab/digits",
             "guild run lab/digits --input x --on Bad_Org",

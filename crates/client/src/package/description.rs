@@ -22,21 +22,21 @@ use super::error::PackageError;
 use super::size::ByteSize;
 
 /// Longest output for one record when the contract does not say, bytes: any list of predictions, no picture.
-const OUTPUT_DEFAULT_BYTES: u64 = 1 << 20;
+pub(super) const OUTPUT_DEFAULT_BYTES: u64 = 1 << 20;
 
 /// Records in one scoring call when the contract does not say.
-const BATCH_DEFAULT: u32 = 64;
+pub(super) const BATCH_DEFAULT: u32 = 64;
 
 /// The whole file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Description {
-    pub(super) kind: Kind,
+    pub(super) kind: Option<Kind>,
     pub(super) name: Option<PackageName>,
     pub(super) version: Option<Version>,
     #[serde(default)]
     pub(super) categories: Vec<Category>,
-    pub(super) summary: String,
+    pub(super) summary: Option<String>,
     #[serde(default)]
     pub(super) keywords: Vec<String>,
     pub(super) licence: Option<String>,
@@ -49,8 +49,7 @@ pub(super) struct Description {
     pub(super) replicas: Option<u8>,
     #[serde(default)]
     pub(super) dependencies: Vec<WrittenReference>,
-    #[serde(default)]
-    pub(super) interface: WrittenInterface,
+    pub(super) interface: Option<WrittenInterface>,
     pub(super) contract: Option<WrittenContract>,
     pub(super) code: Option<WrittenCode>,
     #[serde(default)]
@@ -58,13 +57,21 @@ pub(super) struct Description {
     pub(super) records: Option<WrittenRecords>,
     #[serde(default)]
     pub(super) stages: Vec<WrittenStage>,
-    #[serde(default)]
-    pub(super) claims: WrittenClaims,
+    pub(super) claims: Option<WrittenClaims>,
     #[serde(default)]
     pub(super) suggested: WrittenSuggested,
 }
 
 impl Description {
+    /// Whether it says everything that every package needs. Then it is taken as it is, and nothing is proposed.
+    pub(super) const fn is_complete(&self) -> bool {
+        self.kind.is_some()
+            && self.name.is_some()
+            && self.version.is_some()
+            && !self.categories.is_empty()
+            && self.summary.is_some()
+    }
+
     /// Reads the text of the file at `path`.
     pub(super) fn parse(path: &Path, text: &str) -> Result<Self, PackageError> {
         toml::from_str(text).map_err(|error| {

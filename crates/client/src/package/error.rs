@@ -7,6 +7,7 @@ use guildhall_protocol::cbor::DecodeError;
 use guildhall_protocol::name::NameError;
 
 use super::DESCRIPTION_FILE;
+use super::propose::Unsaid;
 use crate::shell::shell_quote;
 
 /// Why a folder is no package. Each names the file, and for `guild.toml` the line.
@@ -52,6 +53,16 @@ pub enum PackageError {
         field: &'static str,
         /// A line that would say it.
         example: &'static str,
+    },
+    /// Some things that every package needs follow from nothing.
+    #[error("{}", incomplete(dir, *described, unsaid))]
+    Incomplete {
+        /// The folder.
+        dir: PathBuf,
+        /// There is a description.
+        described: bool,
+        /// What must be said.
+        unsaid: Vec<Unsaid>,
     },
     /// The description contradicts itself, or names files that are not there.
     #[error("{}: {rule}", path.display())]
@@ -128,6 +139,9 @@ impl PackageError {
                 format!("${{EDITOR:-vi}} +{line} {}", shell_quote(path))
             }
             Self::Missing { path, example, .. } => edit(path, &format!("   # add: {example}")),
+            Self::Incomplete { dir, .. } => {
+                edit(&dir.join(DESCRIPTION_FILE), "   # add these lines")
+            }
             Self::Rule { path, .. } => edit(path, ""),
             Self::Name { path, .. } | Self::NotUtf8 { path } => {
                 format!("mv {} NEW-NAME", shell_quote(path))
@@ -138,6 +152,14 @@ impl PackageError {
             Self::TooMany { .. } | Self::Io { .. } => return None,
         })
     }
+}
+
+fn incomplete(dir: &Path, described: bool, unsaid: &[Unsaid]) -> String {
+    let lacks =
+        if described { "a guild.toml that does not say everything" } else { "no guild.toml" };
+    let keys: Vec<_> = unsaid.iter().map(|unsaid| unsaid.key).collect();
+    let files = "and its files do not say";
+    format!("{} has {lacks}, {files} {}", dir.display(), keys.join(", "))
 }
 
 /// A line that opens a file in the person's editor.

@@ -1,43 +1,78 @@
 //! The files of a package folder: which belong to it, under which name, with which hash.
 //!
-//! Files and folders whose names begin with a dot stay out, and so does the description. A link is taken as the file
-//! it points to when that is a file of the same folder; every other link is an error, so that nothing outside is
-//! published by accident. Secret keys are an error too, wherever they lie.
+//! Files and folders whose names begin with a dot stay out, and so do the description and what `.guildignore` names. A
+//! link is taken as the file it points to when that is a file of the same folder; every other link is an error, so that
+//! nothing outside is published by accident. Secret keys are an error too, wherever they lie, unless they are ignored.
 
 use std::fs::{self, File, Metadata};
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use guildhall_protocol::Hash;
 use guildhall_protocol::limits::PACKAGE_MAX_FILES;
 use guildhall_protocol::manifest::FileEntry;
 use guildhall_protocol::name::FileName;
 
+use super::draft::DraftFile;
 use super::error::PackageError;
+use super::ignore::Ignore;
 use super::{DESCRIPTION_FILE, media_type};
 
 /// How the names of an organisation's root key and of a home's node key end.
 const SECRET_ENDINGS: [&str; 2] = [".root.key", "/keys/node.key"];
 
+/// Threads that hash at once: more do not read a common disk faster.
+const HASHERS_MAX: usize = 8;
+
+/// Bytes read from a file at once: BLAKE3 is at its fastest from 128 KiB on.
+const CHUNK_BYTES: usize = 256 * 1024;
+
+/// How far reading a folder is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// The folder was walked; these many bytes are to be hashed.
+    Found {
+        /// Files.
+        files: usize,
+        /// Their length together, bytes.
+        bytes: u64,
+    },
+    /// So many more bytes were hashed.
+    Hashed {
+        /// Since the last one.
+        bytes: u64,
+    },
+}
+
+/// Gets every [`Reading`], from several threads.
+pub type OnReading<'a> = &'a (dyn Fn(Reading) + Sync);
+
 /// A file of the folder, before it is hashed.
 struct Found {
     name: FileName,
     path: PathBuf,
+    len_bytes: u64,
 }
 
 /// Finds and hashes every file below `dir`, sorted by name.
-pub(super) fn read(dir: &Path) -> Result<Vec<(PathBuf, FileEntry)>, PackageError> {
+pub(super) fn read(dir: &Path, seen: OnReading<'_>) -> Result<Vec<DraftFile>, PackageError> {
     let root = dir.canonicalize().map_err(|source| io_error(dir, source))?;
-    let mut walk = Walk { root: &root, found: Vec::new() };
+    let mut walk = Walk { root: &root, ignore: Ignore::read(dir)?, found: Vec::new() };
     // Names are at most 255 bytes long, which bounds the depth.
     walk.folder(dir, "")?;
     let mut found = walk.found;
     found.sort_by(|a, b| a.name.cmp(&b.name));
-    found.into_iter().map(hash).collect()
+    let bytes = found.iter().fold(0_u64, |sum, file| sum.saturating_add(file.len_bytes));
+    seen(Reading::Found { files: found.len(), bytes });
+    hash_all(&found, seen)
 }
 
 struct Walk<'a> {
     root: &'a Path,
+    ignore: Ignore,
     found: Vec<Found>,
 }
 
@@ -52,54 +87,108 @@ impl Walk<'_> {
             if name.starts_with('.') || (prefix.is_empty() && name == DESCRIPTION_FILE) {
                 continue;
             }
-            let name: FileName = format!("{prefix}{name}")
-                .parse()
-                .map_err(|source| PackageError::Name { path: path.clone(), source })?;
-            self.entry(path, name)?;
+            let name = format!("{prefix}{name}");
+            let metadata = fs::symlink_metadata(&path).map_err(|source| io_error(&path, source))?;
+            if self.ignore.leaves_out(&name, metadata.is_dir()) {
+                continue;
+            }
+            let name: FileName =
+                name.parse().map_err(|source| PackageError::Name { path: path.clone(), source })?;
+            self.entry(path, name, &metadata)?;
         }
         Ok(())
     }
 
-    fn entry(&mut self, path: PathBuf, name: FileName) -> Result<(), PackageError> {
+    fn entry(
+        &mut self,
+        path: PathBuf,
+        name: FileName,
+        metadata: &Metadata,
+    ) -> Result<(), PackageError> {
         // With the slash a whole part is compared, also at the top.
         if SECRET_ENDINGS.iter().any(|ending| format!("/{name}").ends_with(ending)) {
             return Err(PackageError::Secret { path });
         }
-        let metadata = fs::symlink_metadata(&path).map_err(|source| io_error(&path, source))?;
-        let path = if metadata.is_symlink() { self.link(path)? } else { path };
-        if metadata.is_dir() {
+        let (path, len_bytes) = if metadata.is_symlink() {
+            self.link(path)?
+        } else if metadata.is_dir() {
             return self.folder(&path, &format!("{name}/"));
-        }
-        if !metadata.is_symlink() && !metadata.is_file() {
+        } else if metadata.is_file() {
+            (path, metadata.len())
+        } else {
             return Err(PackageError::Special { path });
-        }
+        };
         if self.found.len() == PACKAGE_MAX_FILES {
             let dir = self.root.to_owned();
             return Err(PackageError::TooMany { dir, max: PACKAGE_MAX_FILES });
         }
-        self.found.push(Found { name, path });
+        self.found.push(Found { name, path, len_bytes });
         Ok(())
     }
 
-    /// The file that a link points to.
-    fn link(&self, path: PathBuf) -> Result<PathBuf, PackageError> {
-        match path.canonicalize() {
-            Ok(target)
-                if target.starts_with(self.root)
-                    && fs::metadata(&target).as_ref().is_ok_and(Metadata::is_file) =>
-            {
-                Ok(target)
-            }
-            _ => Err(PackageError::Link { path }),
-        }
+    /// The file that a link points to, and its length.
+    fn link(&self, path: PathBuf) -> Result<(PathBuf, u64), PackageError> {
+        let target = path.canonicalize().ok().filter(|target| target.starts_with(self.root));
+        let file = target.and_then(|target| match fs::metadata(&target) {
+            Ok(found) if found.is_file() => Some((target, found.len())),
+            _ => None,
+        });
+        file.ok_or(PackageError::Link { path })
     }
 }
 
-fn hash(found: Found) -> Result<(PathBuf, FileEntry), PackageError> {
-    let Found { name, path } = found;
-    let (hash, len_bytes) = hash_file(&path).map_err(|source| io_error(&path, source))?;
+/// Hashes files on several threads, each one the next file that nobody has taken.
+fn hash_all(found: &[Found], seen: OnReading<'_>) -> Result<Vec<DraftFile>, PackageError> {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let threads = cores.min(HASHERS_MAX).min(found.len()).max(1);
+    let next = AtomicUsize::new(0);
+    // The failure of the first file in order of name, so that the same folder always says the same.
+    let failed: Mutex<Option<(usize, PackageError)>> = Mutex::new(None);
+    let fail = |at: usize, error: PackageError| {
+        let mut first = failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if first.as_ref().is_none_or(|(earlier, _)| at < *earlier) {
+            *first = Some((at, error));
+        }
+        // Nobody starts another file.
+        next.store(found.len(), Ordering::Relaxed);
+    };
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(file) = found.get(at) else { return done };
+            match hash(file, seen) {
+                Ok(file) => done.push((at, file)),
+                Err(error) => fail(at, error),
+            }
+        }
+    };
+    let mut done: Vec<(usize, DraftFile)> = thread::scope(|scope| {
+        let hashers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mut done = work();
+        for hasher in hashers {
+            match hasher.join() {
+                Ok(more) => done.extend(more),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        done
+    });
+    if let Some((_, error)) = failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    {
+        return Err(error);
+    }
+    done.sort_by_key(|(at, _)| *at);
+    Ok(done.into_iter().map(|(_, file)| file).collect())
+}
+
+fn hash(found: &Found, seen: OnReading<'_>) -> Result<DraftFile, PackageError> {
+    let Found { name, path, .. } = found;
+    let (hash, len_bytes) = hash_seen(path, |bytes| seen(Reading::Hashed { bytes }))
+        .map_err(|source| io_error(path, source))?;
     let media_type = media_type(name.as_str()).to_owned();
-    Ok((path, FileEntry { name, len_bytes, hash, media_type }))
+    let entry = FileEntry { name: name.clone(), len_bytes, hash, media_type };
+    Ok(DraftFile { path: path.clone(), entry })
 }
 
 /// The BLAKE3 hash and the length, bytes, of a file.
@@ -107,9 +196,26 @@ fn hash(found: Found) -> Result<(PathBuf, FileEntry), PackageError> {
 /// # Errors
 /// When it cannot be read.
 pub fn hash_file(path: &Path) -> io::Result<(Hash, u64)> {
+    hash_seen(path, |_| {})
+}
+
+fn hash_seen(path: &Path, seen: impl Fn(u64)) -> io::Result<(Hash, u64)> {
+    let mut file = File::open(path)?;
+    // A short file needs no long buffer, and packages of many files are made of short ones.
+    let len = usize::try_from(file.metadata()?.len()).unwrap_or(CHUNK_BYTES);
+    let mut chunk = vec![0; len.saturating_add(1).min(CHUNK_BYTES)];
     let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(File::open(path)?)?;
-    Ok((hasher.finalize().into(), hasher.count()))
+    loop {
+        match file.read(&mut chunk) {
+            Ok(0) => return Ok((hasher.finalize().into(), hasher.count())),
+            Ok(read) => {
+                hasher.update(chunk.get(..read).unwrap_or_default());
+                seen(read as u64);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 fn io_error(path: &Path, source: io::Error) -> PackageError {

@@ -2,8 +2,12 @@
 
 /// What endings stand for; everything else is bytes. Types without a registration carry the name in common use.
 const BY_ENDING: &[(&str, &str)] = &[
+    ("arrow", "application/vnd.apache.arrow.file"),
+    ("bmp", "image/bmp"),
     ("c", "text/x-c"),
     ("csv", "text/csv"),
+    ("feather", "application/vnd.apache.arrow.file"),
+    ("flac", "audio/flac"),
     ("gguf", "application/x-gguf"),
     ("gif", "image/gif"),
     ("html", "text/html"),
@@ -11,9 +15,12 @@ const BY_ENDING: &[(&str, &str)] = &[
     ("jpeg", "image/jpeg"),
     ("jpg", "image/jpeg"),
     ("json", "application/json"),
+    ("jsonl", "application/x-ndjson"),
     ("md", "text/markdown"),
     ("mp3", "audio/mpeg"),
     ("mp4", "video/mp4"),
+    ("ndjson", "application/x-ndjson"),
+    ("ogg", "audio/ogg"),
     ("onnx", "application/onnx"),
     ("parquet", "application/vnd.apache.parquet"),
     ("pdf", "application/pdf"),
@@ -25,11 +32,14 @@ const BY_ENDING: &[(&str, &str)] = &[
     ("safetensors", "application/x-safetensors"),
     ("sh", "application/x-sh"),
     ("svg", "image/svg+xml"),
+    ("tif", "image/tiff"),
+    ("tiff", "image/tiff"),
     ("toml", "application/toml"),
     ("tsv", "text/tab-separated-values"),
     ("txt", "text/plain"),
     ("wasm", "application/wasm"),
     ("wav", "audio/wav"),
+    ("webm", "video/webm"),
     ("webp", "image/webp"),
     ("yaml", "application/yaml"),
     ("yml", "application/yaml"),
@@ -48,6 +58,11 @@ pub fn media_type(name: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_ending_stands_once_and_in_order() {
+        assert!(BY_ENDING.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    }
 
     #[test]
     fn the_last_ending_of_the_file_decides() {

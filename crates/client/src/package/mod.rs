@@ -58,23 +58,36 @@
 //! hardware = { cores = 1, gpu_memory = 0 }
 //! ```
 //!
+//! [`Folder::propose`] completes a `guild.toml` that is missing or says too little from what the files say; its module
+//! has the table of rules. Files and folders that `.guildignore` names stay out, as `.gitignore` has it.
+//!
 //! A data package says how its files form records, `[records]` with `port`, `folder` and `labels`. A pipeline has
 //! `[[stages]]` with `name`, `package` and `config`; its interface is that of its ends unless it is written down. The
 //! org `self` in a reference means the org that publishes.
 
+mod compare;
 mod description;
 mod draft;
 mod error;
 mod files;
+mod ignore;
+mod incoming;
+mod licence;
 mod media;
+mod propose;
 mod publish;
 mod size;
 
-pub use draft::{Draft, DraftFile, Overrides, read_dir, read_dir_with};
+pub use compare::{
+    Change, Changed, Compared, Comparison, FileChanges, FileStructure, Renamed, compare,
+};
+pub use draft::{Draft, DraftFile, Folder, Overrides, read_dir, read_dir_with};
 pub use error::PackageError;
-pub use files::hash_file;
+pub use files::{OnReading, Reading, hash_file};
+pub use incoming::Incoming;
 pub use media::media_type;
-pub use publish::PublishError;
+pub use propose::{FactsOf, Proposal, Proposed, Question, Source, Unsaid};
+pub use publish::{OnSent, PublishError};
 pub use size::{ByteSize, ByteSizeError};
 
 /// The file that describes a package.

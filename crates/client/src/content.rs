@@ -5,8 +5,7 @@ use guildhall_protocol::api::{
     BackupMade, BackupRequest, FetchRequest, Fetched, GcReport, GcRequest, HeldPackage,
     ScrubReport, ScrubRequest, StoreReport, TestLog, Transfer,
 };
-use guildhall_protocol::facts::Facts;
-use guildhall_protocol::name::{FileName, Reference};
+use guildhall_protocol::name::Reference;
 use reqwest::Method;
 
 use crate::client::{Client, json};
@@ -33,14 +32,6 @@ impl Client {
     /// [`Error`].
     pub async fn transfers(&self) -> Result<Vec<Transfer>, Error> {
         self.get("transfers").await
-    }
-
-    /// `GET /packages/{id}/facts`: what the files of a package turn out to be.
-    ///
-    /// # Errors
-    /// [`Error`]; a package that is not at the node in full is not found.
-    pub async fn facts(&self, package: PackageId) -> Result<Vec<(FileName, Facts)>, Error> {
-        self.get(&format!("packages/{package}/facts")).await
     }
 
     /// `GET /tests`: refused publications, newest first.

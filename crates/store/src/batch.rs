@@ -32,14 +32,53 @@ pub struct Batch {
 
 #[derive(Debug)]
 pub(crate) enum Operation {
-    PutRecord { author: PublicKey, seq: u64, id: RecordId, bytes: Vec<u8> },
-    PutPackage { id: PackageId, bytes: Vec<u8> },
+    PutRecord {
+        author: PublicKey,
+        seq: u64,
+        id: RecordId,
+        bytes: Vec<u8>,
+    },
+    PutPackage {
+        id: PackageId,
+        bytes: Vec<u8>,
+    },
     DeletePackage(PackageId),
-    PutDocument { collection: Collection, key: Vec<u8>, bytes: Vec<u8> },
-    DeleteDocument { collection: Collection, key: Vec<u8> },
+    PutDocument {
+        collection: Collection,
+        key: Vec<u8>,
+        bytes: Vec<u8>,
+    },
+    DeleteDocument {
+        collection: Collection,
+        key: Vec<u8>,
+    },
     AddBlob(StagedBlob),
     ForgetBlob(Hash),
+    /// Writes the row of an unfinished blob, and rows of its tree.
+    SavePartial {
+        hash: Hash,
+        row: Vec<u8>,
+        tree: Vec<TreeRow>,
+    },
+    ForgetPartial(Hash),
+    /// Writes rows of the tree of a blob that is here.
+    SaveTree {
+        hash: Hash,
+        tree: Vec<TreeRow>,
+    },
+    /// Makes a damaged blob an unfinished one.
+    Demote {
+        hash: Hash,
+        row: Vec<u8>,
+    },
+    /// Removes the tree of a blob that has no row.
+    DropTree(Hash),
+    /// Removes a file in `blobs/` that has no row.
+    RemoveStray(Hash),
 }
+
+/// A row of `trees`: the piece, or [`PIECE_LIST`](crate::table::PIECE_LIST), and CVs side by side.
+pub(crate) type TreeRow = (u32, Vec<u8>);
 
 impl Batch {
     /// An empty batch.
@@ -87,14 +126,42 @@ impl Batch {
         self.push(key.len(), Operation::DeleteDocument { collection, key: key.to_vec() });
     }
 
-    /// Moves a staged blob into place and writes its row. If the batch is dropped or refused, the staged file goes too.
+    /// Moves a staged blob into place and writes its rows. If the batch is dropped or refused, the staged file goes too;
+    /// one from a [`Partial`](crate::Partial) stays and can be opened as such again.
     pub fn add_blob(&mut self, staged: StagedBlob) {
-        self.push(0, Operation::AddBlob(staged));
+        self.push(staged.memory_bytes(), Operation::AddBlob(staged));
     }
 
     /// Removes a blob's row, then its file, so that it can be fetched again. Who has the file open keeps reading it.
     pub fn forget_blob(&mut self, hash: Hash) {
         self.push(0, Operation::ForgetBlob(hash));
+    }
+
+    /// Removes what has come of an unfinished blob. One that is open as a [`Partial`](crate::Partial) starts anew when
+    /// it is opened the next time.
+    pub fn forget_partial(&mut self, hash: Hash) {
+        self.push(0, Operation::ForgetPartial(hash));
+    }
+
+    pub(crate) fn save_partial(&mut self, hash: Hash, row: Vec<u8>, tree: Vec<TreeRow>) {
+        let len_bytes = row.len().saturating_add(tree_bytes(&tree));
+        self.push(len_bytes, Operation::SavePartial { hash, row, tree });
+    }
+
+    pub(crate) fn save_tree(&mut self, hash: Hash, tree: Vec<TreeRow>) {
+        self.push(tree_bytes(&tree), Operation::SaveTree { hash, tree });
+    }
+
+    pub(crate) fn demote(&mut self, hash: Hash, row: Vec<u8>) {
+        self.push(row.len(), Operation::Demote { hash, row });
+    }
+
+    pub(crate) fn drop_tree(&mut self, hash: Hash) {
+        self.push(0, Operation::DropTree(hash));
+    }
+
+    pub(crate) fn remove_stray(&mut self, hash: Hash) {
+        self.push(0, Operation::RemoveStray(hash));
     }
 
     /// What the batch counts for against [`BATCH_MAX_BYTES`].
@@ -128,4 +195,8 @@ impl Batch {
             self.refused = Some(WriteError::TooLarge { what, found_bytes, max_bytes });
         }
     }
+}
+
+fn tree_bytes(tree: &[TreeRow]) -> usize {
+    tree.iter().map(|(_, cvs)| cvs.len()).fold(0, usize::saturating_add)
 }

@@ -1,15 +1,19 @@
 //! The error families: opening, reading, writing, blobs. All faults here are local; none is a peer's.
 
-use std::any::Any;
 use std::fmt;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use guildhall_protocol::{Hash, PackageId, PublicKey, RecordId};
 
 use crate::table::Collection;
+
+mod fault;
+
+use fault::Cause;
+pub use fault::Fault;
+pub(crate) use fault::fenced;
 
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +31,14 @@ pub enum OpenError {
         /// The format in the store.
         found: u32,
         /// The newest format this program reads.
+        supported: u32,
+    },
+    /// An older Guildhall wrote this store, in a form that is not read any more.
+    #[error("the store has format {found}, this program reads only {supported}; make a new home")]
+    OlderFormat {
+        /// The format in the store.
+        found: u32,
+        /// The only format this program reads.
         supported: u32,
     },
     /// The catalogue is damaged, or is no catalogue.
@@ -65,7 +77,7 @@ impl OpenError {
     /// Sorts a database error into the families above.
     pub(crate) fn from_fault(path: &Path, fault: Fault) -> Self {
         let path = path.to_path_buf();
-        match &*fault.0 {
+        match fault.cause() {
             Cause::Redb(redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch) => {
                 Self::Locked { dir: path.parent().map_or(path.clone(), Path::to_path_buf) }
             }
@@ -83,6 +95,7 @@ impl OpenError {
                 | redb::Error::RepairAborted
                 | redb::Error::PreviousIo,
             ) => Self::Database { path, source: fault },
+            Cause::Io(_) => Self::Database { path, source: fault },
             Cause::Redb(_) | Cause::Panic(_) | Cause::Inconsistent(_) => {
                 Self::Corrupt { path, source: fault }
             }
@@ -111,8 +124,8 @@ pub enum ReadError {
     },
 }
 
-/// Why a batch was not written. The batch had no effect, except after [`WriteError::Failed`], where a
-/// restart shows whether it had.
+/// Why a batch was not written. The batch had no effect, except after [`WriteError::Failed`] and
+/// [`WriteError::NoSpace`], where reading shows whether it had.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
@@ -137,12 +150,43 @@ pub enum WriteError {
         /// What the system said.
         source: Arc<io::Error>,
     },
-    /// The database failed, now or earlier. Every later write fails too until the store is opened again.
+    /// The disk is full, or a quota is used up. The store takes writes again once there is room.
+    #[error("no space left to write the catalogue: {source}")]
+    NoSpace {
+        /// What the database said.
+        source: Fault,
+    },
+    /// The database failed, now or earlier, and could not be brought back. The next write tries again.
     #[error("the catalogue cannot be written: {source}")]
     Failed {
         /// What it said.
         source: Fault,
     },
+}
+
+impl WriteError {
+    /// Whether room on the disk is what is missing.
+    #[must_use]
+    pub fn is_no_space(&self) -> bool {
+        match self {
+            Self::NoSpace { .. } => true,
+            Self::Blob { source, .. } => is_no_space(source.kind()),
+            Self::Closed | Self::TooLarge { .. } | Self::Failed { .. } => false,
+        }
+    }
+
+    /// Sorts what the database said into the families above.
+    pub(crate) fn from_fault(source: Fault) -> Self {
+        match source.io_kind().is_some_and(is_no_space) {
+            true => Self::NoSpace { source },
+            false => Self::Failed { source },
+        }
+    }
+}
+
+/// A full disk and a used-up quota are the same to who wants to write.
+pub(crate) fn is_no_space(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Why a blob could not be written, or given out.
@@ -177,6 +221,58 @@ pub enum BlobError {
         /// The limit.
         max_len_bytes: u64,
     },
+    /// The disk is full, or a quota is used up.
+    #[error("no space left for {}: {source}", path.display())]
+    NoSpace {
+        /// What was written.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What was to be imported is no plain file, or is not in the folder for it.
+    #[error("{} cannot be imported: {why}", path.display())]
+    NotImportable {
+        /// What was named.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// Another part of this process is receiving or mending this blob, or this piece of it.
+    #[error("blob {hash} is being written already")]
+    Busy {
+        /// The blob.
+        hash: Hash,
+    },
+    /// CVs that do not lead to the blob's hash, or a blob that has none: whoever sent them, or the length, lied.
+    #[error("that is not the tree of blob {hash}")]
+    WrongTree {
+        /// The blob.
+        hash: Hash,
+    },
+    /// A group that is not the one in the tree: whoever sent it lied.
+    #[error("group {group} of piece {piece} of blob {hash} is not what its tree says")]
+    WrongGroup {
+        /// The blob.
+        hash: Hash,
+        /// The piece.
+        piece: u64,
+        /// The group's number in the piece.
+        group: u64,
+    },
+    /// Parts of the blob have not come yet.
+    #[error("blob {hash} is not whole yet")]
+    Incomplete {
+        /// The blob.
+        hash: Hash,
+    },
+    /// Parts of this blob are here already, of a blob with another length.
+    #[error("blob {hash} was begun with {begun_bytes} bytes")]
+    OtherLength {
+        /// The blob.
+        hash: Hash,
+        /// The length it was begun with.
+        begun_bytes: u64,
+    },
     /// The file system refused.
     #[error("cannot use {}: {source}", path.display())]
     Io {
@@ -200,7 +296,20 @@ impl BlobError {
     /// For `map_err`: an I/O error at `path`.
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
-        move |source| Self::Io { path, source }
+        move |source| match is_no_space(source.kind()) {
+            true => Self::NoSpace { path, source },
+            false => Self::Io { path, source },
+        }
+    }
+
+    /// Whether room on the disk is what is missing.
+    #[must_use]
+    pub fn is_no_space(&self) -> bool {
+        match self {
+            Self::NoSpace { .. } => true,
+            Self::Write(error) => error.is_no_space(),
+            _ => false,
+        }
     }
 }
 
@@ -219,9 +328,15 @@ pub enum BlobDamage {
         /// Length of the file.
         found_bytes: u64,
     },
-    /// The file's bytes do not hash to its name.
-    #[error("its bytes have changed")]
-    Content,
+    /// Bytes have changed.
+    #[error("{pieces} of its pieces have changed, the first at byte {first_offset}")]
+    Content {
+        /// How many pieces of [`PIECE_BYTES`](guildhall_protocol::tree::PIECE_BYTES) are damaged; all if the blob's
+        /// tree is damaged too.
+        pieces: u64,
+        /// Where the first of them begins.
+        first_offset: u64,
+    },
 }
 
 /// Names a row in an error.
@@ -248,8 +363,24 @@ pub enum Row {
     },
     /// The row of a blob (not its file).
     Blob(Hash),
+    /// A row of a blob's tree.
+    Tree {
+        /// The blob.
+        hash: Hash,
+        /// The piece whose groups it lists; none for the list of pieces.
+        piece: Option<u64>,
+    },
+    /// The row of a blob that is not whole yet.
+    Partial(Hash),
     /// The row that holds the totals.
     Counters,
+    /// A row whose key is damaged, or that belongs nowhere.
+    Unknown {
+        /// Its table.
+        table: String,
+        /// Its key.
+        key: Vec<u8>,
+    },
 }
 
 impl fmt::Display for Row {
@@ -262,100 +393,13 @@ impl fmt::Display for Row {
                 write!(f, "document {} in {collection:?}", key.escape_ascii())
             }
             Self::Blob(hash) => write!(f, "the row of blob {hash}"),
+            Self::Tree { hash, piece: Some(piece) } => {
+                write!(f, "the tree of piece {piece} of blob {hash}")
+            }
+            Self::Tree { hash, piece: None } => write!(f, "the piece list of blob {hash}"),
+            Self::Partial(hash) => write!(f, "the row of unfinished blob {hash}"),
             Self::Counters => f.write_str("the row of totals"),
+            Self::Unknown { table, key } => write!(f, "row {} of {table}", key.escape_ascii()),
         }
     }
-}
-
-/// What the database said. Opaque, so that no other crate names redb.
-#[derive(Debug, Clone)]
-pub struct Fault(Arc<Cause>);
-
-#[derive(Debug)]
-enum Cause {
-    Redb(redb::Error),
-    Panic(String),
-    Inconsistent(&'static str),
-}
-
-impl Fault {
-    /// The kind of the I/O error behind this fault, if there is one: tells a full disk from a broken one.
-    #[must_use]
-    pub fn io_kind(&self) -> Option<io::ErrorKind> {
-        match &*self.0 {
-            Cause::Redb(redb::Error::Io(error)) => Some(error.kind()),
-            _ => None,
-        }
-    }
-
-    /// Something that no program of ours writes.
-    pub(crate) fn inconsistent(what: &'static str) -> Self {
-        Self(Arc::new(Cause::Inconsistent(what)))
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.0 {
-            Cause::Redb(error) => error.fmt(f),
-            Cause::Panic(message) => write!(f, "the database stopped on damaged data: {message}"),
-            Cause::Inconsistent(what) => f.write_str(what),
-        }
-    }
-}
-
-impl std::error::Error for Fault {}
-
-impl From<redb::Error> for Fault {
-    fn from(error: redb::Error) -> Self {
-        Self(Arc::new(Cause::Redb(error)))
-    }
-}
-
-impl From<Fault> for ReadError {
-    fn from(source: Fault) -> Self {
-        match &*source.0 {
-            Cause::Redb(redb::Error::DatabaseClosed) => Self::Closed,
-            _ => Self::Database { source },
-        }
-    }
-}
-
-/// `?` on redb's own error types, in code that returns `Fault` or `ReadError`.
-macro_rules! from_redb {
-    ($($error:ty),*) => {$(
-        impl From<$error> for Fault {
-            fn from(error: $error) -> Self {
-                redb::Error::from(error).into()
-            }
-        }
-
-        impl From<$error> for ReadError {
-            fn from(error: $error) -> Self {
-                Fault::from(error).into()
-            }
-        }
-    )*};
-}
-
-from_redb!(
-    redb::CommitError,
-    redb::DatabaseError,
-    redb::StorageError,
-    redb::TableError,
-    redb::TransactionError
-);
-
-/// Runs `work` and turns a panic inside redb into an error: it may panic on a damaged file.
-pub(crate) fn fenced<T, E: From<Fault>>(work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-    // Nothing that `work` borrows is used after a panic except redb's own handles, which poison themselves.
-    catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|panic| Err(E::from(Fault(Arc::new(Cause::Panic(panic_message(&*panic)))))))
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
-        .to_owned()
 }

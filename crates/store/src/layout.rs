@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use guildhall_protocol::Hash;
 
-use crate::error::OpenError;
+use crate::error::{BlobError, OpenError};
+use crate::faults::Faults;
 
 /// Paths inside a store's directory.
 #[derive(Debug)]
@@ -15,11 +16,12 @@ pub(crate) struct Layout {
     dir: PathBuf,
     /// Numbers temporary files. `tmp/` is empty at start and ours alone, so a counter is unique.
     next_temp: AtomicU64,
+    pub(crate) faults: Faults,
 }
 
 impl Layout {
     pub(crate) fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_path_buf(), next_temp: AtomicU64::new(0) }
+        Self { dir: dir.to_path_buf(), next_temp: AtomicU64::new(0), faults: Faults::default() }
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -38,6 +40,26 @@ impl Layout {
     pub(crate) fn next_temp_file(&self) -> PathBuf {
         let number = self.next_temp.fetch_add(1, Ordering::Relaxed);
         self.temp_dir().join(number.to_string())
+    }
+
+    /// Creates the next temporary file.
+    pub(crate) fn create_temp(&self) -> Result<(TempFile, File), BlobError> {
+        let path = self.next_temp_file();
+        TempFile::create(path.clone(), &self.faults).map_err(BlobError::io(&path))
+    }
+
+    /// The folder where others put files to be adopted.
+    pub(crate) fn incoming_dir(&self) -> PathBuf {
+        self.dir.join("incoming")
+    }
+
+    /// The folder of blobs that are not whole yet.
+    pub(crate) fn partial_dir(&self) -> PathBuf {
+        self.dir.join("partial")
+    }
+
+    pub(crate) fn partial_file(&self, hash: &Hash) -> PathBuf {
+        self.partial_dir().join(hash.to_hex())
     }
 
     /// The folder a blob's file is in, named by the first hash byte so that none grows too long.
@@ -68,17 +90,16 @@ impl Layout {
         }
     }
 
-    /// Makes `tmp/` exist and be empty, and all 256 blob folders exist, so that nobody creates one later. Only with the
-    /// lock held: another process's temporary files are not ours to remove.
+    /// Makes all folders exist, so that nobody creates one later, and empties `tmp/` and `incoming/`. Only with the lock
+    /// held: another process's temporary files are not ours to remove.
     pub(crate) fn prepare(&self) -> Result<(), OpenError> {
-        let temp = self.temp_dir();
-        create_dir(&temp)?;
-        for entry in fs::read_dir(&temp).map_err(OpenError::io(&temp))? {
-            let path = entry.map_err(OpenError::io(&temp))?.path();
-            fs::remove_file(&path).map_err(OpenError::io(&path))?;
-        }
-        let blobs = self.dir.join("blobs");
+        let blobs = self.blobs_dir();
         let mut created = create_dir(&blobs)?;
+        for dir in [self.temp_dir(), self.incoming_dir()] {
+            created |= create_dir(&dir)?;
+            clear(&dir)?;
+        }
+        created |= create_dir(&self.partial_dir())?;
         for first in 0..=u8::MAX {
             created |= create_dir(&self.shard_dir(first))?;
         }
@@ -89,12 +110,16 @@ impl Layout {
         Ok(())
     }
 
+    pub(crate) fn blobs_dir(&self) -> PathBuf {
+        self.dir.join("blobs")
+    }
+
     fn temp_dir(&self) -> PathBuf {
         self.dir.join("tmp")
     }
 
-    fn shard_dir(&self, first: u8) -> PathBuf {
-        self.dir.join("blobs").join(format!("{first:02x}"))
+    pub(crate) fn shard_dir(&self, first: u8) -> PathBuf {
+        self.blobs_dir().join(format!("{first:02x}"))
     }
 }
 
@@ -112,6 +137,21 @@ fn create_dir(path: &Path) -> Result<bool, OpenError> {
     }
 }
 
+/// Removes everything in `dir`. A client may have made folders in `incoming/`.
+fn clear(dir: &Path) -> Result<(), OpenError> {
+    for entry in fs::read_dir(dir).map_err(OpenError::io(dir))? {
+        let entry = entry.map_err(OpenError::io(dir))?;
+        let path = entry.path();
+        // Does not follow links.
+        let removed = match entry.file_type().map_err(OpenError::io(&path))?.is_dir() {
+            true => fs::remove_dir_all(&path),
+            false => fs::remove_file(&path),
+        };
+        removed.map_err(OpenError::io(&path))?;
+    }
+    Ok(())
+}
+
 /// A file in `tmp/` that is removed when dropped, unless it was moved into place.
 #[derive(Debug)]
 pub(crate) struct TempFile {
@@ -121,20 +161,26 @@ pub(crate) struct TempFile {
 
 impl TempFile {
     /// Creates the file at a path nobody else uses.
-    pub(crate) fn create(path: PathBuf) -> io::Result<(Self, File)> {
-        let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+    pub(crate) fn create(path: PathBuf, faults: &Faults) -> io::Result<(Self, File)> {
+        faults.step()?;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
         Ok((Self { path, moved: false }, file))
+    }
+
+    /// Moves another's file to a path nobody else uses.
+    pub(crate) fn take(from: &Path, path: PathBuf, faults: &Faults) -> io::Result<Self> {
+        faults.step()?;
+        fs::rename(from, &path)?;
+        Ok(Self { path, moved: false })
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Renames it to `target`, replacing what is there.
-    pub(crate) fn move_to(&mut self, target: &Path) -> io::Result<()> {
-        fs::rename(&self.path, target)?;
+    /// It was renamed, and is no temporary file any more.
+    pub(crate) fn moved(&mut self) {
         self.moved = true;
-        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use std::ops::Bound;
 use redb::ReadTransaction;
 
 use crate::error::{Fault, ReadError};
-use crate::store::Shared;
+use crate::shared::Shared;
 use crate::table::Table;
 
 /// Rows and bytes of one page of a scan: enough that starting transactions costs nothing beside it, little enough to

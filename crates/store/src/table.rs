@@ -7,7 +7,10 @@
 //! | `records` | author (32), seq (u64) | record id (32), record bytes |
 //! | `record_ids` | record id (32) | author (32), seq (u64) |
 //! | `packages` | package id (32) | manifest bytes |
-//! | `blobs` | hash (32) | file length, u64 |
+//! | `blobs` | hash (32) | 0, then the bytes of a blob of one group; or 1, then the length of its file, u64 |
+//! | `trees` | hash (32), piece (u32) | the CVs of the piece's groups, 32 bytes each; only for blobs with a file |
+//! | `trees` | hash (32), `FFFFFFFF` | the CVs of the pieces, 32 bytes each; only for more than one piece |
+//! | `partials` | hash (32) | length, u64; a bit for each piece, lowest first: set if it is in the file |
 //! | `documents.<collection>` | chosen by the caller | chosen by the caller |
 //!
 //! All integers are big endian. A stored value is its seal (32), then the payload. The seal is the BLAKE3 hash of the
@@ -17,9 +20,9 @@
 use guildhall_protocol::{Hash, PublicKey};
 use redb::{TableDefinition, TableHandle as _};
 
-/// The format this program writes, and the newest it reads. Older ones would be migrated one step at a time at open;
-/// there are none yet.
-pub const FORMAT_VERSION: u32 = 1;
+/// The format this program writes, and the only one it reads. Format 1 had no trees; nobody kept anything in it that
+/// was worth a migration.
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Every table maps bytes to bytes.
 pub(crate) type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
@@ -29,6 +32,18 @@ pub(crate) const RECORDS: Table = Table::new("records");
 pub(crate) const RECORD_IDS: Table = Table::new("record_ids");
 pub(crate) const PACKAGES: Table = Table::new("packages");
 pub(crate) const BLOBS: Table = Table::new("blobs");
+pub(crate) const TREES: Table = Table::new("trees");
+pub(crate) const PARTIALS: Table = Table::new("partials");
+
+/// All tables but `meta`, in the order of a walk over everything. `blobs` comes before `trees`, so that a copy knows
+/// whose trees to take.
+pub(crate) fn all_tables() -> Vec<Table> {
+    let fixed = [RECORDS, RECORD_IDS, PACKAGES, BLOBS, TREES, PARTIALS];
+    fixed.into_iter().chain(Collection::ALL.map(Collection::table)).collect()
+}
+
+/// In place of a piece's number: the row of `trees` with the CVs of all pieces. No blob has that many pieces.
+pub(crate) const PIECE_LIST: u32 = u32::MAX;
 
 /// Row of `meta` with the format version. Its place and form never change, so that any version can refuse any other.
 pub(crate) const FORMAT_KEY: &[u8] = b"format";
@@ -41,6 +56,9 @@ pub(crate) const SEAL_BYTES: usize = 32;
 
 /// Length of a record's key, bytes.
 pub(crate) const RECORD_KEY_BYTES: usize = 40;
+
+/// Length of the key of a row of `trees`, bytes.
+pub(crate) const TREE_KEY_BYTES: usize = 36;
 
 /// A kind of document. Each has a table of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -111,6 +129,22 @@ pub(crate) fn record_key(author: &PublicKey, seq: u64) -> [u8; RECORD_KEY_BYTES]
     key
 }
 
+/// The key of a row of `trees`.
+pub(crate) fn tree_key(hash: &Hash, piece: u32) -> [u8; TREE_KEY_BYTES] {
+    let mut key = [0; TREE_KEY_BYTES];
+    if let Some((first, last)) = key.split_first_chunk_mut::<32>() {
+        *first = *hash.as_bytes();
+        last.copy_from_slice(&piece.to_be_bytes());
+    }
+    key
+}
+
+/// The reverse of [`tree_key`]; `None` for anything else.
+pub(crate) fn parse_tree_key(key: &[u8]) -> Option<(Hash, u32)> {
+    let (hash, piece) = key.split_first_chunk::<32>()?;
+    Some((Hash::from_bytes(*hash), piece.try_into().ok().map(u32::from_be_bytes)?))
+}
+
 /// The reverse of [`record_key`]; `None` for anything else.
 pub(crate) fn parse_record_key(key: &[u8]) -> Option<(PublicKey, u64)> {
     let (author, seq) = key.split_first_chunk::<32>()?;
@@ -123,35 +157,4 @@ pub(crate) fn parse_u64(bytes: &[u8]) -> Option<u64> {
 
 pub(crate) fn parse_hash(bytes: &[u8]) -> Option<Hash> {
     bytes.try_into().ok().map(Hash::from_bytes)
-}
-
-/// Totals that no table length gives, kept in one row and updated in the transaction that changes them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Counters {
-    pub(crate) records: u64,
-    pub(crate) record_bytes: u64,
-    pub(crate) package_bytes: u64,
-    pub(crate) blob_bytes: u64,
-}
-
-impl Counters {
-    pub(crate) fn encode(self) -> [u8; 32] {
-        let fields = [self.records, self.record_bytes, self.package_bytes, self.blob_bytes];
-        let mut bytes = [0; 32];
-        for (space, field) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(fields) {
-            *space = field.to_be_bytes();
-        }
-        bytes
-    }
-
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let (fields, []) = bytes.as_chunks::<8>() else { return None };
-        let [records, record_bytes, package_bytes, blob_bytes] = fields else { return None };
-        Some(Self {
-            records: u64::from_be_bytes(*records),
-            record_bytes: u64::from_be_bytes(*record_bytes),
-            package_bytes: u64::from_be_bytes(*package_bytes),
-            blob_bytes: u64::from_be_bytes(*blob_bytes),
-        })
-    }
 }

@@ -4,24 +4,22 @@
 //! All changes in `blobs/` happen here, in the order of the batches. Otherwise forgetting a blob could remove the file
 //! that a second import has just put in its place.
 
-use std::collections::BTreeSet;
-use std::fs;
 use std::io;
 use std::mem;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use guildhall_protocol::Hash;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::batch::{Batch, Operation};
+use crate::batch::Batch;
+use crate::counters::Counters;
+use crate::database::put_counters;
 use crate::error::{Fault, WriteError};
-use crate::layout::{Layout, sync_dir};
-use crate::store::{Shared, put_counters};
-use crate::table::Counters;
+use crate::shared::Shared;
 
 mod apply;
+mod files;
+mod trees;
 
 /// Most requests that wait for the writer. A transaction takes milliseconds, so this is what arrives during a few of
 /// them; when full, callers wait.
@@ -34,8 +32,19 @@ pub const GROUP_MAX_BYTES: usize = 32 * 1024 * 1024;
 type Reply = oneshot::Sender<Result<(), WriteError>>;
 
 enum Request {
-    Commit { batch: Batch, reply: Reply },
-    Close { reply: Reply },
+    Commit {
+        batch: Batch,
+        reply: Reply,
+    },
+    /// Has the thread stand still until the batch comes, and write that before all others.
+    Hold {
+        reached: oneshot::Sender<()>,
+        batch: oneshot::Receiver<Batch>,
+        reply: Reply,
+    },
+    Close {
+        reply: Reply,
+    },
 }
 
 /// The handles' end of the queue. Dropping it has the thread write what is queued and waits for that.
@@ -70,6 +79,21 @@ impl Writer {
         let queue = self.queue.as_ref().ok_or(WriteError::Closed)?;
         let sent = queue.blocking_send(Request::Commit { batch, reply });
         sent.map_err(|_| WriteError::Closed)?;
+        answer.blocking_recv().unwrap_or(Err(WriteError::Closed))
+    }
+
+    /// Runs `decide` while the writer thread stands still, with everything that was committed before on disk and
+    /// nothing else on its way, and writes the batch it returns. An empty one costs nothing.
+    pub(crate) fn hold(&self, decide: impl FnOnce() -> Batch) -> Result<(), WriteError> {
+        let (reached, standing) = oneshot::channel();
+        let (send, batch) = oneshot::channel();
+        let (reply, answer) = oneshot::channel();
+        let queue = self.queue.as_ref().ok_or(WriteError::Closed)?;
+        let sent = queue.blocking_send(Request::Hold { reached, batch, reply });
+        sent.map_err(|_| WriteError::Closed)?;
+        standing.blocking_recv().map_err(|_| WriteError::Closed)?;
+        let batch = decide().checked()?;
+        send.send(batch).map_err(|_| WriteError::Closed)?;
         answer.blocking_recv().unwrap_or(Err(WriteError::Closed))
     }
 
@@ -117,7 +141,7 @@ impl Drop for Writer {
 struct Worker {
     shared: Arc<Shared>,
     counters: Counters,
-    /// Set by the first transaction that fails; from then on every batch is refused with it.
+    /// Set by a transaction that fails, until the database could be opened again.
     failed: Option<Fault>,
     closing: Vec<Reply>,
 }
@@ -127,6 +151,8 @@ struct Worker {
 struct Group {
     batches: Vec<(Batch, Reply)>,
     size_bytes: usize,
+    /// Who wants the thread to stand still after this transaction.
+    hold: Option<(oneshot::Sender<()>, oneshot::Receiver<Batch>, Reply)>,
 }
 
 impl Worker {
@@ -135,20 +161,22 @@ impl Worker {
             let mut group = Group::default();
             self.take(first, &mut group, &mut requests);
             while group.size_bytes < GROUP_MAX_BYTES
+                && group.hold.is_none()
                 && let Ok(next) = requests.try_recv()
             {
                 self.take(next, &mut group, &mut requests);
             }
-            self.write(group);
+            let hold = group.hold.take();
+            self.write(group.batches);
+            if let Some((reached, batch, reply)) = hold {
+                self.stand_still(reached, batch, reply);
+            }
         }
         let closed = self.shared.close();
         if let Err(error) = &closed {
             tracing::warn!(%error, "the store did not close cleanly");
         }
-        let closed = match (self.failed, closed) {
-            (None, Ok(())) => Ok(()),
-            (Some(source), _) | (None, Err(source)) => Err(WriteError::Failed { source }),
-        };
+        let closed = closed.map_err(WriteError::from_fault);
         for reply in self.closing {
             answer(reply, closed.clone());
         }
@@ -165,6 +193,7 @@ impl Worker {
                 group.size_bytes = group.size_bytes.saturating_add(batch.size_bytes());
                 group.batches.push((batch, reply));
             }
+            Request::Hold { reached, batch, reply } => group.hold = Some((reached, batch, reply)),
             Request::Close { reply } => {
                 // What is queued is still delivered; nothing new gets in.
                 requests.close();
@@ -173,12 +202,36 @@ impl Worker {
         }
     }
 
-    fn write(&mut self, group: Group) {
-        let mut ready = Vec::with_capacity(group.batches.len());
-        for (mut batch, reply) in group.batches {
+    fn stand_still(
+        &mut self,
+        reached: oneshot::Sender<()>,
+        batch: oneshot::Receiver<Batch>,
+        reply: Reply,
+    ) {
+        // Without who asked there is nothing to wait for.
+        if reached.send(()).is_err() {
+            return;
+        }
+        match batch.blocking_recv() {
+            Ok(batch) if batch.is_empty() => answer(reply, Ok(())),
+            Ok(batch) => self.write(vec![(batch, reply)]),
+            Err(_) => {}
+        }
+    }
+
+    fn write(&mut self, batches: Vec<(Batch, Reply)>) {
+        if batches.is_empty() {
+            return;
+        }
+        if let Some(fault) = &self.failed {
+            tracing::debug!(error = %fault, "trying to open the catalogue again");
+            self.recover();
+        }
+        let mut ready = Vec::with_capacity(batches.len());
+        for (mut batch, reply) in batches {
             if let Some(source) = &self.failed {
-                answer(reply, Err(WriteError::Failed { source: source.clone() }));
-            } else if let Err(error) = place_blobs(&self.shared.layout, &mut batch) {
+                answer(reply, Err(WriteError::from_fault(source.clone())));
+            } else if let Err(error) = files::place_blobs(&*self.shared.shelf, &mut batch) {
                 answer(reply, Err(error));
             } else {
                 ready.push((batch, reply));
@@ -187,66 +240,61 @@ impl Worker {
         if ready.is_empty() {
             return;
         }
-        let result = self.transact(&mut ready);
-        if let Err(source) = &result {
-            tracing::error!(error = %source, "the store failed and takes no more writes");
-            self.failed = Some(source.clone());
+        let mut begun = false;
+        let mut result = self.transact(&mut ready, &mut begun);
+        if let Err(fault) = &result
+            && !begun
+        {
+            // The database failed earlier, in a read: nothing of these batches has happened.
+            tracing::warn!(error = %fault, "opening the catalogue again before writing");
+            self.recover();
+            result = match &self.failed {
+                None => self.transact(&mut ready, &mut begun),
+                Some(fault) => Err(fault.clone()),
+            };
         }
-        let result = result.map_err(|source| WriteError::Failed { source });
+        if let Err(source) = &result {
+            tracing::error!(error = %source, "a transaction failed; opening the catalogue again");
+            self.failed = Some(source.clone());
+            self.recover();
+        }
+        let result = result.map_err(WriteError::from_fault);
         for (_, reply) in ready {
             answer(reply, result.clone());
         }
     }
 
-    /// Writes all batches or none, then removes the files of blobs that were forgotten.
-    fn transact(&mut self, batches: &mut [(Batch, Reply)]) -> Result<(), Fault> {
+    /// One try to open the database again. There is one right after a failure, so that reads go on, and one with every
+    /// transaction until it works.
+    fn recover(&mut self) {
+        match self.shared.reopen() {
+            Ok(counters) => {
+                self.counters = counters;
+                self.failed = None;
+            }
+            Err(fault) => self.failed = Some(fault),
+        }
+    }
+
+    /// Writes all batches or none, then does to files what follows from it. `begun` says whether anything was tried.
+    fn transact(&mut self, batches: &mut [(Batch, Reply)], begun: &mut bool) -> Result<(), Fault> {
+        let early = trees::write_early(&self.shared, batches.iter().map(|(batch, _)| batch))?;
         let mut counters = self.counters;
-        let mut forgotten = BTreeSet::new();
+        let mut effects = files::Effects::default();
         self.shared.write(|transaction| {
-            let mut tables = apply::Tables::open(transaction)?;
+            *begun = true;
+            let mut tables = apply::Tables::open(transaction, &early)?;
             for (batch, _) in batches {
                 for operation in mem::take(&mut batch.operations) {
-                    tables.apply(operation, &mut counters, &mut forgotten)?;
+                    tables.apply(operation, &mut counters, &mut effects)?;
                 }
             }
             drop(tables);
             put_counters(transaction, counters)
         })?;
         self.counters = counters;
-        remove_files(&self.shared.layout, &forgotten);
+        effects.carry_out(&self.shared);
         Ok(())
-    }
-}
-
-/// Moves a batch's staged blobs into place and makes that durable, before any row names them.
-fn place_blobs(layout: &Layout, batch: &mut Batch) -> Result<(), WriteError> {
-    let failed = |path: PathBuf| {
-        move |source| WriteError::Blob { path, source: Arc::<io::Error>::new(source) }
-    };
-    let mut dirs = BTreeSet::new();
-    for operation in &mut batch.operations {
-        if let Operation::AddBlob(staged) = operation {
-            let hash = staged.hash();
-            let target = layout.blob_file(&hash);
-            staged.file.move_to(&target).map_err(failed(target))?;
-            dirs.insert(layout.blob_dir(&hash));
-        }
-    }
-    for dir in dirs {
-        sync_dir(&dir).map_err(failed(dir))?;
-    }
-    Ok(())
-}
-
-/// After the commit: until then a row may still name the file. A file that stays behind is harmless.
-fn remove_files(layout: &Layout, hashes: &BTreeSet<Hash>) {
-    for hash in hashes {
-        let path = layout.blob_file(hash);
-        if let Err(error) = fs::remove_file(&path)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(path = %path.display(), %error, "a forgotten blob's file stays");
-        }
     }
 }
 

@@ -1,13 +1,51 @@
 //! Blobs on their way out.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::path::Path;
 
 use guildhall_protocol::Hash;
+use guildhall_protocol::tree::{Cv, Shape};
+use rustix::fs::{MemfdFlags, SealFlags};
 
 use crate::error::{BlobDamage, BlobError, ReadError, Row};
+use crate::row::BlobRow;
+use crate::shared::Shared;
 use crate::store::Store;
-use crate::table::{BLOBS, parse_hash, parse_u64, unseal};
+use crate::table::{BLOBS, PIECE_LIST, TREES, parse_hash, tree_key, unseal};
+
+/// Where a blob's bytes are.
+#[derive(Debug)]
+pub(crate) enum BlobAt {
+    /// Here.
+    Inline(Vec<u8>),
+    /// In a file.
+    File { len_bytes: u64 },
+}
+
+impl Shared {
+    /// Where a blob is, from its row.
+    pub(crate) fn blob_at(&self, hash: &Hash) -> Result<Option<BlobAt>, ReadError> {
+        let row = || Row::Blob(*hash);
+        let Some(payload) = self.payload(BLOBS, hash.as_bytes(), row)? else { return Ok(None) };
+        match BlobRow::parse(&payload) {
+            Some(BlobRow::File { len_bytes }) => Ok(Some(BlobAt::File { len_bytes })),
+            Some(BlobRow::Inline(bytes)) => Ok(Some(BlobAt::Inline(bytes.to_vec()))),
+            None => Err(ReadError::Corrupt { what: row() }),
+        }
+    }
+
+    /// A row of a blob's tree.
+    pub(crate) fn tree_row(&self, hash: &Hash, piece: u32) -> Result<Option<Vec<Cv>>, ReadError> {
+        let what =
+            || Row::Tree { hash: *hash, piece: (piece != PIECE_LIST).then_some(u64::from(piece)) };
+        let Some(payload) = self.payload(TREES, &tree_key(hash, piece), what)? else {
+            return Ok(None);
+        };
+        let cvs = Cv::list(&payload);
+        cvs.map(Some).ok_or_else(|| ReadError::Corrupt { what: what() })
+    }
+}
 
 impl Store {
     /// Whether there is a row for this blob. Blocking, short; the file is not looked at.
@@ -23,14 +61,10 @@ impl Store {
     /// # Errors
     /// [`ReadError`].
     pub fn blob_len(&self, hash: &Hash) -> Result<Option<u64>, ReadError> {
-        let row = || Row::Blob(*hash);
-        match self.inner.shared.payload(BLOBS, hash.as_bytes(), row)? {
-            None => Ok(None),
-            Some(payload) => {
-                let len_bytes = parse_u64(&payload);
-                len_bytes.map(Some).ok_or_else(|| ReadError::Corrupt { what: row() })
-            }
-        }
+        Ok(self.inner.shared.blob_at(hash)?.map(|at| match at {
+            BlobAt::Inline(bytes) => bytes.len() as u64,
+            BlobAt::File { len_bytes } => len_bytes,
+        }))
     }
 
     /// Shows every blob and its length to `visit`, in order of their hashes. Blocks for as long as that takes. Damaged
@@ -41,25 +75,81 @@ impl Store {
     pub fn for_each_blob(&self, mut visit: impl FnMut(Hash, u64)) -> Result<u64, ReadError> {
         let mut corrupt = 0_u64;
         self.inner.shared.for_each_row(BLOBS, |key, value| {
-            let len_bytes = unseal(BLOBS, key, value).and_then(parse_u64);
-            match (parse_hash(key), len_bytes) {
-                (Some(hash), Some(len_bytes)) => visit(hash, len_bytes),
+            let row = unseal(BLOBS, key, value).and_then(BlobRow::parse);
+            match (parse_hash(key), row) {
+                (Some(hash), Some(row)) => visit(hash, row.len_bytes()),
                 _ => corrupt = corrupt.saturating_add(1),
             }
         })?;
         Ok(corrupt)
     }
 
-    /// Opens the blob's file for reading, with its length in bytes, which the file has at this moment. Its bytes are
-    /// not checked: whoever hands them on must know their hash, or call [`Store::verify_blob`].
+    /// The CVs of a blob's pieces; `None` if the blob is not here or has only one piece. Blocking, short.
+    ///
+    /// # Errors
+    /// [`ReadError`]; `Corrupt` names the row of the tree, also if it is gone.
+    pub fn piece_cvs(&self, hash: &Hash) -> Result<Option<Vec<Cv>>, ReadError> {
+        match self.shape_of(hash)? {
+            Some(shape) if shape.pieces() > 1 => self.tree_of(hash, None, shape.pieces()).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// The CVs of the groups of one piece; `None` if the blob is not here, has only one group, or has no such piece.
+    /// Blocking, short.
+    ///
+    /// # Errors
+    /// [`ReadError`]; `Corrupt` names the row of the tree, also if it is gone.
+    pub fn group_cvs(&self, hash: &Hash, piece: u64) -> Result<Option<Vec<Cv>>, ReadError> {
+        match self.shape_of(hash)? {
+            Some(shape) if piece < shape.pieces() => {
+                self.tree_of(hash, Some(piece), shape.piece(piece).groups()).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// How a blob is cut that has a tree.
+    fn shape_of(&self, hash: &Hash) -> Result<Option<Shape>, ReadError> {
+        match self.inner.shared.blob_at(hash)? {
+            Some(BlobAt::File { len_bytes }) => Ok(Some(Shape::of(len_bytes))),
+            _ => Ok(None),
+        }
+    }
+
+    fn tree_of(&self, hash: &Hash, piece: Option<u64>, count: u64) -> Result<Vec<Cv>, ReadError> {
+        let number = piece.map_or(Some(PIECE_LIST), |piece| u32::try_from(piece).ok());
+        let row = match number {
+            Some(number) => self.inner.shared.tree_row(hash, number)?,
+            None => None,
+        };
+        row.filter(|cvs| cvs.len() as u64 == count)
+            .ok_or(ReadError::Corrupt { what: Row::Tree { hash: *hash, piece } })
+    }
+
+    /// Opens the blob for reading, with its length in bytes, which the file has at this moment. The bytes of a file are
+    /// not checked: whoever hands them on must know their hash or their tree, or call [`Store::verify_blob`]. A blob
+    /// that lives in its row comes as a file in memory that nobody can change.
     ///
     /// # Errors
     /// [`BlobError::Missing`] without a row, [`BlobError::Damaged`] if the file does not go with the row.
     pub fn open_blob(&self, hash: &Hash) -> Result<(File, u64), BlobError> {
+        let shared = &self.inner.shared;
+        match shared.blob_at(hash)?.ok_or(BlobError::Missing { hash: *hash })? {
+            BlobAt::File { len_bytes } => Ok((self.open_file(hash, len_bytes)?, len_bytes)),
+            BlobAt::Inline(bytes) => {
+                let len_bytes = bytes.len() as u64;
+                let file = file_in_memory(&bytes).map_err(BlobError::io(Path::new("memfd")))?;
+                Ok((file, len_bytes))
+            }
+        }
+    }
+
+    /// Opens a blob's file, which should have this length.
+    pub(crate) fn open_file(&self, hash: &Hash, expected_bytes: u64) -> Result<File, BlobError> {
         let hash = *hash;
-        let expected_bytes = self.blob_len(&hash)?.ok_or(BlobError::Missing { hash })?;
-        let path = self.inner.shared.layout.blob_file(&hash);
-        let file = match File::open(&path) {
+        let shelf = &self.inner.shared.shelf;
+        let file = match shelf.open(&hash) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 // It may have been forgotten since the row was read.
@@ -69,14 +159,45 @@ impl Store {
                     BlobError::Missing { hash }
                 });
             }
-            Err(source) => return Err(BlobError::Io { path, source }),
+            Err(error) => return Err(BlobError::io(&shelf.name(&hash))(error)),
         };
-        let found_bytes = file.metadata().map_err(BlobError::io(&path))?.len();
+        let found_bytes = file.metadata().map_err(BlobError::io(&shelf.name(&hash)))?.len();
         if found_bytes != expected_bytes {
             let damage = BlobDamage::Length { expected_bytes, found_bytes };
             return Err(BlobError::Damaged { hash, damage });
         }
-        Ok((file, expected_bytes))
+        Ok(file)
+    }
+
+    /// Reads up to `out.len()` bytes from `offset` on; less only at the blob's end. Not checked: whoever hands them on
+    /// checks them against [`Store::group_cvs`]. Blocking.
+    ///
+    /// # Errors
+    /// [`BlobError::Missing`]; [`BlobError::Damaged`] if the file is gone; [`BlobError::Io`].
+    pub fn read_blob_at(
+        &self,
+        hash: &Hash,
+        offset: u64,
+        out: &mut [u8],
+    ) -> Result<usize, BlobError> {
+        let shared = &self.inner.shared;
+        match shared.blob_at(hash)?.ok_or(BlobError::Missing { hash: *hash })? {
+            BlobAt::File { .. } => match shared.shelf.read_at(hash, offset, out) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    Err(BlobError::Damaged { hash: *hash, damage: BlobDamage::FileMissing })
+                }
+                read => read.map_err(BlobError::io(&shared.shelf.name(hash))),
+            },
+            BlobAt::Inline(bytes) => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX);
+                let bytes = bytes.get(start..).unwrap_or_default();
+                let len = bytes.len().min(out.len());
+                if let (Some(out), Some(bytes)) = (out.get_mut(..len), bytes.get(..len)) {
+                    out.copy_from_slice(bytes);
+                }
+                Ok(len)
+            }
+        }
     }
 
     /// The blob's bytes, checked. Blocking: use it on a blocking thread.
@@ -85,34 +206,40 @@ impl Store {
     /// [`BlobError::TooLong`] if it has more than `max_len_bytes`, before anything is read; [`BlobError::Missing`];
     /// [`BlobError::Damaged`].
     pub fn read_blob(&self, hash: &Hash, max_len_bytes: u64) -> Result<Vec<u8>, BlobError> {
-        let (file, len_bytes) = self.open_blob(hash)?;
+        let shared = &self.inner.shared;
         let too_long = || BlobError::TooLong { max_len_bytes };
-        if len_bytes > max_len_bytes {
-            return Err(too_long());
-        }
-        let mut bytes = Vec::with_capacity(usize::try_from(len_bytes).map_err(|_| too_long())?);
-        let path = self.inner.shared.layout.blob_file(hash);
-        file.take(len_bytes).read_to_end(&mut bytes).map_err(BlobError::io(&path))?;
+        let bytes = match shared.blob_at(hash)?.ok_or(BlobError::Missing { hash: *hash })? {
+            BlobAt::Inline(bytes) if bytes.len() as u64 > max_len_bytes => return Err(too_long()),
+            BlobAt::Inline(bytes) => bytes,
+            BlobAt::File { len_bytes } if len_bytes > max_len_bytes => return Err(too_long()),
+            BlobAt::File { len_bytes } => {
+                let file = self.open_file(hash, len_bytes)?;
+                let room = usize::try_from(len_bytes).map_err(|_| too_long())?;
+                let mut bytes = Vec::with_capacity(room);
+                let read = file.take(len_bytes).read_to_end(&mut bytes);
+                read.map_err(BlobError::io(&shared.shelf.name(hash)))?;
+                bytes
+            }
+        };
         if Hash::of(&bytes) != *hash {
-            return Err(BlobError::Damaged { hash: *hash, damage: BlobDamage::Content });
+            // Which of its pieces, nobody looked.
+            let damage = BlobDamage::Content {
+                pieces: Shape::of(bytes.len() as u64).pieces(),
+                first_offset: 0,
+            };
+            return Err(BlobError::Damaged { hash: *hash, damage });
         }
         Ok(bytes)
     }
+}
 
-    /// Reads the whole file and checks it. Blocking: use it on a blocking thread.
-    ///
-    /// # Errors
-    /// [`BlobError::Missing`]; [`BlobError::Damaged`], upon which [`Batch::forget_blob`](crate::Batch::forget_blob)
-    /// makes room for a good copy.
-    pub fn verify_blob(&self, hash: &Hash) -> Result<(), BlobError> {
-        let (file, _) = self.open_blob(hash)?;
-        let path = self.inner.shared.layout.blob_file(hash);
-        let mut hasher = blake3::Hasher::new();
-        // Reads through a buffer of 64 KiB.
-        hasher.update_reader(file).map_err(BlobError::io(&path))?;
-        if Hash::from(hasher.finalize()) != *hash {
-            return Err(BlobError::Damaged { hash: *hash, damage: BlobDamage::Content });
-        }
-        Ok(())
-    }
+/// A file that exists only in memory and can no longer be changed, read from its beginning.
+fn file_in_memory(bytes: &[u8]) -> io::Result<File> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let mut file = File::from(rustix::fs::memfd_create("blob", flags)?);
+    file.write_all(bytes)?;
+    let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    rustix::fs::fcntl_add_seals(&file, seals)?;
+    file.rewind()?;
+    Ok(file)
 }

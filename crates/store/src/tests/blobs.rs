@@ -1,33 +1,11 @@
 use std::fs;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use guildhall_protocol::Hash;
 
-use super::open;
-use crate::{Batch, BlobDamage, BlobError, StagedBlob, Store};
-
-fn file_of(dir: &Path, hash: &Hash) -> PathBuf {
-    let hex = hash.to_hex();
-    dir.join("blobs").join(&hex[..2]).join(&hex)
-}
-
-fn stage(store: &Store, bytes: &[u8]) -> StagedBlob {
-    let mut writer = store.blob_writer(None, 1 << 20).expect("writer");
-    for chunk in bytes.chunks(1000) {
-        writer.write_all(chunk).expect("writes");
-    }
-    writer.finish().expect("finishes")
-}
-
-fn add(store: &Store, bytes: &[u8]) -> Hash {
-    let staged = stage(store, bytes);
-    let hash = staged.hash();
-    let mut batch = Batch::new();
-    batch.add_blob(staged);
-    store.commit_blocking(batch).expect("commits");
-    hash
-}
+use super::{add, file_of, open, stage};
+use crate::{Batch, BlobDamage, BlobError, COPY_BUFFER_BYTES, Store};
 
 fn forget(store: &Store, hash: Hash) {
     let mut batch = Batch::new();
@@ -41,7 +19,7 @@ fn temp_files(dir: &Path) -> usize {
 
 #[test]
 fn a_blob_is_visible_only_when_its_batch_is_committed() {
-    let dir = tempfile::tempdir().expect("dir");
+    let dir = super::folder();
     let store = open(dir.path());
     let bytes = vec![42; 200_000];
     let staged = stage(&store, &bytes);
@@ -68,14 +46,15 @@ fn a_blob_is_visible_only_when_its_batch_is_committed() {
 
 #[test]
 fn abandoned_writers_and_blobs_leave_no_file() {
-    let dir = tempfile::tempdir().expect("dir");
+    let dir = super::folder();
     let store = open(dir.path());
-    let mut writer = store.blob_writer(None, 9).expect("writer");
-    writer.write_all(b"abc").expect("writes");
+    let bytes = vec![1; COPY_BUFFER_BYTES];
+    let mut writer = store.blob_writer(None, 1 << 20).expect("writer");
+    writer.write_all(&bytes).expect("writes");
     assert_eq!(temp_files(dir.path()), 1);
     drop(writer);
     assert_eq!(temp_files(dir.path()), 0);
-    let staged = stage(&store, b"abc");
+    let staged = stage(&store, &bytes);
     let mut batch = Batch::new();
     batch.add_blob(staged);
     assert_eq!(temp_files(dir.path()), 1);
@@ -85,7 +64,7 @@ fn abandoned_writers_and_blobs_leave_no_file() {
 
 #[test]
 fn bytes_that_were_not_announced_are_refused() {
-    let dir = tempfile::tempdir().expect("dir");
+    let dir = super::folder();
     let store = open(dir.path());
     let mut writer = store.blob_writer(Some(Hash::of(b"expected")), 100).expect("writer");
     writer.write_all(b"Expected").expect("writes");
@@ -97,7 +76,7 @@ fn bytes_that_were_not_announced_are_refused() {
 
 #[test]
 fn a_writer_takes_its_limit_and_not_a_byte_more() {
-    let dir = tempfile::tempdir().expect("dir");
+    let dir = super::folder();
     let store = open(dir.path());
     let mut writer = store.blob_writer(None, 5).expect("writer");
     writer.write_all(b"12345").expect("fits");
@@ -113,7 +92,7 @@ fn a_writer_takes_its_limit_and_not_a_byte_more() {
 
 #[test]
 fn a_damaged_file_is_noticed_forgotten_and_replaced() {
-    let dir = tempfile::tempdir().expect("dir");
+    let dir = super::folder();
     let store = open(dir.path());
     let bytes = (0..100_000_u32).map(|n| (n % 251) as u8).collect::<Vec<_>>();
     let hash = add(&store, &bytes);
@@ -126,9 +105,10 @@ fn a_damaged_file_is_noticed_forgotten_and_replaced() {
         let mut flipped = bytes.clone();
         flipped[position] ^= 1;
         fs::write(&path, flipped).expect("writes");
-        assert_eq!(damage(store.verify_blob(&hash)), Some(BlobDamage::Content));
+        let content = Some(BlobDamage::Content { pieces: 1, first_offset: 0 });
+        assert_eq!(damage(store.verify_blob(&hash)), content);
         let read = store.read_blob(&hash, 1 << 20).map(drop);
-        assert_eq!(damage(read), Some(BlobDamage::Content));
+        assert_eq!(damage(read), content);
     }
     fs::write(&path, &bytes[1..]).expect("writes");
     let expected = BlobDamage::Length { expected_bytes: 100_000, found_bytes: 99_999 };
@@ -148,30 +128,31 @@ fn a_damaged_file_is_noticed_forgotten_and_replaced() {
 
 #[test]
 fn a_file_without_a_row_is_replaced_by_a_good_one() {
-    let dir = tempfile::tempdir().expect("dir");
+    let dir = super::folder();
     let store = open(dir.path());
-    let hash = Hash::of(b"good");
+    let good = vec![7; 50_000];
+    let hash = Hash::of(&good);
     fs::write(file_of(dir.path(), &hash), b"left over from a crash").expect("writes");
     assert!(!store.has_blob(&hash).expect("reads"));
-    add(&store, b"good");
-    add(&store, b"good");
-    assert_eq!(store.read_blob(&hash, 4).expect("reads"), b"good");
+    add(&store, &good);
+    add(&store, &good);
+    assert_eq!(store.read_blob(&hash, 50_000).expect("reads"), good);
     let usage = store.usage().expect("usage");
-    assert_eq!((usage.blobs, usage.blob_bytes), (1, 4), "one blob, however often it comes");
+    assert_eq!((usage.blobs, usage.blob_bytes), (1, 50_000), "one blob, however often it comes");
 }
 
 #[test]
 fn forgetting_and_adding_in_one_transaction_ends_as_the_last_says() {
-    let dir = tempfile::tempdir().expect("dir");
+    let dir = super::folder();
     let store = open(dir.path());
-    let hash = add(&store, b"blob");
+    let hash = add(&store, &[5; 40_000]);
     let mut batch = Batch::new();
     batch.forget_blob(hash);
-    batch.add_blob(stage(&store, b"blob"));
+    batch.add_blob(stage(&store, &[5; 40_000]));
     store.commit_blocking(batch).expect("commits");
     store.verify_blob(&hash).expect("is there");
     let mut batch = Batch::new();
-    batch.add_blob(stage(&store, b"blob"));
+    batch.add_blob(stage(&store, &[5; 40_000]));
     batch.forget_blob(hash);
     store.commit_blocking(batch).expect("commits");
     assert!(matches!(store.verify_blob(&hash), Err(BlobError::Missing { .. })));
@@ -180,15 +161,15 @@ fn forgetting_and_adding_in_one_transaction_ends_as_the_last_says() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn forgetting_while_others_import_never_loses_a_named_file() {
-    let dir = tempfile::tempdir().expect("dir");
+    let dir = super::folder();
     let store = open(dir.path());
-    let hash = Hash::of(b"contested");
+    let hash = Hash::of(&[3; 20_000]);
     let mut tasks = tokio::task::JoinSet::new();
     for number in 0..40 {
         let store = store.clone();
         tasks.spawn(async move {
             if number % 2 == 0 {
-                store.put_blob(b"contested".to_vec()).await.expect("stores");
+                store.put_blob(vec![3; 20_000]).await.expect("stores");
             } else {
                 let mut batch = Batch::new();
                 batch.forget_blob(hash);
@@ -207,13 +188,13 @@ async fn forgetting_while_others_import_never_loses_a_named_file() {
     tasks.join_all().await;
     let row = store.has_blob(&hash).expect("reads");
     assert_eq!(row, file_of(dir.path(), &hash).exists());
-    store.put_blob(b"contested".to_vec()).await.expect("stores");
+    store.put_blob(vec![3; 20_000]).await.expect("stores");
     store.verify_blob(&hash).expect("is whole");
 }
 
 #[tokio::test]
 async fn bytes_and_files_are_stored_in_one_call() {
-    let dir = tempfile::tempdir().expect("dir");
+    let dir = super::folder();
     let store = open(&dir.path().join("store"));
     let empty = store.put_blob(Vec::new()).await.expect("stores");
     assert_eq!((empty.hash, empty.len_bytes), (Hash::of(b""), 0));
@@ -227,7 +208,7 @@ async fn bytes_and_files_are_stored_in_one_call() {
     let missing = store.put_blob_file(dir.path().join("nothing")).await;
     assert!(matches!(missing, Err(BlobError::Io { .. })));
     store.close().await.expect("closes");
-    let refused = store.put_blob(b"late".to_vec()).await;
+    let refused = store.put_blob(vec![1; 20_000]).await;
     assert!(matches!(refused, Err(BlobError::Write(_))));
     assert_eq!(temp_files(&dir.path().join("store")), 0);
 }

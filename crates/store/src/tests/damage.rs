@@ -1,14 +1,21 @@
 use std::fs;
 use std::path::Path;
 
+use guildhall_protocol::tree::{self, PIECE_BYTES};
 use guildhall_protocol::{Hash, PackageId, RecordId};
 
-use super::{author, id_of, load, open, put};
-use crate::table::{BLOBS, Collection, PACKAGES, RECORD_IDS, RECORDS, Table, record_key};
+use super::{author, bytes_of, id_of, load, open, put, stage};
+use crate::table::{
+    BLOBS, Collection, PACKAGES, PIECE_LIST, RECORD_IDS, RECORDS, TREES, Table, record_key,
+    tree_key,
+};
 use crate::{Batch, BlobError, OpenError, ReadError, Row, Store};
 
 /// What [`fill`] writes: enough rows for a tree of several levels.
 const RECORDS_FILLED: u64 = 300;
+
+/// Blobs that live in rows, and as many with files.
+const BLOBS_FILLED: u64 = 40;
 
 fn raw(store: &Store, table: Table, key: &[u8]) -> Option<Vec<u8>> {
     store
@@ -41,26 +48,30 @@ fn corrupt<T>(result: Result<T, ReadError>) -> Option<Row> {
 
 #[test]
 fn a_flipped_bit_anywhere_in_a_value_is_noticed_in_every_table() {
-    let dir = tempfile::tempdir().expect("dir");
+    let dir = super::folder();
     let store = open(dir.path());
     let record = put(&store, 1, 5);
     let (id, package, blob) = (id_of(&record), PackageId(Hash::of(b"p")), Hash::of(b"b"));
     let mut batch = Batch::new();
     batch.put_package(package, b"manifest".to_vec());
     batch.put_document(Collection::Runs, b"key", b"document".to_vec());
-    let mut writer = store.blob_writer(None, 1).expect("writer");
-    writer.write_all(b"b").expect("writes");
-    batch.add_blob(writer.finish().expect("finishes"));
+    batch.add_blob(stage(&store, b"b"));
+    let large = bytes_of(PIECE_BYTES as usize + 40_000, 1);
+    let large_hash = Hash::of(&large);
+    batch.add_blob(stage(&store, &large));
     store.commit_blocking(batch).expect("commits");
 
     let place = record_key(&author(1), 5);
     let document = Row::Document { collection: Collection::Runs, key: b"key".to_vec() };
-    let cases: [(Table, &[u8], Row); 5] = [
+    let (list, groups) = (tree_key(&large_hash, PIECE_LIST), tree_key(&large_hash, 1));
+    let cases: [(Table, &[u8], Row); 7] = [
         (RECORDS, &place, Row::Record { author: author(1), seq: 5 }),
         (RECORD_IDS, id.0.as_bytes(), Row::RecordId(id)),
         (PACKAGES, package.0.as_bytes(), Row::Package(package)),
         (Collection::Runs.table(), b"key", document),
         (BLOBS, blob.as_bytes(), Row::Blob(blob)),
+        (TREES, &list, Row::Tree { hash: large_hash, piece: None }),
+        (TREES, &groups, Row::Tree { hash: large_hash, piece: Some(1) }),
     ];
     let read = |row: &Row| match row {
         Row::Record { author, seq } => corrupt(store.record(author, *seq)),
@@ -68,7 +79,9 @@ fn a_flipped_bit_anywhere_in_a_value_is_noticed_in_every_table() {
         Row::Package(id) => corrupt(store.package(id)),
         Row::Document { collection, key } => corrupt(store.document(*collection, key)),
         Row::Blob(hash) => corrupt(store.blob_len(hash)),
-        Row::Counters => None,
+        Row::Tree { hash, piece: Some(piece) } => corrupt(store.group_cvs(hash, *piece)),
+        Row::Tree { hash, piece: None } => corrupt(store.piece_cvs(hash)),
+        Row::Partial(_) | Row::Counters | Row::Unknown { .. } => None,
     };
     for (table, key, row) in cases {
         assert_eq!(read(&row), None, "intact at first");
@@ -90,7 +103,7 @@ fn a_flipped_bit_anywhere_in_a_value_is_noticed_in_every_table() {
 
 #[test]
 fn a_value_under_another_key_or_in_another_table_is_refused() {
-    let dir = tempfile::tempdir().expect("dir");
+    let dir = super::folder();
     let store = open(dir.path());
     put(&store, 1, 5);
     let record = raw(&store, RECORDS, &record_key(&author(1), 5)).expect("is there");
@@ -108,7 +121,7 @@ fn a_value_under_another_key_or_in_another_table_is_refused() {
 
 #[test]
 fn damaged_and_hidden_records_are_reported_skipped_and_repaired() {
-    let dir = tempfile::tempdir().expect("dir");
+    let dir = super::folder();
     let store = open(dir.path());
     for seq in 0..6 {
         put(&store, 1, seq);
@@ -153,6 +166,10 @@ fn fill(dir: &Path) {
         batch.put_document(Collection::Receipts, &seq.to_be_bytes(), filled_bytes(seq));
     }
     batch.put_package(PackageId(Hash::of(b"large")), vec![3; 50_000]);
+    for seq in 0..BLOBS_FILLED {
+        batch.add_blob(stage(&store, &bytes_of(500, seq)));
+        batch.add_blob(stage(&store, &bytes_of(60_000, seq)));
+    }
     store.commit_blocking(batch).expect("commits");
     store.close_blocking().expect("closes");
 }
@@ -183,6 +200,21 @@ fn check(store: &Store) -> (usize, usize) {
         count(store.document(Collection::Receipts, &seq.to_be_bytes()), &expected);
     }
     count(store.package(&PackageId(Hash::of(b"large"))), &[3; 50_000]);
+    for (seq, len) in (0..BLOBS_FILLED).flat_map(|seq| [(seq, 500), (seq, 60_000)]) {
+        {
+            let blob = bytes_of(len, seq);
+            match store.read_blob(&Hash::of(&blob), 1 << 20) {
+                Ok(bytes) => assert_eq!(bytes, blob, "wrong bytes were returned"),
+                Err(BlobError::Missing { .. }) => absent += 1,
+                Err(_) => errors += 1,
+            }
+            match store.group_cvs(&Hash::of(&blob), 0) {
+                Ok(Some(cvs)) => assert_eq!(cvs, tree::group_cvs(0, &blob), "a wrong tree"),
+                Ok(None) => {}
+                Err(_) => errors += 1,
+            }
+        }
+    }
     let seen = store.for_each_record(|found, seq, bytes| {
         assert!(found == author(7) && bytes == filled_bytes(seq), "wrong record in the scan");
     });
@@ -198,7 +230,7 @@ fn check(store: &Store) -> (usize, usize) {
 
 #[test]
 fn flipped_bits_in_the_database_file_never_give_wrong_data() {
-    let dir = tempfile::tempdir().expect("dir");
+    let dir = super::folder();
     fill(dir.path());
     let catalogue = dir.path().join("catalogue.redb");
     let whole = fs::read(&catalogue).expect("reads");
@@ -231,7 +263,7 @@ fn flipped_bits_in_the_database_file_never_give_wrong_data() {
 
 #[test]
 fn a_damaged_blob_row_does_not_pass_for_a_missing_blob() {
-    let dir = tempfile::tempdir().expect("dir");
+    let dir = super::folder();
     let store = open(dir.path());
     put_raw(&store, BLOBS, Hash::of(b"b").as_bytes(), &[0; 40]);
     let found = store.open_blob(&Hash::of(b"b"));

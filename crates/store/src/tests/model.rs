@@ -1,10 +1,14 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
+use guildhall_protocol::tree::PIECE_BYTES;
 use guildhall_protocol::{Hash, PackageId};
 use proptest::prelude::*;
 
-use super::{author, id_of, open};
-use crate::{Batch, Collection, Store};
+use super::partials::fill;
+use super::sweep::scrubbed;
+use super::{author, bytes_of, file_of, id_of, open, stage};
+use crate::{Batch, Collection, ScrubItem, Store};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -13,6 +17,8 @@ enum Step {
     DropPackage(u8),
     Document(u8, Vec<u8>),
     DropDocument(u8),
+    Blob(u8),
+    DropBlob(u8),
 }
 
 /// What a store should hold.
@@ -21,7 +27,42 @@ struct Model {
     records: BTreeMap<(u8, u64), Vec<u8>>,
     packages: BTreeMap<u8, Vec<u8>>,
     documents: BTreeMap<u8, Vec<u8>>,
+    blobs: BTreeSet<u8>,
+    /// Pieces saved of the blob that comes in pieces; none if it is not there.
+    partial: Option<BTreeSet<u64>>,
 }
+
+/// Things done between batches.
+#[derive(Debug, Clone)]
+enum Upkeep {
+    Nothing,
+    Reopen,
+    /// Receives a piece, and saves it or not.
+    Piece(u64, bool),
+    /// Adds the blob that comes in pieces, if it is whole.
+    Finish,
+    /// Removes blobs whose number is below this, and the one that comes in pieces.
+    Sweep(u8),
+}
+
+fn upkeep() -> impl Strategy<Value = Upkeep> {
+    prop_oneof![
+        1 => Just(Upkeep::Nothing),
+        1 => Just(Upkeep::Reopen),
+        4 => (0..2_u64, any::<bool>()).prop_map(|(piece, save)| Upkeep::Piece(piece, save)),
+        2 => Just(Upkeep::Finish),
+        1 => (0..5_u8).prop_map(Upkeep::Sweep),
+    ]
+}
+
+/// Blobs in rows, in files, and of several pieces.
+fn blob(number: u8) -> Vec<u8> {
+    let len = [100, 16 * 1024, 50_000, PIECE_BYTES as usize + 1, PIECE_BYTES as usize + 30_000];
+    bytes_of(len[usize::from(number)], number.into())
+}
+
+/// The one that comes in pieces.
+const COMING: u8 = 4;
 
 fn step() -> impl Strategy<Value = Step> {
     let bytes = || prop::collection::vec(any::<u8>(), 0..40);
@@ -31,6 +72,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..3_u8).prop_map(Step::DropPackage),
         1 => (0..3_u8, bytes()).prop_map(|(key, b)| Step::Document(key, b)),
         1 => (0..3_u8).prop_map(Step::DropDocument),
+        2 => (0..4_u8).prop_map(Step::Blob),
+        1 => (0..4_u8).prop_map(Step::DropBlob),
     ]
 }
 
@@ -39,7 +82,7 @@ fn package(name: u8) -> PackageId {
 }
 
 impl Model {
-    fn apply(&mut self, step: Step, batch: &mut Batch) {
+    fn apply(&mut self, step: Step, store: &Store, batch: &mut Batch) {
         match step {
             Step::Record(log, seq, mut bytes) => {
                 bytes.extend([log, seq as u8]);
@@ -62,7 +105,76 @@ impl Model {
                 batch.delete_document(Collection::ErrorLogs, &[key]);
                 self.documents.remove(&key);
             }
+            Step::Blob(number) => {
+                batch.add_blob(stage(store, &blob(number)));
+                self.blobs.insert(number);
+            }
+            Step::DropBlob(number) => {
+                batch.forget_blob(Hash::of(&blob(number)));
+                self.blobs.remove(&number);
+            }
         }
+    }
+
+    fn upkeep(&mut self, what: &Upkeep, store: &Store) {
+        let coming = blob(COMING);
+        let open_it = || store.partial(Hash::of(&coming), coming.len() as u64).expect("opens");
+        match what {
+            Upkeep::Nothing | Upkeep::Reopen => {}
+            Upkeep::Piece(piece, save) => {
+                let partial = open_it();
+                let saved = self.partial.get_or_insert_default();
+                let missing = (0..2).filter(|piece| !saved.contains(piece)).collect::<Vec<_>>();
+                assert_eq!(partial.missing(), missing);
+                if missing.contains(piece) {
+                    fill(&partial, &coming, &[*piece]);
+                    if *save {
+                        partial.checkpoint().expect("saves");
+                        saved.insert(*piece);
+                    }
+                }
+            }
+            Upkeep::Finish => {
+                let whole = self.partial.get_or_insert_default().len() == 2;
+                let staged = open_it().into_staged();
+                assert_eq!(staged.is_ok(), whole);
+                if let Ok(staged) = staged {
+                    let mut batch = Batch::new();
+                    batch.add_blob(staged);
+                    store.commit_blocking(batch).expect("commits");
+                    self.blobs.insert(COMING);
+                    self.partial = None;
+                }
+            }
+            Upkeep::Sweep(below) => {
+                let hashes: Vec<_> =
+                    (*below..=COMING).map(|number| Hash::of(&blob(number))).collect();
+                let swept = store.sweep(&|hash| hashes[..hashes.len() - 1].contains(hash));
+                let swept = swept.expect("sweeps");
+                let before = self.blobs.len();
+                self.blobs.retain(|number| number >= below && *number != COMING);
+                assert_eq!(swept.blobs, (before - self.blobs.len()) as u64);
+                assert_eq!(swept.partials, u64::from(self.partial.take().is_some()));
+                assert_eq!((swept.trees, swept.files), (0, 0), "nothing is left lying about");
+            }
+        }
+    }
+
+    fn check_blobs(&self, dir: &Path, store: &Store) {
+        for number in 0..=COMING {
+            let bytes = blob(number);
+            let here = self.blobs.contains(&number);
+            let hash = Hash::of(&bytes);
+            assert_eq!(store.has_blob(&hash).expect("reads"), here);
+            assert_eq!(file_of(dir, &hash).exists(), here && bytes.len() > 16 * 1024);
+            if here {
+                assert_eq!(store.read_blob(&hash, 1 << 30).expect("reads"), bytes);
+            }
+        }
+        let saved: Vec<_> = store.partials().expect("lists");
+        assert_eq!(saved.len(), usize::from(self.partial.is_some()));
+        let stale = |item: &ScrubItem| matches!(item, ScrubItem::StalePartial { .. });
+        assert!(scrubbed(store).iter().all(stale));
     }
 
     fn check(&self, store: &Store) {
@@ -97,22 +209,24 @@ proptest! {
 
     #[test]
     fn a_store_holds_what_a_map_would(
-        batches in prop::collection::vec((prop::collection::vec(step(), 0..8), any::<bool>()), 1..8)
+        batches in prop::collection::vec((prop::collection::vec(step(), 0..8), upkeep()), 1..8)
     ) {
-        let dir = tempfile::tempdir().expect("dir");
+        let dir = super::folder();
         let mut store = open(dir.path());
         let mut model = Model::default();
-        for (steps, reopen) in batches {
+        for (steps, what) in batches {
             let mut batch = Batch::new();
             for step in steps {
-                model.apply(step, &mut batch);
+                model.apply(step, &store, &mut batch);
             }
             store.commit_blocking(batch).expect("commits");
-            if reopen {
+            model.upkeep(&what, &store);
+            if matches!(what, Upkeep::Reopen) {
                 drop(store);
                 store = open(dir.path());
             }
             model.check(&store);
+            model.check_blobs(dir.path(), &store);
         }
     }
 }

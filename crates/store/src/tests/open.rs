@@ -3,13 +3,14 @@ use std::fs;
 use guildhall_protocol::{Hash, PackageId};
 
 use super::{author, id_of, load, open, put, record_batch};
-use crate::store::put_counters;
-use crate::table::{Counters, FORMAT_KEY, FORMAT_VERSION, META, seal};
+use crate::counters::Counters;
+use crate::database::put_counters;
+use crate::table::{FORMAT_KEY, FORMAT_VERSION, META, seal};
 use crate::{Batch, Collection, OpenError, ReadError, Row, Store, WriteError};
 
 #[test]
 fn everything_written_is_there_after_reopening() {
-    let dir = tempfile::tempdir().expect("dir");
+    let dir = super::folder();
     let nested = dir.path().join("deep/store");
     let store = open(&nested);
     let record = put(&store, 1, 7);
@@ -41,14 +42,20 @@ fn everything_written_is_there_after_reopening() {
 
 #[test]
 fn what_a_killed_process_left_is_cleared_at_open() {
-    let dir = tempfile::tempdir().expect("dir");
+    let dir = super::folder();
     let store = open(dir.path());
     put(&store, 1, 0);
     drop(store);
     fs::write(dir.path().join("tmp/17"), b"half a blob").expect("writes");
+    fs::write(dir.path().join("incoming/file"), b"never adopted").expect("writes");
+    fs::create_dir_all(dir.path().join("incoming/a/b")).expect("creates");
+    let stray = dir.path().join("partial").join(Hash::of(b"x").to_hex());
+    fs::write(&stray, b"without a row").expect("writes");
     fs::write(dir.path().join("catalogue.redb.new"), b"half a catalogue").expect("writes");
     let store = open(dir.path());
-    assert_eq!(fs::read_dir(dir.path().join("tmp")).expect("lists").count(), 0);
+    for emptied in ["tmp", "incoming", "partial"] {
+        assert_eq!(fs::read_dir(dir.path().join(emptied)).expect("lists").count(), 0);
+    }
     assert_eq!(load(&store).0.len(), 1);
     drop(store);
 
@@ -61,10 +68,10 @@ fn what_a_killed_process_left_is_cleared_at_open() {
 
 #[test]
 fn a_second_open_is_refused_until_the_first_is_closed() {
-    let dir = tempfile::tempdir().expect("dir");
+    let dir = super::folder();
     let store = open(dir.path());
-    let mut writer = store.blob_writer(None, 10).expect("writer");
-    writer.write_all(b"busy").expect("writes");
+    let mut writer = store.blob_writer(None, 1 << 20).expect("writer");
+    writer.write_all(&vec![1; 300_000]).expect("writes");
     assert!(
         matches!(Store::open(dir.path()), Err(OpenError::Locked { dir: d }) if d == dir.path())
     );
@@ -87,7 +94,7 @@ fn a_second_open_is_refused_until_the_first_is_closed() {
 
 #[test]
 fn a_newer_format_is_refused_and_left_alone() {
-    let dir = tempfile::tempdir().expect("dir");
+    let dir = super::folder();
     let store = open(dir.path());
     write_format(&store, &seal(META, FORMAT_KEY, &[&(FORMAT_VERSION + 1).to_be_bytes()]));
     drop(store);
@@ -98,8 +105,19 @@ fn a_newer_format_is_refused_and_left_alone() {
 }
 
 #[test]
+fn an_older_format_is_refused_and_says_what_to_do() {
+    let dir = super::folder();
+    let store = open(dir.path());
+    write_format(&store, &seal(META, FORMAT_KEY, &[&1_u32.to_be_bytes()]));
+    drop(store);
+    let refused = Store::open(dir.path()).expect_err("is too old");
+    assert!(matches!(refused, OpenError::OlderFormat { found: 1, supported: FORMAT_VERSION }));
+    assert!(refused.to_string().contains("make a new home"));
+}
+
+#[test]
 fn a_damaged_catalogue_is_refused_as_damaged() {
-    let dir = tempfile::tempdir().expect("dir");
+    let dir = super::folder();
     let store = open(dir.path());
     write_format(&store, &[1; 36]);
     drop(store);
@@ -116,7 +134,7 @@ fn a_damaged_catalogue_is_refused_as_damaged() {
 
 #[test]
 fn damaged_totals_are_counted_again() {
-    let dir = tempfile::tempdir().expect("dir");
+    let dir = super::folder();
     let store = open(dir.path());
     let record = put(&store, 1, 0);
     store
@@ -137,7 +155,7 @@ fn damaged_totals_are_counted_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn closing_writes_what_was_queued_and_tells_the_others() {
-    let dir = tempfile::tempdir().expect("dir");
+    let dir = super::folder();
     let store = open(dir.path());
     let mut tasks = tokio::task::JoinSet::new();
     for seq in 0..300_u64 {

@@ -9,7 +9,7 @@ use crate::{
 
 #[test]
 fn a_replaced_record_is_not_found_by_its_old_id() {
-    let dir = tempfile::tempdir().expect("dir");
+    let dir = super::folder();
     let store = open(dir.path());
     let old = put(&store, 1, 3);
     let mut batch = Batch::new();
@@ -30,7 +30,7 @@ fn a_replaced_record_is_not_found_by_its_old_id() {
 
 #[test]
 fn a_stretch_of_a_log_keeps_its_bounds() {
-    let dir = tempfile::tempdir().expect("dir");
+    let dir = super::folder();
     let store = open(dir.path());
     let mut batch = Batch::new();
     for (log, seq) in [(1, 0), (1, 1), (1, 2), (1, 255), (1, 256), (1, u64::MAX), (0, 9), (2, 0)] {
@@ -55,7 +55,7 @@ fn a_stretch_of_a_log_keeps_its_bounds() {
 
 #[test]
 fn the_scan_shows_all_records_in_order_over_many_pages() {
-    let dir = tempfile::tempdir().expect("dir");
+    let dir = super::folder();
     let store = open(dir.path());
     let mut batch = Batch::new();
     for seq in 0..2500_u64 {
@@ -74,7 +74,7 @@ fn the_scan_shows_all_records_in_order_over_many_pages() {
 
 #[test]
 fn an_oversized_part_refuses_the_whole_batch() {
-    let dir = tempfile::tempdir().expect("dir");
+    let dir = super::folder();
     let store = open(dir.path());
     let spoil: [fn(&mut Batch); 4] = [
         |batch| batch.put_package(PackageId(Hash::of(b"p")), vec![0; ROW_MAX_BYTES + 1]),
@@ -101,10 +101,11 @@ fn an_oversized_part_refuses_the_whole_batch() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_fails_has_no_effect_and_spares_the_others() {
-    let dir = tempfile::tempdir().expect("dir");
+    let dir = super::folder();
     let store = open(dir.path());
-    let mut writer = store.blob_writer(None, 9).expect("writer");
-    writer.write_all(b"lost").expect("writes");
+    let lost = vec![1; 20_000];
+    let mut writer = store.blob_writer(None, 1 << 20).expect("writer");
+    writer.write_all(&lost).expect("writes");
     let staged = writer.finish().expect("finishes");
     for entry in fs::read_dir(dir.path().join("tmp")).expect("lists") {
         fs::remove_file(entry.expect("entry").path()).expect("removes");
@@ -118,12 +119,12 @@ async fn a_batch_that_fails_has_no_effect_and_spares_the_others() {
     good.expect("the other batch is written");
     assert_eq!(load(&store).0, [(author(2), 0, bytes)]);
     assert_eq!(store.document(Collection::Runs, b"bad").expect("reads"), None);
-    assert!(!store.has_blob(&Hash::of(b"lost")).expect("reads"));
+    assert!(!store.has_blob(&Hash::of(&lost)).expect("reads"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn commits_of_many_tasks_all_become_durable() {
-    let dir = tempfile::tempdir().expect("dir");
+    let dir = super::folder();
     let store = open(dir.path());
     let mut tasks = tokio::task::JoinSet::new();
     for log in 0..40_u8 {
@@ -151,7 +152,7 @@ async fn commits_of_many_tasks_all_become_durable() {
 
 #[test]
 fn collections_are_separate_and_listed_page_by_page() {
-    let dir = tempfile::tempdir().expect("dir");
+    let dir = super::folder();
     let store = open(dir.path());
     let mut batch = Batch::new();
     for (collection, name) in Collection::ALL.into_iter().zip(0..) {
@@ -183,7 +184,7 @@ fn collections_are_separate_and_listed_page_by_page() {
 
 #[test]
 fn a_deleted_package_is_gone_and_no_longer_counted() {
-    let dir = tempfile::tempdir().expect("dir");
+    let dir = super::folder();
     let store = open(dir.path());
     let id = PackageId(Hash::of(b"p"));
     let mut batch = Batch::new();

@@ -8,7 +8,7 @@
 //!
 //! Every group is checked before it is written. A piece counts as saved when the file was synced and then the row
 //! written, so after a power cut a piece in the row is in the file. What else is in the file is ignored and written
-//! over. A blob whose pieces are all saved needs no second look: [`Partial::into_staged`] only renames.
+//! over. A blob whose pieces are all saved needs no second look: [`Partial::stage`] only renames.
 //!
 //! All calls block: use them on blocking threads. A [`Partial`] may be used from several threads at once.
 
@@ -79,7 +79,6 @@ struct State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Piece {
     Missing,
-    Writing,
     Written,
     Saved,
 }
@@ -128,7 +127,7 @@ impl Partial {
     #[must_use]
     pub fn missing(&self) -> Vec<u64> {
         let state = self.inner.state();
-        let missing = |piece: &Piece| matches!(piece, Piece::Missing | Piece::Writing);
+        let missing = |piece: &Piece| *piece == Piece::Missing;
         (0..).zip(&state.pieces).filter(|(_, piece)| missing(piece)).map(|(at, _)| at).collect()
     }
 
@@ -155,11 +154,12 @@ impl Partial {
         Ok(())
     }
 
-    /// Starts writing a piece whose groups have these CVs. A piece is written once, by one writer at a time.
+    /// Starts writing a piece whose groups have these CVs. Several may write one piece at once, as when a slow sender
+    /// is overtaken: all write the same bytes, and the first to finish counts.
     ///
     /// # Errors
     /// [`BlobError::WrongTree`] if the CVs do not lead to the piece's; [`BlobError::Incomplete`] if that is not known
-    /// yet; [`BlobError::Busy`] if the piece is here or being written; [`BlobError::Interrupted`] after a failed
+    /// yet; [`BlobError::Interrupted`] after a failed
     /// [`Partial::checkpoint`].
     pub fn piece_writer(&self, index: u64, groups: Vec<Cv>) -> Result<PieceWriter, BlobError> {
         PieceWriter::start(&self.inner, index, groups)
@@ -255,7 +255,7 @@ impl Partial {
     ///
     /// # Errors
     /// [`BlobError::Incomplete`] if pieces are missing; as [`Partial::checkpoint`].
-    pub fn into_staged(self) -> Result<StagedBlob, BlobError> {
+    pub fn stage(&self) -> Result<StagedBlob, BlobError> {
         self.checkpoint()?;
         let inner = &self.inner;
         let hash = inner.hash();

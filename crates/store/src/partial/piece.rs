@@ -25,7 +25,6 @@ pub struct PieceWriter {
     buffer: Vec<u8>,
     /// Where they begin in the blob.
     buffer_offset: u64,
-    finished: bool,
 }
 
 impl PieceWriter {
@@ -41,7 +40,7 @@ impl PieceWriter {
         if index >= inner.shape.pieces() || groups.len() as u64 != span.groups() {
             return Err(wrong());
         }
-        let mut state = inner.state();
+        let state = inner.state();
         if state.failed {
             return Err(BlobError::Interrupted);
         }
@@ -54,10 +53,7 @@ impl PieceWriter {
         if !right {
             return Err(wrong());
         }
-        if state.pieces.get(number) != Some(&Piece::Missing) {
-            return Err(BlobError::Busy { hash });
-        }
-        state.set(number, Piece::Writing);
+        drop(state);
         Ok(Self {
             inner: Arc::clone(inner),
             index: number,
@@ -66,7 +62,6 @@ impl PieceWriter {
             groups,
             buffer: Vec::new(),
             buffer_offset: span.offset,
-            finished: false,
         })
     }
 
@@ -146,18 +141,10 @@ impl PieceWriter {
         if state.failed {
             return Err(BlobError::Interrupted);
         }
-        state.set(self.index, Piece::Written);
-        state.unsaved.insert(self.index, groups);
-        drop(state);
-        self.finished = true;
-        Ok(())
-    }
-}
-
-impl Drop for PieceWriter {
-    fn drop(&mut self) {
-        if !self.finished {
-            self.inner.state().set(self.index, Piece::Missing);
+        if state.pieces.get(self.index) == Some(&Piece::Missing) {
+            state.set(self.index, Piece::Written);
+            state.unsaved.insert(self.index, groups);
         }
+        Ok(())
     }
 }

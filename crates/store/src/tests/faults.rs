@@ -79,7 +79,7 @@ fn work(store: &Store, inputs: &Inputs) -> Acknowledged {
         let wanted: Vec<_> = pieces.iter().copied().filter(|at| missing.contains(at)).collect();
         try_fill(&partial, &inputs.large, &wanted)?;
         partial.checkpoint()?;
-        if end { partial.into_staged().map(Some) } else { Ok(None) }
+        if end { partial.stage().map(Some) } else { Ok(None) }
     };
     if let Err(error) = received(&[1], false) {
         done.errors.push(error);

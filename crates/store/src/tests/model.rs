@@ -136,7 +136,7 @@ impl Model {
             }
             Upkeep::Finish => {
                 let whole = self.partial.get_or_insert_default().len() == 2;
-                let staged = open_it().into_staged();
+                let staged = open_it().stage();
                 assert_eq!(staged.is_ok(), whole);
                 if let Ok(staged) = staged {
                     let mut batch = Batch::new();

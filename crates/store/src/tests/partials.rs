@@ -42,7 +42,7 @@ pub(super) fn fill(partial: &Partial, blob: &[u8], pieces: &[u64]) {
 
 fn commit(store: &Store, partial: Partial) {
     let mut batch = Batch::new();
-    batch.add_blob(partial.into_staged().expect("is whole"));
+    batch.add_blob(partial.stage().expect("is whole"));
     store.commit_blocking(batch).expect("commits");
 }
 
@@ -72,12 +72,12 @@ fn a_blob_that_comes_in_pieces_over_several_lives_ends_whole() {
     assert_eq!(partial.piece_cvs(), Some(list_of(&blob)));
     assert!(matches!(partial.piece_writer(2, groups_of(&blob, 2)), Err(BlobError::Busy { .. })));
     fill(&partial, &blob, &[1]);
-    let early = partial.into_staged();
+    let early = partial.stage();
     assert!(matches!(early, Err(BlobError::Incomplete { .. })));
     let partial = store.partial(hash, len).expect("opens");
     assert_eq!(partial.missing(), [0]);
     fill(&partial, &blob, &[0]);
-    let staged = partial.into_staged().expect("is whole");
+    let staged = partial.stage().expect("is whole");
     assert!(matches!(store.partial(hash, len), Err(BlobError::Busy { .. })), "it is staged");
     drop(staged);
     let partial = store.partial(hash, len).expect("a dropped one can be opened again");

@@ -30,7 +30,7 @@ fn damage(path: &std::path::Path, at: usize) {
 fn mend(store: &Store, partial: crate::Partial, blob: &[u8]) {
     fill(&partial, blob, &partial.missing());
     let mut batch = Batch::new();
-    batch.add_blob(partial.into_staged().expect("is whole"));
+    batch.add_blob(partial.stage().expect("is whole"));
     store.commit_blocking(batch).expect("commits");
 }
 

@@ -80,18 +80,15 @@ async fn an_executor_drops_a_damaged_package_and_fetches_it_again_before_a_job()
     let lab = lab();
     let [a, b, c] = lab.federation(["lab-a", "lab-b", "lab-c"]).await;
     lend(&b, 1, &[&c]).await;
-    let echo = Package::stage("echo", &stage::echo()).contract(5_000, 1 << 24, 65_536);
+    let echo = stage::padded(&stage::echo(), 20_000);
+    let echo = Package::stage("echo", &echo).contract(5_000, 1 << 24, 65_536);
     let published = publish_ok(&a, &lab.write(&echo)).await;
     holds_listings(&[&b, &c], 1).await;
     let first = run(&c, "lab-a/echo", ["one"], "lab-b").await;
     assert_eq!(first.state, RunState::Completed, "{:?}", first.failure);
     let hash = file_hash(&b, &published, "stage.wasm").await;
     damage::flip_blob(b.home(), &hash);
-
     works_again(&a, &b, &c, &hash).await;
-    // The manifest is a blob like any other.
-    damage::flip_blob(b.home(), &published.package_id.0);
-    works_again(&a, &b, &c, &published.package_id.0).await;
 }
 
 /// `c` runs on `b`, whose copy of a blob is damaged; afterwards it is `a`'s again.
@@ -113,7 +110,7 @@ async fn works_again(a: &Node, b: &Node, c: &Node, hash: &Hash) {
 async fn an_own_damaged_copy_is_fetched_again_instead_of_handed_out() {
     let lab = lab();
     let [a, b] = lab.federation(["lab-a", "lab-b"]).await;
-    let (published, hash) = publish_images(&lab, &a, &[&b]).await;
+    let (_, hash) = publish_images(&lab, &a, &[&b]).await;
     let cli = lab.cli(b.home());
     let (first, second) = (lab.path("first"), lab.path("second"));
     cli.ok(["get", "lab-a/images", "-o", first.to_str().expect("UTF-8")]).await;
@@ -124,9 +121,4 @@ async fn an_own_damaged_copy_is_fetched_again_instead_of_handed_out() {
     let name = "files/001.bin";
     let good = std::fs::read(first.join(name)).expect("before the damage");
     assert_eq!(good, std::fs::read(second.join(name)).expect("after it"));
-
-    damage::flip_blob(b.home(), &published.package_id.0);
-    let third = lab.path("third");
-    cli.ok(["get", "lab-a/images", "-o", third.to_str().expect("UTF-8")]).await;
-    assert_eq!(good, std::fs::read(third.join(name)).expect("with the manifest mended"));
 }

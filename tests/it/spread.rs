@@ -3,8 +3,7 @@
 use guildhall_testkit::protocol::api::Via;
 use guildhall_testkit::protocol::query::Query;
 use guildhall_testkit::{
-    Node, NotYet, PATIENCE, Package, acquainted, bring_in, converge, damage, holds_listings,
-    publish_ok,
+    Node, NotYet, PATIENCE, Package, acquainted, bring_in, converge, holds_listings, publish_ok,
 };
 
 use crate::lab;
@@ -126,7 +125,7 @@ async fn a_node_that_does_not_follow_a_category_finds_it_through_the_dht_and_ver
         c.client().fetch(&result.reference).await.unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(fetched.package_id, published.package_id);
     for file in &fetched.manifest.files {
-        assert!(damage::blob_file(c.home(), &file.hash).exists());
+        assert!(c.client().has_blob(file.hash).await.expect("c answers"));
     }
 
     // Named, it is found without a category.

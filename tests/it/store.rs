@@ -24,7 +24,8 @@ async fn room_is_made_of_what_nobody_needs_and_of_nothing_else() {
     let [a, b] = lab.federation(["lab-a", "lab-b"]).await;
     for (name, seed) in [("one", 31), ("two", 32)] {
         // Both share a file.
-        let package = Package::data(name).files(2, 100_000, seed).file("same.txt", "x".repeat(50_000));
+        let package =
+            Package::data(name).files(2, 100_000, seed).file("same.txt", "x".repeat(50_000));
         publish_ok(&a, &lab.write(&package)).await;
     }
     holds_listings(&[&b], 2).await;
@@ -151,7 +152,8 @@ async fn a_node_is_restored_from_its_backup_with_new_keys() {
     let config = fs::read_to_string(home.join("config.toml")).expect("it has one");
     let peers = format!("peers = {addresses:?}\n");
     let config = config.lines().filter(|line| !line.starts_with("peers")).collect::<Vec<_>>();
-    fs::write(home.join("config.toml"), format!("{peers}{}\n", config.join("\n"))).expect(home_text);
+    fs::write(home.join("config.toml"), format!("{peers}{}\n", config.join("\n")))
+        .expect(home_text);
     let again = Node::start(lab.options("lab-a-again")).await;
     let again = again.unwrap_or_else(|error| panic!("{error}"));
     publish_ok(&again, &lab.write(&Package::data("next").files(1, 10, 36))).await;
@@ -163,7 +165,8 @@ async fn a_node_is_restored_from_its_backup_with_new_keys() {
 async fn a_refused_publication_can_be_read_about_later() {
     let lab = lab();
     let a = lab.found("lab-a").await;
-    let pickle = b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00\x8c\x02os\x94\x8c\x06system\x94\x93\x94.";
+    let pickle =
+        b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00\x8c\x02os\x94\x8c\x06system\x94\x93\x94.";
     let folder = lab.write(&Package::data("bad").file("weights.bin", pickle.to_vec()));
     let cli = lab.cli(a.home());
     let said = cli.fails(4, ["publish", folder.to_str().expect("UTF-8")]).await;

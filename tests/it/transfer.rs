@@ -23,9 +23,8 @@ async fn fetch(node: &Node, reference: &str) -> guildhall_testkit::protocol::api
 }
 
 fn same_file(left: &Path, right: &Path) {
-    let read = |path: &Path| {
-        fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-    };
+    let read =
+        |path: &Path| fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     assert!(read(left) == read(right), "{} differs from {}", right.display(), left.display());
 }
 

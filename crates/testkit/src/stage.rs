@@ -100,3 +100,10 @@ pub fn networked() -> String {
         (func (export "_start")))"#
         .to_owned()
 }
+
+/// A stage with so many bytes that mean nothing, so that its module is a file of its own in a store.
+#[must_use]
+pub fn padded(stage: &str, len: usize) -> String {
+    let (inside, _) = stage.trim_end().rsplit_once(')').expect("a module ends with a bracket");
+    format!("{inside}(@custom \"padding\" \"{}\"))", "x".repeat(len))
+}

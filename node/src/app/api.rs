@@ -99,7 +99,7 @@ impl Node for Api {
     }
 
     async fn known_blobs(&self, query: BlobQuery) -> Answer<BlobsKnown> {
-        self.0.known_blobs(query)
+        self.0.known_blobs(query).await
     }
 
     async fn adopt(&self, request: AdoptRequest) -> Answer<BlobStored> {
@@ -148,6 +148,7 @@ impl Node for Api {
             FetchError::Full(full) => disk_full(full),
             FetchError::NothingMatches { .. } => {
                 ApiError::not_found("no_such_file", error.to_string())
+                    .with_help(format!("guild show {}", request.reference))
             }
             error => ApiError::upstream("not_fetched", error.to_string()).with_help("guild peers"),
         })?;

@@ -195,10 +195,18 @@ impl App {
         let turns: Vec<Turn<'_>> =
             large.into_iter().map(|hash| Turn::at(&self.fetching, hash)).collect();
         let mut alone = Vec::with_capacity(turns.len());
+        let mut has_waited = false;
         for turn in &turns {
-            alone.push(turn.alone.lock().await);
+            match turn.alone.try_lock() {
+                Ok(locked) => alone.push(locked),
+                Err(_) => {
+                    alone.push(turn.alone.lock().await);
+                    has_waited = true;
+                }
+            }
         }
-        let missing = if alone.is_empty() { missing } else { self.missing_files(&missing, true)? };
+        // Whoever was waited for may have fetched it.
+        let missing = if has_waited { self.missing_files(&missing, true)? } else { missing };
         let _watched = Watched::add(&self.transfers, package, &progress);
         let bases = self.other_versions(package)?;
         let base_of = |file: &FileEntry| bases.get(&file.name).copied();
@@ -267,9 +275,22 @@ impl App {
             }
             Err(error @ (BlobError::Damaged { .. } | BlobError::Missing { .. })) => {
                 warn!(%error, "a damaged file is fetched again");
+                lock(&self.checked).remove(hash);
+                self.keep_good_parts(hash, len_bytes);
                 Ok(false)
             }
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A large file that is damaged becomes one of which the good parts are here.
+    fn keep_good_parts(&self, hash: &Hash, len_bytes: u64) {
+        if Shape::of(len_bytes).pieces() < 2 {
+            return;
+        }
+        let repaired = tokio::task::block_in_place(|| self.store.repair(hash));
+        if let Err(error) = repaired {
+            warn!(%error, "all of a damaged file is fetched again");
         }
     }
 

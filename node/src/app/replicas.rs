@@ -213,7 +213,7 @@ impl App {
         let me = core.identity();
         let follows = |node: &guildhall_core::NodeView| {
             let categories = &entry.listing.categories;
-            categories.iter().any(|c| node.body.follows.iter().any(|follow| follow.covers(c)))
+            categories.iter().any(|c| node.body.follows.iter().any(|follow| c.is_within(follow)))
         };
         let in_reach = core.nodes().filter(|(node, view)| {
             **node != me.node.public() && core.is_connected(node) && follows(view)

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use guildhall_gateway::{Answer, ApiError, Upload};
@@ -101,20 +101,22 @@ impl App {
         Ok(stored)
     }
 
-    /// Which blobs are here.
-    pub(super) fn known_blobs(&self, query: BlobQuery) -> Answer<BlobsKnown> {
+    /// Which blobs are here and undamaged. Each is read and hashed: a client that sends what is damaged mends it.
+    pub(super) async fn known_blobs(self: &Arc<Self>, query: BlobQuery) -> Answer<BlobsKnown> {
         if query.hashes.len() > BLOB_QUERY_MAX {
             let message = format!("at most {BLOB_QUERY_MAX} blobs in one question");
             return Err(ApiError::too_large("too_many_blobs", message));
         }
-        let mut known = Vec::new();
-        for hash in query.hashes {
-            self.leases.mark(hash);
-            let is_here = tokio::task::block_in_place(|| self.store.open_blob(&hash)).is_ok();
-            if is_here {
-                known.push(hash);
-            }
-        }
+        let app = Arc::clone(self);
+        let known = tokio::task::spawn_blocking(move || {
+            let mut known = query.hashes;
+            known.retain(|hash| {
+                app.leases.mark(*hash);
+                app.store.verify_blob(hash).is_ok()
+            });
+            known
+        });
+        let known = known.await.map_err(|error| ApiError::internal(error.to_string()))?;
         Ok(BlobsKnown { known })
     }
 

@@ -289,7 +289,7 @@ async fn backup(context: &Context, client: &Client, args: &BackupArgs) -> Result
     let output = &context.output;
     if let Some(dir) = args.dir.as_deref().filter(|dir| fs::symlink_metadata(dir).is_ok()) {
         let message = format!("{} exists; a backup makes a new folder", dir.display());
-        return Err(Failure::new(exit::REFUSED, message));
+        return Err(Failure::new(exit::REFUSED, message).with_help("guild store backup NEW-FOLDER"));
     }
     output.progress("copying");
     let request = BackupRequest { without_content: args.without_content };
@@ -304,7 +304,7 @@ async fn backup(context: &Context, client: &Client, args: &BackupArgs) -> Result
     }
     if !output.is_quiet() {
         output.note(&format!("{}; it holds no secret key", ByteSize(made.bytes)));
-        let dir = guildhall_client::shell_quote(&made.path);
+        let dir = guildhall_client::shell_quote(Path::new(&made.path));
         output.note(&format!("restore: guild store restore {dir} --home NEW-HOME --root-key FILE"));
     }
     output.line(&made.path)

@@ -23,7 +23,8 @@ pub(crate) async fn restore(context: &Context, args: RestoreArgs) -> Result<(), 
     if fs::symlink_metadata(home.path()).is_ok() {
         let message =
             format!("{} exists; a node is restored into a new home", home.path().display());
-        return Err(Failure::new(exit::REFUSED, message));
+        return Err(Failure::new(exit::REFUSED, message)
+            .with_help("guild store restore BACKUP --home NEW-HOME"));
     }
     let made = make(&home, &backup, &root_key).await;
     if made.is_err()

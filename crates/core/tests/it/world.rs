@@ -309,6 +309,10 @@ impl World {
                 let provider = self.nodes[me].key();
                 self.dht.entry(key).or_default().insert(provider);
             }
+            Effect::Withdraw(key) => {
+                let provider = self.nodes[me].key();
+                self.dht.entry(key).or_default().remove(&provider);
+            }
             Effect::FindHolders { ask, keys } => {
                 let found = keys.iter().filter_map(|key| self.dht.get(key)).flatten();
                 let peers: BTreeSet<PublicKey> = found.copied().collect();

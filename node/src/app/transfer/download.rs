@@ -50,8 +50,16 @@ pub(super) struct Target {
     pub(super) len_bytes: u64,
     /// Another version of the file that is here.
     base: Mutex<Option<Hash>>,
-    /// Its parts, while it is not whole; only for blobs of several pieces.
-    partial: Mutex<Option<Arc<Partial>>>,
+    parts: Mutex<Parts>,
+}
+
+/// The parts of a blob of several pieces.
+enum Parts {
+    /// Nothing was asked for yet.
+    Closed,
+    Open(Arc<Partial>),
+    /// The blob is whole.
+    Done,
 }
 
 impl Target {
@@ -110,14 +118,14 @@ impl Download {
                 missing: Vec::new(),
                 is_listed: false,
             };
-            let mut open = None;
+            let mut open = Parts::Closed;
             if shape.pieces() > 1 && partials.contains(&file.hash) {
                 let partial = open_partial(&app.store, file.hash, file.len_bytes)?;
                 blob.missing = partial.missing();
                 blob.is_listed = partial.piece_cvs().is_some();
                 let here = shape.pieces().saturating_sub(blob.missing.len() as u64);
                 progress.add_done(here.saturating_mul(tree::PIECE_BYTES).min(file.len_bytes));
-                open = Some(Arc::new(partial));
+                open = Parts::Open(Arc::new(partial));
             } else {
                 blob.missing.extend(0..shape.pieces());
             }
@@ -126,7 +134,7 @@ impl Download {
                 hash: file.hash,
                 len_bytes: file.len_bytes,
                 base: Mutex::new(base),
-                partial: Mutex::new(open),
+                parts: Mutex::new(open),
             });
         }
         Ok(Self {
@@ -156,8 +164,11 @@ impl Download {
     /// A kill can come between the last part of a file and its commit.
     async fn finish_those_with_all_parts(&self) -> Result<(), FetchError> {
         for (index, target) in (0..).zip(&self.targets) {
-            let partial = lock(&target.partial).clone();
-            if partial.is_some_and(|partial| partial.missing().is_empty()) {
+            let is_all_there = match &*lock(&target.parts) {
+                Parts::Open(partial) => partial.missing().is_empty(),
+                Parts::Closed | Parts::Done => false,
+            };
+            if is_all_there {
                 self.finish_partial(index).await?;
             }
         }
@@ -287,16 +298,18 @@ impl Download {
         self.progress.add_reused(bytes);
     }
 
-    /// The parts of a large blob.
-    pub(super) fn partial(&self, blob: BlobIndex) -> Result<Arc<Partial>, BlobError> {
+    /// The parts of a large blob; `None` once it is whole.
+    pub(super) fn partial(&self, blob: BlobIndex) -> Result<Option<Arc<Partial>>, BlobError> {
         let target = self.target(blob).ok_or(BlobError::Interrupted)?;
-        let mut partial = lock(&target.partial);
-        if let Some(partial) = &*partial {
-            return Ok(Arc::clone(partial));
+        let mut parts = lock(&target.parts);
+        match &*parts {
+            Parts::Open(partial) => return Ok(Some(Arc::clone(partial))),
+            Parts::Done => return Ok(None),
+            Parts::Closed => {}
         }
         let opened = Arc::new(open_partial(&self.app.store, target.hash, target.len_bytes)?);
-        *partial = Some(Arc::clone(&opened));
-        Ok(opened)
+        *parts = Parts::Open(Arc::clone(&opened));
+        Ok(Some(opened))
     }
 
     /// The CVs of a blob's pieces came. Pieces that another version of the file has too are taken from there.
@@ -305,7 +318,7 @@ impl Download {
             return Ok(());
         }
         let missing = tokio::task::block_in_place(|| {
-            let partial = self.partial(blob)?;
+            let partial = self.partial(blob)?.ok_or(Trouble::Late)?;
             partial.set_piece_cvs(cvs.clone()).map_err(|error| match error {
                 BlobError::WrongTree { .. } => Trouble::lied("its list is not that of the file"),
                 error => Trouble::Here(error),
@@ -365,7 +378,7 @@ impl Download {
         let piece_cv = match target.shape().pieces() {
             1 => None,
             _ => {
-                let list = self.partial(blob)?.piece_cvs();
+                let list = self.partial(blob)?.ok_or(Trouble::Late)?.piece_cvs();
                 list.and_then(|list| list.get(usize::try_from(piece).ok()?).copied())
             }
         };
@@ -416,7 +429,7 @@ impl Download {
 
     /// After a piece: saves what is checked when it has become much, and makes the blob whole when nothing is missing.
     async fn save_or_finish(&self, blob: BlobIndex) -> Result<(), BlobError> {
-        let partial = self.partial(blob)?;
+        let Some(partial) = self.partial(blob)? else { return Ok(()) };
         if partial.missing().is_empty() {
             drop(partial);
             return self.finish_partial(blob).await;
@@ -432,7 +445,8 @@ impl Download {
     async fn finish_partial(&self, blob: BlobIndex) -> Result<(), BlobError> {
         let target = self.target(blob).ok_or(BlobError::Interrupted)?;
         // Whoever finishes takes it out, so that this happens once.
-        let Some(partial) = lock(&target.partial).take() else { return Ok(()) };
+        let taken = std::mem::replace(&mut *lock(&target.parts), Parts::Done);
+        let Parts::Open(partial) = taken else { return Ok(()) };
         let staged = tokio::task::spawn_blocking(move || partial.stage()).await;
         self.keep(staged.map_err(|_| BlobError::Interrupted)??).await
     }
@@ -460,7 +474,12 @@ impl Download {
 impl Drop for Download {
     /// What was checked and not saved is saved, also when the fetch was called off.
     fn drop(&mut self) {
-        let partials = self.targets.iter().filter_map(|target| lock(&target.partial).take());
+        let partials = self.targets.iter().filter_map(|target| {
+            match std::mem::replace(&mut *lock(&target.parts), Parts::Closed) {
+                Parts::Open(partial) => Some(partial),
+                Parts::Closed | Parts::Done => None,
+            }
+        });
         let unsaved: Vec<_> = partials.filter(|partial| partial.unsaved_bytes() > 0).collect();
         if unsaved.is_empty() || tokio::runtime::Handle::try_current().is_err() {
             return;

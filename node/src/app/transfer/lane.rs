@@ -44,7 +44,7 @@ pub(super) async fn run(download: &Download, holder: &Holder) {
         };
         match worked {
             Ok(End::Done) => return,
-            Ok(End::Anew) => download.handle_left(holder),
+            Ok(End::Anew) | Err(Trouble::Late) => download.handle_left(holder),
             Err(Trouble::Here(error)) => return download.fail(error),
             Err(Trouble::There(fault, why)) => {
                 if download.handle_fault(holder, fault, &why) {
@@ -376,9 +376,11 @@ impl Sink {
         let target = download.target(blob).ok_or(interrupted)?;
         let shape = target.shape();
         if shape.pieces() > 1 {
-            let opened =
-                tokio::task::block_in_place(|| download.partial(blob)?.piece_writer(piece, cvs));
-            return Ok(Self::Piece(opened.map_err(lie_or_trouble)?));
+            let opened = tokio::task::block_in_place(|| {
+                let partial = download.partial(blob)?.ok_or(Trouble::Late)?;
+                partial.piece_writer(piece, cvs).map_err(lie_or_trouble)
+            });
+            return opened.map(Self::Piece);
         }
         if tree::root(&cvs) != Some(target.hash) {
             return Err(wrong());

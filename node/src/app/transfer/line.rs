@@ -20,6 +20,9 @@ const STALL_MAX: Duration = Duration::from_secs(8);
 /// Slowest pace at which content may come once it has begun, bytes per second: a poor line.
 const PACE_MIN_BYTES: u64 = 64 * 1024;
 
+/// CVs that are read at once. Memory grows with those that came, not with those that were announced.
+const CVS_AT_ONCE: usize = 128;
+
 /// What is wrong with a holder, or here.
 #[derive(Debug)]
 pub(super) enum Trouble {
@@ -27,6 +30,8 @@ pub(super) enum Trouble {
     There(Fault, String),
     /// Ours: no other holder helps.
     Here(BlobError),
+    /// Nobody's: another holder was first, and what is under way is not wanted any more.
+    Late,
 }
 
 impl Trouble {
@@ -87,10 +92,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
     pub(super) async fn cvs(&mut self, count: u64) -> Result<Vec<Cv>, Trouble> {
         let mut cvs = Vec::new();
         let mut pace = Pace::start();
-        for _ in 0..count {
-            let mut cv = [0; 32];
-            self.read(&mut cv, &mut pace).await?;
-            cvs.push(Cv::from_bytes(cv));
+        let mut left = usize::try_from(count).unwrap_or(usize::MAX);
+        let mut bytes = [[0; 32]; CVS_AT_ONCE];
+        while left > 0 {
+            let some = bytes.get_mut(..left.min(CVS_AT_ONCE)).unwrap_or_default();
+            self.read(some.as_flattened_mut(), &mut pace).await?;
+            cvs.extend(some.iter().copied().map(Cv::from_bytes));
+            left -= some.len();
         }
         Ok(cvs)
     }
@@ -153,7 +161,7 @@ mod tests {
     fn fault(trouble: Trouble) -> Fault {
         match trouble {
             Trouble::There(fault, _) => fault,
-            Trouble::Here(error) => panic!("{error}"),
+            other => panic!("{other:?}"),
         }
     }
 

@@ -32,6 +32,7 @@ impl App {
                 Ok(None) => tried.push(format!("{org} does not have it")),
                 Err(Trouble::There(_, why)) => tried.push(format!("{org}: {why}")),
                 Err(Trouble::Here(error)) => return Err(error.into()),
+                Err(Trouble::Late) => {}
             }
         }
         Err(FetchError::NoHolder { hash: package.0, tried, away: holders.away })

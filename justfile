@@ -21,6 +21,11 @@ demo:
 bless:
     GUILDHALL_BLESS=1 cargo test -p guildhall-protocol --test golden
 
+# A million images of the catalogue as a power cut can leave it, and every storage operation failing once.
+crash-images:
+    GUILDHALL_CRASH_IMAGES=1000000 cargo test --release -p guildhall-store --lib crash
+    GUILDHALL_FAULT_STEP=1 cargo test --release -p guildhall-store --lib faults
+
 # What continuous integration does.
 ci:
     .ci/run

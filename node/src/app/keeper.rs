@@ -1,10 +1,13 @@
 //! Puts records on disk, in the order in which they came. One task does, so that whoever decides need not wait for a
 //! disk: what came while it wrote becomes one commit.
 //!
-//! A record that others wrote may be passed on before it is on disk; one of ours may not, so its writer waits here.
-//! When the store takes no more writes the node stops, because it would promise what it forgets.
+//! A record that others wrote may be passed on before it is on disk; one of ours may not, so its writer waits here, and
+//! hears at once when there is no room. Others' records wait for room, and when too many wait, so do the peers that have
+//! more. When the store fails in another way and does not come back, the node stops, because it would promise what it
+//! forgets.
 
 use std::error::Error as _;
+use std::time::Duration;
 
 use guildhall_protocol::record::Record;
 use guildhall_store::{Batch, Store, WriteError};
@@ -19,6 +22,12 @@ const QUEUE_MAX: usize = 1_024;
 
 /// A commit takes no further group from this size on, bytes; an eighth of what the store takes at once.
 const COMMIT_FULL_BYTES: usize = 8 * 1024 * 1024;
+
+/// Between two tries: a disk that is full stays so for longer.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Tries after which a store that failed, and not for lack of room, is given up.
+const TRIES_MAX: u32 = 5;
 
 /// The way to the task.
 pub(super) struct Keeper(mpsc::Sender<Group>);
@@ -72,31 +81,65 @@ async fn run(tasks: Tasks, store: Store, mut queue: mpsc::Receiver<Group>) {
 
 /// Writes a group and those that wait behind it.
 async fn commit(tasks: &Tasks, store: &Store, first: Group, queue: &mut mpsc::Receiver<Group>) {
-    let (mut batch, mut waiting) = (Batch::new(), Vec::new());
-    let (mut count, mut len_bytes) = (0_usize, 0_usize);
-    let mut next = Some(first);
-    while let Some(Group { records, done }) = next {
-        for record in &records {
-            let header = record.header();
-            batch.put_record(header.author, header.seq, record.id(), record.bytes().to_vec());
-            len_bytes += record.bytes().len();
+    let mut len_bytes = 0_usize;
+    let mut groups = vec![first];
+    while let Some(last) = groups.last() {
+        len_bytes += last.records.iter().map(|record| record.bytes().len()).sum::<usize>();
+        match queue.try_recv() {
+            Ok(next) if len_bytes < COMMIT_FULL_BYTES => groups.push(next),
+            Ok(next) => {
+                groups.push(next);
+                break;
+            }
+            Err(_) => break,
         }
-        count += records.len();
-        waiting.extend(done);
-        next = match len_bytes < COMMIT_FULL_BYTES {
-            true => queue.try_recv().ok(),
-            false => None,
+    }
+    let mut tries = 0;
+    while !groups.is_empty() {
+        let result = store.commit(batch_of(&groups)).await;
+        let Err(error) = &result else { return answer(groups, &result) };
+        let (own, others): (Vec<_>, Vec<_>) = groups.into_iter().partition(|g| g.done.is_some());
+        answer(own, &result);
+        groups = others;
+        let count: usize = groups.iter().map(|group| group.records.len()).sum();
+        tries += 1;
+        let is_hopeless = match error {
+            WriteError::NoSpace { .. } => false,
+            WriteError::Failed { .. } => tries >= TRIES_MAX,
+            _ => true,
         };
-    }
-    let result = store.commit(batch).await;
-    if let Err(error) = &result {
-        error!(%error, count, "records are not on disk; peers will be asked again");
-        if matches!(error, WriteError::Failed { .. }) {
-            let cause = error.source().map(|source| format!(": {source}")).unwrap_or_default();
-            tasks.fail(format!("{error}{cause}"));
+        if is_hopeless {
+            error!(%error, count, "records are not on disk; peers will be asked again");
+            if matches!(error, WriteError::Failed { .. }) {
+                let cause = error.source().map(|source| format!(": {source}")).unwrap_or_default();
+                tasks.fail(format!("{error}{cause}"));
+            }
+            return;
+        }
+        if tries == 1 {
+            error!(%error, count, "records are not on disk yet; it is tried again");
+        }
+        tokio::select! {
+            biased;
+            () = tasks.token().cancelled() => {
+                return error!(count, "records are not on disk; peers will be asked again");
+            }
+            () = tokio::time::sleep(PAUSE) => {}
         }
     }
-    for done in waiting {
+}
+
+fn batch_of(groups: &[Group]) -> Batch {
+    let mut batch = Batch::new();
+    for record in groups.iter().flat_map(|group| &group.records) {
+        let header = record.header();
+        batch.put_record(header.author, header.seq, record.id(), record.bytes().to_vec());
+    }
+    batch
+}
+
+fn answer(groups: Vec<Group>, result: &Result<(), WriteError>) {
+    for done in groups.into_iter().filter_map(|group| group.done) {
         // Its writer may have been cancelled.
         let _gone = done.send(result.clone());
     }

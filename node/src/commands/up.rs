@@ -13,9 +13,17 @@ use crate::cli::{Context, Failure, UpArgs};
 /// warns whenever a node has no peers yet.
 const LOG_DEFAULT: &str = "warn,libp2p_kad=error,guild=info";
 
+/// Where this is set, the TLS library below QUIC writes its session secrets to the file that it names.
+const QUIC_SECRETS: &str = "SSLKEYLOGFILE";
+
 /// Starts the node, says that it is ready, and runs it until Ctrl-C or a termination signal.
 pub(crate) async fn up(context: &Context, args: UpArgs) -> Result<(), Failure> {
     log_to_stderr(context);
+    if std::env::var_os(QUIC_SECRETS).is_some() {
+        tracing::warn!(
+            "{QUIC_SECRETS} is set: the secrets of QUIC connections are written to that file"
+        );
+    }
     let options = Options {
         api: args.api,
         listen: args.listen,

@@ -145,7 +145,7 @@ impl Node for Api {
         let package = self.0.resolve(&request.reference).await?;
         let fetched = self.0.fetch_package(package, &[], Purpose::Keeper, &include).await;
         let fetched = fetched.map_err(|error| match error {
-            FetchError::Full(full) => disk_full(full),
+            error if error.is_no_space() => disk_full(error.to_string()),
             FetchError::NothingMatches { .. } => {
                 ApiError::not_found("no_such_file", error.to_string())
                     .with_help(format!("guild show {}", request.reference))

@@ -12,7 +12,7 @@ use guildhall_protocol::manifest::{FileEntry, Manifest};
 use guildhall_protocol::name::{FileName, OrgName, Reference};
 use guildhall_protocol::tree::Shape;
 use guildhall_protocol::{Hash, PackageId, PublicKey};
-use guildhall_store::{Batch, BlobError};
+use guildhall_store::{Batch, BlobError, ReadError};
 use tracing::warn;
 
 use super::patterns::Patterns;
@@ -67,13 +67,13 @@ impl Drop for Turn<'_> {
 impl App {
     /// The manifest of a package that is here.
     pub(super) fn manifest(&self, package: PackageId) -> Result<Option<Manifest>, FetchError> {
-        if !self.store.has_blob(&package.0)? {
-            return Ok(None);
-        }
         let read = || self.store.read_blob(&package.0, MANIFEST_MAX_BYTES as u64);
         let bytes = match tokio::task::block_in_place(read) {
             Ok(bytes) => bytes,
-            Err(error @ (BlobError::Damaged { .. } | BlobError::Missing { .. })) => {
+            Err(BlobError::Missing { .. }) => return Ok(None),
+            Err(
+                error @ (BlobError::Damaged { .. } | BlobError::Read(ReadError::Corrupt { .. })),
+            ) => {
                 warn!(%error, %package, "a damaged manifest counts as not here");
                 return Ok(None);
             }
@@ -265,15 +265,21 @@ impl App {
 
     /// Whether a blob is here byte for byte. A damaged one is fetched again, and the good one takes its place.
     fn has_good_blob(&self, hash: &Hash, len_bytes: u64) -> Result<bool, FetchError> {
-        if self.store.blob_len(hash)? != Some(len_bytes) {
-            return Ok(false);
+        match self.store.blob_len(hash) {
+            Ok(Some(found_bytes)) if found_bytes == len_bytes => {}
+            Ok(_) | Err(ReadError::Corrupt { .. }) => return Ok(false),
+            Err(error) => return Err(error.into()),
         }
         match tokio::task::block_in_place(|| self.store.verify_blob(hash)) {
             Ok(()) => {
                 lock(&self.checked).insert(*hash);
                 Ok(true)
             }
-            Err(error @ (BlobError::Damaged { .. } | BlobError::Missing { .. })) => {
+            Err(
+                error @ (BlobError::Damaged { .. }
+                | BlobError::Missing { .. }
+                | BlobError::Read(ReadError::Corrupt { .. })),
+            ) => {
                 warn!(%error, "a damaged file is fetched again");
                 lock(&self.checked).remove(hash);
                 self.keep_good_parts(hash, len_bytes);
@@ -455,6 +461,18 @@ fn some(names: &[String]) -> String {
     match names.len().saturating_sub(NAMES_SHOWN) {
         0 => shown,
         more => format!("{shown} and {more} more"),
+    }
+}
+
+impl FetchError {
+    /// Whether room on the disk is what is missing.
+    pub(super) fn is_no_space(&self) -> bool {
+        match self {
+            Self::Full(_) => true,
+            Self::Blob(error) => error.is_no_space(),
+            Self::Write(error) => error.is_no_space(),
+            _ => false,
+        }
     }
 }
 

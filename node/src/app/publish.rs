@@ -17,7 +17,7 @@ use guildhall_protocol::interface::Interface;
 use guildhall_protocol::manifest::{FileEntry, Kind, Manifest};
 use guildhall_protocol::name::{FileName, Reference};
 use guildhall_sandbox::{Failure, InspectLimits, PackageFiles, run_tests};
-use guildhall_store::{Batch, BlobError};
+use guildhall_store::{Batch, BlobError, ReadError};
 use tracing::{info, warn};
 
 use super::App;
@@ -108,8 +108,11 @@ impl App {
     /// Every file that the manifest names must have been uploaded.
     fn check_blobs(&self, manifest: &Manifest) -> Result<(), ApiError> {
         for file in &manifest.files {
-            let found =
-                self.store.blob_len(&file.hash).map_err(|e| ApiError::internal(e.to_string()))?;
+            let found = match self.store.blob_len(&file.hash) {
+                Ok(found) => found,
+                Err(ReadError::Corrupt { .. }) => None,
+                Err(error) => return Err(ApiError::internal(error.to_string())),
+            };
             if found != Some(file.len_bytes) {
                 let why = match found {
                     None => {

@@ -45,6 +45,12 @@ const REFRESH_EVERY: Duration = Duration::from_secs(5);
 /// Packages that are looked after. Those beyond are left to others.
 const PACKAGES_MAX: usize = 100_000;
 
+/// Orgs that may be wanted to hold one package, whatever its listing says: more than enough, and less than all.
+const TARGET_MAX: u8 = 16;
+
+/// The part of the room for copies that those of one org may take, so that none fills it alone.
+const ORG_SHARE: u64 = 4;
+
 /// Nodes that are asked in one look: enough for a target of ten when half of them are gone.
 const ASKED_MAX: usize = 24;
 
@@ -197,7 +203,7 @@ impl App {
         debug!(%package, holders = holders.len(), target = wanted.target, "looked at");
         match decide(&view) {
             Decision::Leave => {}
-            Decision::Fetch => self.make_copy(package, &nodes).await,
+            Decision::Fetch => self.make_copy(package, &wanted, &nodes).await,
             Decision::Drop => match self.drop_package(package).await {
                 Ok(()) => info!(%package, "a copy is let go; others hold enough"),
                 Err(error) => warn!(%error, %package, "a copy is not let go"),
@@ -220,7 +226,8 @@ impl App {
         });
         let mut candidates: BTreeSet<PublicKey> = in_reach.map(|(_, view)| view.root).collect();
         candidates.insert(me.root);
-        Some(Wanted { producer: entry.root, target: entry.listing.replicas, candidates })
+        let target = entry.listing.replicas.min(TARGET_MAX);
+        Some(Wanted { producer: entry.root, target, candidates })
     }
 
     /// Other nodes that answer now and say that they hold a package.
@@ -265,7 +272,12 @@ impl App {
         }
     }
 
-    async fn make_copy(self: &Arc<Self>, package: PackageId, holders: &BTreeSet<PublicKey>) {
+    async fn make_copy(
+        self: &Arc<Self>,
+        package: PackageId,
+        wanted: &Wanted,
+        holders: &BTreeSet<PublicKey>,
+    ) {
         let hints: Vec<PublicKey> = holders.iter().copied().collect();
         let manifest = match self.fetch_manifest(package, &hints).await {
             Ok(manifest) if manifest.sensitive => {
@@ -275,9 +287,10 @@ impl App {
             Err(error) => return debug!(%error, %package, "no copy yet"),
         };
         let max_bytes = self.content.replicas_max.0;
-        let taken_bytes = self.replica_bytes();
-        if taken_bytes.saturating_add(manifest.len_bytes()) > max_bytes {
-            return debug!(%package, taken_bytes, max_bytes, "no room for a copy");
+        let (all_bytes, of_org_bytes) = self.replica_bytes(&wanted.producer);
+        let fits = |taken: u64, max: u64| taken.saturating_add(manifest.len_bytes()) <= max;
+        if !fits(all_bytes, max_bytes) || !fits(of_org_bytes, max_bytes / ORG_SHARE) {
+            return debug!(%package, all_bytes, of_org_bytes, max_bytes, "no room for a copy");
         }
         let fetched =
             self.fetch_package(package, &hints, Purpose::Replica, &Patterns::default()).await;
@@ -287,16 +300,23 @@ impl App {
         }
     }
 
-    /// What copies take now, bytes.
-    fn replica_bytes(&self) -> u64 {
-        let packages = self.store.packages().unwrap_or_default();
-        let replicas = packages.into_iter().filter(|package| {
-            self.held(*package).is_some_and(|held| held.reason == KeptFor::Replica)
-        });
-        let len = |package| {
-            self.manifest(package).ok().flatten().map_or(0, |manifest| manifest.len_bytes())
-        };
-        replicas.map(len).fold(0, u64::saturating_add)
+    /// What copies take now, bytes: all of them, and those of one producer's packages.
+    fn replica_bytes(&self, producer: &PublicKey) -> (u64, u64) {
+        let (mut all, mut of_org) = (0_u64, 0_u64);
+        for package in self.store.packages().unwrap_or_default() {
+            if self.held(package).is_none_or(|held| held.reason != KeptFor::Replica) {
+                continue;
+            }
+            let manifest = self.manifest(package).ok().flatten();
+            let len_bytes = manifest.map_or(0, |manifest| manifest.len_bytes());
+            all = all.saturating_add(len_bytes);
+            let core = self.core();
+            let mut entries = core.catalog().of_package(package);
+            if entries.any(|shown| shown.entry.root == *producer) {
+                of_org = of_org.saturating_add(len_bytes);
+            }
+        }
+        (all, of_org)
     }
 
     /// Orgs whose nodes answer now and say that they hold a package, this one among them if it does.

@@ -57,7 +57,8 @@ impl App {
         let mut writer = self.store.blob_writer(None, BLOB_MAX_BYTES).map_err(blob_error)?;
         while let Some(bytes) = upload.chunk().await? {
             // What came so far is on the disk already.
-            disk::check_room(&self.home.store(), bytes.len() as u64).map_err(disk_full)?;
+            disk::check_room(&self.home.store(), bytes.len() as u64)
+                .map_err(|full| disk_full(full.to_string()))?;
             tokio::task::block_in_place(|| writer.write_all(&bytes)).map_err(blob_error)?;
         }
         let staged = tokio::task::block_in_place(|| writer.finish()).map_err(blob_error)?;
@@ -79,7 +80,7 @@ impl App {
             })?;
         }
         splitter.finish()?;
-        disk::check_room(&self.home.store(), 0).map_err(disk_full)?;
+        disk::check_room(&self.home.store(), 0).map_err(|full| disk_full(full.to_string()))?;
         self.keep_staged(staged).await
     }
 
@@ -173,13 +174,14 @@ impl Splitter {
     }
 }
 
-pub(super) fn disk_full(full: disk::Full) -> ApiError {
-    ApiError::full("disk_full", full.to_string()).with_help("guild store gc")
+/// There is no room; `why` says for what.
+pub(super) fn disk_full(why: String) -> ApiError {
+    ApiError::full("disk_full", why).with_help("guild store gc")
 }
 
 pub(super) fn write_error(error: &guildhall_store::WriteError) -> ApiError {
     match error.is_no_space() {
-        true => ApiError::full("disk_full", error.to_string()).with_help("guild store gc"),
+        true => disk_full(error.to_string()),
         false => ApiError::internal(error.to_string()),
     }
 }
@@ -196,9 +198,7 @@ pub(super) fn blob_error(error: BlobError) -> ApiError {
         error @ BlobError::NotImportable { .. } => {
             ApiError::invalid("not_importable", error.to_string())
         }
-        error @ BlobError::NoSpace { .. } => {
-            ApiError::full("disk_full", error.to_string()).with_help("guild store gc")
-        }
+        error if error.is_no_space() => disk_full(error.to_string()),
         error => ApiError::internal(error.to_string()),
     }
 }

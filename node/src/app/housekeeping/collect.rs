@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use guildhall_core::Event;
-use guildhall_gateway::Answer;
-use guildhall_protocol::PackageId;
+use guildhall_gateway::{Answer, ApiError};
 use guildhall_protocol::api::{GcReport, GcRequest, KeptFor};
+use guildhall_protocol::{Hash, PackageId};
 use guildhall_store::Batch;
 use tracing::info;
 
@@ -46,10 +46,17 @@ impl App {
         }
         let app = Arc::clone(self);
         let swept = tokio::task::spawn_blocking(move || {
-            let live = |hash: &_| app.is_shared(hash) || app.leases.has(hash);
-            app.store.sweep(&live)
+            // What comes from here on has its lease before it is written.
+            let packages = app.store.packages().map_err(internal)?.into_iter().collect();
+            let live = app.live_blobs(&packages);
+            if let Some(package) = live.unknown.first() {
+                return Err(damaged_manifest(*package));
+            }
+            let live = live.blobs;
+            let is_live = |hash: &Hash| live.contains(hash) || app.leases.has(hash);
+            app.store.sweep(&is_live).map_err(|error| write_error(&error))
         });
-        let swept = swept.await.map_err(internal)?.map_err(|error| write_error(&error))?;
+        let swept = swept.await.map_err(internal)??;
         let freed_bytes = [swept.blob_bytes, swept.partial_bytes, swept.file_bytes];
         let report = GcReport {
             packages: unused,
@@ -85,7 +92,7 @@ impl App {
         let packages = self.store.packages().map_err(internal)?;
         let kept: BTreeSet<PackageId> =
             packages.into_iter().filter(|package| !unused.contains(package)).collect();
-        let live = self.live_blobs(&kept);
+        let live = self.live_blobs(&kept).blobs;
         let goes = |hash: &_| !live.contains(hash) && !self.leases.has(hash);
         let (mut blobs, mut freed_bytes) = (0_u64, 0_u64);
         self.store
@@ -107,14 +114,46 @@ impl App {
         })
     }
 
-    /// A package is not kept any more: members are told so, and its blobs go with the next sweep.
+    /// A package is not kept any more: members are told so, and its blobs go with the next sweep. While jobs run, which
+    /// may be reading them, they stay for some time.
     pub(in crate::app) async fn drop_package(self: &Arc<Self>, package: PackageId) -> Answer<()> {
+        let app = Arc::clone(self);
+        let blobs =
+            tokio::task::spawn_blocking(move || app.live_blobs(&BTreeSet::from([package])).blobs);
+        let blobs = blobs.await.map_err(internal)?;
+        if self.jobs.load(Ordering::Relaxed) > 0 {
+            blobs.iter().for_each(|hash| self.leases.mark(*hash));
+        }
         let mut batch = Batch::new();
         batch.delete_package(package);
         self.store.commit(batch).await.map_err(|error| write_error(&error))?;
-        let rest = self.store.packages().map_err(internal)?.into_iter().collect();
-        *lock(&self.shared_blobs) = self.live_blobs(&rest);
         self.post(Event::PackageDropped(package)).await;
-        Ok(())
+        let app = Arc::clone(self);
+        let unshared = tokio::task::spawn_blocking(move || app.unshare(&blobs)).await;
+        unshared.map_err(internal)?
     }
+
+    /// Members may fetch these blobs only as far as they belong to other packages.
+    fn unshare(&self, blobs: &BTreeSet<Hash>) -> Answer<()> {
+        loop {
+            let packages: BTreeSet<PackageId> =
+                self.store.packages().map_err(internal)?.into_iter().collect();
+            let live = self.live_blobs(&packages).blobs;
+            let mut shared = lock(&self.shared_blobs);
+            // A package that came meanwhile may have some of them. Its row is written before it is shared, and it cannot
+            // be shared while this holds the lock.
+            let now: BTreeSet<PackageId> =
+                self.store.packages().map_err(internal)?.into_iter().collect();
+            if now == packages {
+                shared.retain(|hash| !blobs.contains(hash) || live.contains(hash));
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Which files belong to the package is not known, so none can be said to belong to nothing.
+fn damaged_manifest(package: PackageId) -> ApiError {
+    ApiError::conflict("damaged_manifest", format!("the manifest of {package} is damaged"))
+        .with_help("guild store scrub --repair")
 }

@@ -30,7 +30,7 @@ impl App {
             share.bytes = share.bytes.saturating_add(package.bytes);
         }
         let room = disk::room(&self.home.store());
-        let live = self.live_blobs(&held.iter().map(|held| held.package_id).collect());
+        let live = self.live_blobs(&held.iter().map(|held| held.package_id).collect()).blobs;
         let mut reclaimable_bytes = 0_u64;
         self.store
             .for_each_blob(|hash, len_bytes| {
@@ -97,15 +97,25 @@ impl App {
     }
 
     /// Blobs that belong to packages which are here: their files and their manifests.
-    pub(super) fn live_blobs(&self, packages: &BTreeSet<PackageId>) -> BTreeSet<Hash> {
-        let mut live = BTreeSet::new();
+    pub(super) fn live_blobs(&self, packages: &BTreeSet<PackageId>) -> Live {
+        let mut live = Live::default();
         for package in packages {
-            live.insert(package.0);
-            // Of a manifest that cannot be read the files are not known, and go; the package is not here in full.
-            if let Ok(Some(manifest)) = self.manifest(*package) {
-                live.extend(manifest.files.iter().map(|file| file.hash));
+            live.blobs.insert(package.0);
+            match self.manifest(*package) {
+                Ok(Some(manifest)) => {
+                    live.blobs.extend(manifest.files.iter().map(|file| file.hash));
+                }
+                Ok(None) | Err(_) => live.unknown.push(*package),
             }
         }
         live
     }
+}
+
+/// What belongs to packages.
+#[derive(Debug, Default)]
+pub(super) struct Live {
+    pub(super) blobs: BTreeSet<Hash>,
+    /// Packages whose manifest is damaged, so that nobody knows which files are theirs.
+    pub(super) unknown: Vec<PackageId>,
 }

@@ -29,8 +29,8 @@ impl App {
         let started = Instant::now();
         let mut report = ScrubReport::default();
         let found = self.look_at_everything(request.bytes_per_s, &mut report).await?;
-        if request.repair && !found.is_empty() {
-            report.repaired = self.repair(&found).await?;
+        if request.repair && report.found > 0 {
+            report.repaired = self.repair_manifests().await? + self.repair(&found).await?;
         }
         report.seconds = started.elapsed().as_secs();
         info!(
@@ -80,6 +80,21 @@ impl App {
         report.found = looked.problems;
         report.problems = problems;
         Ok(damaged)
+    }
+
+    /// Fetches damaged manifests from other holders. How many are good again.
+    async fn repair_manifests(self: &Arc<Self>) -> Answer<u64> {
+        let mut repaired = 0;
+        for package in self.store.packages().map_err(internal)? {
+            if matches!(self.manifest(package), Ok(Some(_))) {
+                continue;
+            }
+            match self.fetch_manifest(package, &[]).await {
+                Ok(_) => repaired += 1,
+                Err(error) => warn!(%error, %package, "a damaged manifest is not repaired"),
+            }
+        }
+        Ok(repaired)
     }
 
     /// Fetches damaged files from other holders. How many are good again.

@@ -292,7 +292,8 @@ impl Lane<'_> {
         runs: &[(u32, u32)],
     ) -> Result<(), Trouble> {
         let span = self.target(blob)?.shape().piece(piece);
-        let (file, _) = tokio::task::block_in_place(|| self.download.app().store.open_blob(&base))?;
+        let opened = tokio::task::block_in_place(|| self.download.app().store.open_blob(&base));
+        let Ok((file, _)) = opened else { return Err(self.without_base(blob, &base)) };
         let mut sink = Sink::open(self.download, blob, piece, cvs)?;
         let mut bytes = Vec::new();
         let mut reused_bytes = 0;
@@ -315,10 +316,7 @@ impl Lane<'_> {
                         file.read_exact_at(&mut bytes, group.offset)
                     });
                     if read.is_err() || sink.write(index, &bytes).is_err() {
-                        // What is here is damaged: without it everything comes from the holder.
-                        debug!(%base, "another version of a file is damaged here");
-                        self.download.forget_base(blob);
-                        return Err(Trouble::lost("a damaged file here has to be fetched anew"));
+                        return Err(self.without_base(blob, &base));
                     }
                     reused_bytes += group.len_bytes;
                 }
@@ -327,6 +325,13 @@ impl Lane<'_> {
         self.download.keep_piece(blob, piece, sink).await?;
         self.download.add_reused(reused_bytes);
         Ok(())
+    }
+
+    /// Another version of a file is damaged here: everything comes from the holder.
+    fn without_base(&self, blob: BlobIndex, base: &Hash) -> Trouble {
+        debug!(%base, "another version of a file is damaged here");
+        self.download.forget_base(blob);
+        Trouble::Late
     }
 
     /// A reply that brings nothing.

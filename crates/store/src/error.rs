@@ -265,14 +265,6 @@ pub enum BlobError {
         /// The blob.
         hash: Hash,
     },
-    /// Parts of this blob are here already, of a blob with another length.
-    #[error("blob {hash} was begun with {begun_bytes} bytes")]
-    OtherLength {
-        /// The blob.
-        hash: Hash,
-        /// The length it was begun with.
-        begun_bytes: u64,
-    },
     /// The file system refused.
     #[error("cannot use {}: {source}", path.display())]
     Io {

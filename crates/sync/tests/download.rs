@@ -206,7 +206,8 @@ fn work(
         }
         Task::List(blob) => {
             let wanted = state.is_wanted(task);
-            let pieces = Shape::of(state.blob(blob).unwrap().len_bytes).pieces();
+            let pieces =
+                Shape::of(state.blob(blob).expect("a blob of this download").len_bytes).pieces();
             state.handle_list(blob, &(0..pieces).collect::<Vec<_>>());
             wanted
         }

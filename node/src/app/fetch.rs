@@ -36,21 +36,29 @@ pub(super) struct Fetched {
     pub(super) took: Duration,
 }
 
-/// Packages and large files that are being fetched, or waited for, by their hashes.
-pub(super) type Fetching = Mutex<BTreeMap<Hash, Arc<tokio::sync::Mutex<()>>>>;
+/// Packages and large files that are being fetched, or waited for. Whoever fetches a package takes its turn with that
+/// first, then with its files in order, so that two never wait for each other.
+pub(super) type Fetching = Mutex<BTreeMap<Work, Arc<tokio::sync::Mutex<()>>>>;
+
+/// What one at a time does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Work {
+    Package(PackageId),
+    File(Hash),
+}
 
 /// The right to wait for one's turn with a package or a file. The last one that goes takes the entry with it, also when
 /// its future is dropped.
 struct Turn<'a> {
     fetching: &'a Fetching,
-    hash: Hash,
+    work: Work,
     alone: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl<'a> Turn<'a> {
-    fn at(fetching: &'a Fetching, hash: Hash) -> Self {
-        let alone = Arc::clone(lock(fetching).entry(hash).or_default());
-        Self { fetching, hash, alone }
+    fn at(fetching: &'a Fetching, work: Work) -> Self {
+        let alone = Arc::clone(lock(fetching).entry(work).or_default());
+        Self { fetching, work, alone }
     }
 }
 
@@ -59,7 +67,7 @@ impl Drop for Turn<'_> {
         let mut fetching = lock(self.fetching);
         // The map's and this one: nobody else can take one meanwhile, because that needs the map.
         if Arc::strong_count(&self.alone) == 2 {
-            fetching.remove(&self.hash);
+            fetching.remove(&self.work);
         }
     }
 }
@@ -112,9 +120,11 @@ impl App {
         include: &Patterns,
     ) -> Result<Fetched, FetchError> {
         let started = Instant::now();
-        let turn = Turn::at(&self.fetching, package.0);
+        let turn = Turn::at(&self.fetching, Work::Package(package));
         let _alone = turn.alone.lock().await;
+        let _manifest_stays = self.leases.hold([package.0]);
         let manifest = self.fetch_manifest(package, hints).await?;
+        let _files_stay = self.leases.hold(manifest.files.iter().map(|file| file.hash));
         let files: Vec<FileEntry> =
             manifest.files.iter().filter(|file| include.matches(&file.name)).cloned().collect();
         if files.is_empty() && !manifest.files.is_empty() {
@@ -139,13 +149,12 @@ impl App {
             self.touch(package, purpose).await?;
             return Ok(fetched);
         }
-        let (mut batch, progress) = self.fetch_missing(package, hints, &files, missing).await?;
+        let (batch, progress) = self.fetch_missing(package, hints, &files, missing).await?;
         if is_whole {
-            self.note_held(&mut batch, package, purpose.kept_for());
-        }
-        self.store.commit(batch).await?;
-        if is_whole {
-            self.share(package, &fetched.manifest).await;
+            let reason = purpose.kept_for();
+            self.hold_package(batch, package, &fetched.manifest, reason).await?;
+        } else {
+            self.store.commit(batch).await?;
         }
         fetched.bytes = progress.received_bytes();
         fetched.reused_bytes = progress.reused_bytes();
@@ -161,8 +170,9 @@ impl App {
         files: &[FileEntry],
         hints: &[PublicKey],
     ) -> Result<(), FetchError> {
-        let turn = Turn::at(&self.fetching, package.0);
+        let turn = Turn::at(&self.fetching, Work::Package(package));
         let _alone = turn.alone.lock().await;
+        let _files_stay = self.leases.hold(files.iter().map(|file| file.hash));
         check_size(package, files, Purpose::Job)?;
         let trusting = self.is_trusting(package, Purpose::Job);
         let missing = self.missing_files(files, trusting)?;
@@ -188,12 +198,11 @@ impl App {
         if missing.is_empty() {
             return Ok((Batch::new(), progress));
         }
-        // A large file may belong to another package that is being fetched. In order, so that two never wait for each
-        // other.
+        // A large file may belong to another package that is being fetched.
         let large = missing.iter().filter(|file| Shape::of(file.len_bytes).pieces() > 1);
         let large: BTreeSet<Hash> = large.map(|file| file.hash).collect();
         let turns: Vec<Turn<'_>> =
-            large.into_iter().map(|hash| Turn::at(&self.fetching, hash)).collect();
+            large.into_iter().map(|hash| Turn::at(&self.fetching, Work::File(hash))).collect();
         let mut alone = Vec::with_capacity(turns.len());
         let mut has_waited = false;
         for turn in &turns {
@@ -247,13 +256,16 @@ impl App {
         let mut seen = BTreeSet::new();
         let mut missing = Vec::new();
         for file in files {
-            if !seen.insert(file.hash) {
+            if !seen.insert((file.hash, file.len_bytes)) {
                 continue;
             }
             let known = trusting && lock(&self.checked).contains(&file.hash);
             let good = match known {
                 // Its bytes were hashed since the start; whether the file is there in its length costs nothing.
-                true => self.store.open_blob(&file.hash).is_ok(),
+                true => {
+                    let opened = self.store.open_blob(&file.hash);
+                    opened.is_ok_and(|(_, len_bytes)| len_bytes == file.len_bytes)
+                }
                 false => self.has_good_blob(&file.hash, file.len_bytes)?,
             };
             if !good {
@@ -489,7 +501,7 @@ mod tests {
     #[tokio::test]
     async fn one_at_a_time_fetches_a_package_and_nothing_is_left_of_those_that_gave_up() {
         let fetching = Fetching::default();
-        let package = Hash::of(b"package");
+        let package = Work::File(Hash::of(b"package"));
         let first = Turn::at(&fetching, package);
         let alone = first.alone.lock().await;
         let gave_up = Turn::at(&fetching, package);

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use guildhall_protocol::api::KeptFor;
+use guildhall_protocol::manifest::Manifest;
 use guildhall_protocol::{PackageId, cbor};
 use guildhall_store::{Batch, WriteError};
 use serde::{Deserialize, Serialize};
@@ -69,14 +70,24 @@ impl App {
         }
     }
 
-    /// Notes in a batch that a package is here in full, for one more reason.
-    pub(super) fn note_held(&self, batch: &mut Batch, package: PackageId, reason: KeptFor) {
+    /// Writes a batch, and that a package is here in full for one more reason; from then on members may fetch it.
+    pub(super) async fn hold_package(
+        self: &Arc<Self>,
+        mut batch: Batch,
+        package: PackageId,
+        manifest: &Manifest,
+        reason: KeptFor,
+    ) -> Result<(), WriteError> {
+        let _alone = self.holding.lock().await;
         let now_ms = clock::now_ms();
         let held = match self.held(package) {
             Some(held) => held.also(reason, now_ms),
             None => Held::new(reason, now_ms),
         };
         batch.put_package(package, cbor::encode(&held));
+        self.store.commit(batch).await?;
+        self.share(package, manifest).await;
+        Ok(())
     }
 
     /// Notes that a package was used.
@@ -85,6 +96,7 @@ impl App {
         package: PackageId,
         purpose: Purpose,
     ) -> Result<(), FetchError> {
+        let _alone = self.holding.lock().await;
         let Some(held) = self.held(package) else { return Ok(()) };
         let now_ms = clock::now_ms();
         let touched = held.also(purpose.kept_for(), now_ms);
@@ -99,6 +111,7 @@ impl App {
 
     /// Keeps a package whatever happens, or no longer. `false` when it is not here in full.
     pub(super) async fn pin(&self, package: PackageId, pinned: bool) -> Result<bool, WriteError> {
+        let _alone = self.holding.lock().await;
         let Some(held) = self.held(package) else { return Ok(false) };
         let reason = if pinned { KeptFor::Pinned } else { held.unpinned };
         let mut batch = Batch::new();

@@ -15,6 +15,7 @@ mod held;
 mod housekeeping;
 mod join;
 mod keeper;
+mod leases;
 mod patterns;
 mod publish;
 mod replicas;
@@ -87,17 +88,19 @@ pub(crate) struct App {
     reads: Arc<Semaphore>,
     keeper: keeper::Keeper,
     served: Arc<Semaphore>,
-    /// Of those, how many each peer has.
+    /// Of those, how many each peer has, and how many each org by its root key.
     served_by: Mutex<BTreeMap<PublicKey, usize>>,
     inspections: Arc<Semaphore>,
     /// Held by what looks at everything that is kept, or removes or copies it: one of these at a time.
     chores: tokio::sync::Mutex<()>,
+    /// Held from reading to writing a row that says why a package is here, and until members may fetch it, or not.
+    holding: tokio::sync::Mutex<()>,
     /// What the keeper allows content to take.
     content: crate::config::Content,
     /// When to look at whose copies.
     replicas: replicas::Schedule,
     /// Blobs that clients brought and that belong to no package yet.
-    leases: uploads::Leases,
+    leases: leases::Leases,
     /// Blobs of complete packages: what members may fetch.
     shared_blobs: Mutex<BTreeSet<Hash>>,
     /// Packages and large files being fetched, so that nobody fetches one twice at once.

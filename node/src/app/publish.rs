@@ -21,6 +21,7 @@ use guildhall_store::{Batch, BlobError, ReadError};
 use tracing::{info, warn};
 
 use super::App;
+use super::uploads::{blob_error, write_error};
 use super::write::OwnLog;
 use crate::clock;
 
@@ -43,8 +44,10 @@ impl App {
                 .with_help("guild publish DIR --dry-run")
         })?;
         check_visibility(manifest.sensitive, &draft.visibility)?;
-        self.check_blobs(&manifest)?;
         let (package, bytes) = manifest.seal();
+        let files = manifest.files.iter().map(|file| file.hash);
+        let _they_stay = self.leases.hold(files.chain([package.0]));
+        self.check_blobs(&manifest)?;
         let org = self.core().identity().org.clone();
         let reference = Reference::Named {
             org,
@@ -96,8 +99,7 @@ impl App {
         self.core().write_as_producer(&listing, clock::now_ms()).map_err(|error| {
             ApiError::failed("bad_listing", format!("the listing makes no record: {error}"))
         })?;
-        self.store_package(package, bytes).await?;
-        self.share(package, &manifest).await;
+        self.store_package(package, &manifest, &bytes).await?;
         self.write(OwnLog::Producer, release).await?;
         let record = self.write(OwnLog::Producer, listing).await?;
         info!(reference = %published.reference, %package, "published");
@@ -315,7 +317,7 @@ impl App {
             time_ms: clock::now_ms(),
             checks,
         };
-        self.keep_test_log(&log).await;
+        self.keep_test_log(log).await;
         let count = failed.len();
         ApiError::failed(
             "checks_failed",
@@ -325,13 +327,22 @@ impl App {
         .with_help(format!("guild runs {}", short(package)))
     }
 
-    async fn store_package(&self, package: PackageId, manifest: Vec<u8>) -> Result<(), ApiError> {
-        let failed =
-            |error: String| ApiError::internal(format!("the package is not kept: {error}"));
-        self.store.put_blob(manifest).await.map_err(|error| failed(error.to_string()))?;
+    /// Keeps the manifest and the row that says that everything is here, together.
+    async fn store_package(
+        self: &Arc<Self>,
+        package: PackageId,
+        manifest: &Manifest,
+        bytes: &[u8],
+    ) -> Result<(), ApiError> {
+        let staged = tokio::task::block_in_place(|| {
+            let mut writer = self.store.blob_writer(Some(package.0), bytes.len() as u64)?;
+            writer.write_all(bytes)?;
+            writer.finish()
+        });
         let mut batch = Batch::new();
-        self.note_held(&mut batch, package, KeptFor::Published);
-        self.store.commit(batch).await.map_err(|error| failed(error.to_string()))
+        batch.add_blob(staged.map_err(blob_error)?);
+        let held = self.hold_package(batch, package, manifest, KeptFor::Published).await;
+        held.map_err(|error| write_error(&error))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Keeping copies of others' packages: one look at a time, at who holds a package now, and what follows from that for
 //! this node. The decision itself is [`guildhall_sync::replicate`]'s.
 //!
-//! A holder counts when its node answers now and says that it has the package; what the DHT says only names whom to ask.
+//! A holder counts when its node shows now that it has the package: it is asked for the hashes of a part of a file, and
+//! for a part of that, which no other question has told. What the DHT says only names whom to ask.
 //! Copies of what is not for the whole federation, and of data declared sensitive, are never made.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +14,8 @@ use guildhall_core::package_key;
 use guildhall_overlay::peer_id_string;
 use guildhall_protocol::api::KeptFor;
 use guildhall_protocol::body::Visibility;
+use guildhall_protocol::limits::MANIFEST_MAX_BYTES;
+use guildhall_protocol::manifest::Manifest;
 use guildhall_protocol::name::OrgName;
 use guildhall_protocol::{Hash, PackageId, PublicKey};
 use guildhall_sync::replicate::{Decision, View, decide};
@@ -36,7 +39,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// After a holder has gone: a restart is no loss.
 const GRACE: Duration = Duration::from_secs(15);
 
-/// How often it is looked for what is due. With one package each time, a thousand packages take a quarter of an hour.
+/// How often it is looked for what is due. With four packages each time, ten thousand take three quarters of an hour.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// How often the catalogue is gone through for packages that are new or gone.
@@ -44,6 +47,12 @@ const REFRESH_EVERY: Duration = Duration::from_secs(5);
 
 /// Packages that are looked after. Those beyond are left to others.
 const PACKAGES_MAX: usize = 100_000;
+
+/// How long a node may take to show that it holds a package.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// Packages that are looked at at once, so that a slow answer does not hold up all others.
+const LOOKS_AT_ONCE: usize = 4;
 
 /// Orgs that may be wanted to hold one package, whatever its listing says: more than enough, and less than all.
 const TARGET_MAX: u8 = 16;
@@ -90,11 +99,12 @@ impl Schedule {
         }
     }
 
-    /// The package whose look is due longest, with how often it had too few copies.
-    fn next(&self) -> Option<(PackageId, u32)> {
+    /// Packages whose look is due, with how often each had too few copies.
+    fn next(&self, most: usize) -> Vec<(PackageId, u32)> {
+        let now = Instant::now();
         let looks = lock(&self.0);
-        let (package, look) = looks.iter().min_by_key(|(_, look)| look.due)?;
-        (look.due <= Instant::now()).then_some((*package, look.tries))
+        let due = looks.iter().filter(|(_, look)| look.due <= now);
+        due.take(most).map(|(package, look)| (*package, look.tries)).collect()
     }
 
     fn looked(&self, package: PackageId, me: &PublicKey, holders: BTreeSet<PublicKey>, few: bool) {
@@ -132,11 +142,12 @@ pub(super) async fn run(app: Arc<App>) {
             app.refresh_replicas();
             refreshed = Some(Instant::now());
         }
-        let Some((package, tries)) = app.replicas.next() else { continue };
+        let due = app.replicas.next(LOOKS_AT_ONCE);
+        let looks = due.into_iter().map(|(package, tries)| app.look_at(package, tries));
         tokio::select! {
             biased;
             () = app.tasks.token().cancelled() => return,
-            () = app.look_at(package, tries) => {}
+            _ = futures::future::join_all(looks) => {}
         }
     }
 }
@@ -145,6 +156,7 @@ pub(super) async fn run(app: Arc<App>) {
 struct Wanted {
     producer: PublicKey,
     target: u8,
+    len_bytes: u64,
     candidates: BTreeSet<PublicKey>,
 }
 
@@ -181,7 +193,10 @@ impl App {
             (core.identity().node.public(), core.identity().root)
         };
         let held = self.held(package);
-        let nodes = self.answering_holders(package).await;
+        let Some(manifest) = self.manifest_for_copy(package, &wanted).await else {
+            return self.replicas.looked(package, &me.0, BTreeSet::new(), true);
+        };
+        let nodes = self.proven_holders(package, Some(&manifest)).await;
         let mut holders: BTreeSet<PublicKey> = {
             let core = self.core();
             nodes.iter().filter_map(|node| Some(core.authority(node)?.root)).collect()
@@ -204,8 +219,8 @@ impl App {
         match decide(&view) {
             Decision::Leave => {}
             Decision::Fetch => self.make_copy(package, &wanted, &nodes).await,
-            Decision::Drop => match self.drop_package(package).await {
-                Ok(()) => info!(%package, "a copy is let go; others hold enough"),
+            Decision::Drop => match self.drop_package(package, KeptFor::Replica).await {
+                Ok(_) => info!(%package, "a copy is let go; others hold enough"),
                 Err(error) => warn!(%error, %package, "a copy is not let go"),
             },
         }
@@ -227,13 +242,34 @@ impl App {
         let mut candidates: BTreeSet<PublicKey> = in_reach.map(|(_, view)| view.root).collect();
         candidates.insert(me.root);
         let target = entry.listing.replicas.min(TARGET_MAX);
-        Some(Wanted { producer: entry.root, target, candidates })
+        let len_bytes = entry.listing.len_bytes;
+        Some(Wanted { producer: entry.root, target, len_bytes, candidates })
     }
 
-    /// Other nodes that answer now and say that they hold a package.
-    pub(super) async fn answering_holders(
+    /// A package's manifest, if a copy of the package is to be had at all. It is not kept: that comes with the copy.
+    async fn manifest_for_copy(
         self: &Arc<Self>,
         package: PackageId,
+        wanted: &Wanted,
+    ) -> Option<Manifest> {
+        let manifest = match self.manifest(package) {
+            Ok(Some(manifest)) => manifest,
+            _ => {
+                let bytes = self.fetch_bytes(package, &[], MANIFEST_MAX_BYTES as u64).await;
+                let bytes = bytes.inspect_err(|error| debug!(%error, %package, "not looked at"));
+                Manifest::open(package, &bytes.ok()?).ok()?
+            }
+        };
+        // What the listing says decides whether there is room, so it has to be true.
+        let is_wanted = !manifest.sensitive && manifest.len_bytes() == wanted.len_bytes;
+        is_wanted.then_some(manifest)
+    }
+
+    /// Other nodes that show now that they hold a package; without its manifest, that they know it.
+    async fn proven_holders(
+        self: &Arc<Self>,
+        package: PackageId,
+        manifest: Option<&Manifest>,
     ) -> BTreeSet<PublicKey> {
         let (key, me, producers) = {
             let core = self.core();
@@ -248,8 +284,11 @@ impl App {
             self.providers(&[key]).await.into_iter().chain(producers).collect();
         let asked = named.into_iter().filter(|node| *node != me).take(ASKED_MAX);
         let answers = asked.map(|node| async move {
-            self.reach(node).await;
-            self.says_it_holds(node, package).await.then_some(node)
+            let shown = async {
+                self.reach(node).await;
+                self.shows_that_it_holds(node, package, manifest).await
+            };
+            tokio::time::timeout(ANSWER_MAX, shown).await.unwrap_or(false).then_some(node)
         });
         futures::future::join_all(answers).await.into_iter().flatten().collect()
     }
@@ -279,16 +318,9 @@ impl App {
         holders: &BTreeSet<PublicKey>,
     ) {
         let hints: Vec<PublicKey> = holders.iter().copied().collect();
-        let manifest = match self.fetch_manifest(package, &hints).await {
-            Ok(manifest) if manifest.sensitive => {
-                return debug!(%package, "data declared sensitive is not copied");
-            }
-            Ok(manifest) => manifest,
-            Err(error) => return debug!(%error, %package, "no copy yet"),
-        };
         let max_bytes = self.content.replicas_max.0;
         let (all_bytes, of_org_bytes) = self.replica_bytes(&wanted.producer);
-        let fits = |taken: u64, max: u64| taken.saturating_add(manifest.len_bytes()) <= max;
+        let fits = |taken: u64, max: u64| taken.saturating_add(wanted.len_bytes) <= max;
         if !fits(all_bytes, max_bytes) || !fits(of_org_bytes, max_bytes / ORG_SHARE) {
             return debug!(%package, all_bytes, of_org_bytes, max_bytes, "no room for a copy");
         }
@@ -321,7 +353,8 @@ impl App {
 
     /// Orgs whose nodes answer now and say that they hold a package, this one among them if it does.
     pub(super) async fn holding_orgs(self: &Arc<Self>, package: PackageId) -> Vec<OrgName> {
-        let nodes = self.answering_holders(package).await;
+        let manifest = self.manifest(package).ok().flatten();
+        let nodes = self.proven_holders(package, manifest.as_ref()).await;
         let core = self.core();
         let own = core.holds(&package).then(|| core.identity().org.clone());
         let others = nodes.iter().filter_map(|node| core.authority(node)).map(|a| a.org.clone());

@@ -25,7 +25,7 @@ use super::keeper::Keeper;
 use super::run::isolation_names;
 use super::{
     App, CALLS_MAX, EVENTS_MAX, HELLOS_MAX, INSPECTIONS_MAX, SERVED_MAX, answers, drive, effects,
-    lock, replicas, transfer, upkeep, uploads,
+    housekeeping, leases, lock, replicas, transfer, upkeep,
 };
 use crate::config::Config;
 use crate::home::{self, Home};
@@ -123,6 +123,7 @@ pub(crate) async fn start(home: Home, options: Options) -> Result<Running, Start
     tasks.spawn("drive", drive::run(Arc::clone(&app), events, inbox));
     tasks.spawn("upkeep", upkeep::run(Arc::clone(&app)));
     tasks.spawn("replicas", replicas::run(Arc::clone(&app)));
+    tasks.spawn("housekeeping", housekeeping::run(Arc::clone(&app)));
 
     let (http, http_token) = serve_http(&app, listener, token);
     app.home.save_api(&app.url)?;
@@ -302,9 +303,10 @@ fn assemble(
         served_by: Mutex::new(BTreeMap::new()),
         inspections: Arc::new(Semaphore::new(INSPECTIONS_MAX)),
         chores: tokio::sync::Mutex::new(()),
+        holding: tokio::sync::Mutex::new(()),
         content: config.content,
         replicas: replicas::Schedule::default(),
-        leases: uploads::Leases::default(),
+        leases: leases::Leases::default(),
         shared_blobs: Mutex::new(BTreeSet::new()),
         fetching: Mutex::new(BTreeMap::new()),
         turns: Mutex::new(BTreeMap::new()),

@@ -9,7 +9,10 @@ use tracing::warn;
 use super::App;
 
 /// Logs that are kept, one for each package. Beyond, the oldest goes.
-const LOGS_MAX: usize = 1_000;
+const LOGS_MAX: usize = 200;
+
+/// Checks of one log that are kept, those that failed first: with a kilobyte each, all logs stay below 13 MB.
+const CHECKS_MAX: usize = 64;
 
 /// Logs that are read at once.
 const PAGE_MAX: usize = 256;
@@ -20,9 +23,11 @@ fn internal(error: impl std::fmt::Display) -> ApiError {
 
 impl App {
     /// Keeps the log of a refused publication, over an earlier one of the same package.
-    pub(super) async fn keep_test_log(&self, log: &TestLog) {
+    pub(super) async fn keep_test_log(&self, mut log: TestLog) {
         let mut batch = Batch::new();
-        let json = match serde_json::to_vec(log) {
+        log.checks.sort_by_key(|check| check.passed);
+        log.checks.truncate(CHECKS_MAX);
+        let json = match serde_json::to_vec(&log) {
             Ok(json) => json,
             Err(error) => return warn!(%error, "a test log is not kept"),
         };

@@ -1,20 +1,14 @@
 //! Blobs that a client brings: one by one, many small ones at once, or as a file that it put into the store's folder.
-//!
-//! What came and belongs to no package yet is live for an hour: the client may still be sending the rest, or asking the
-//! person something. Whoever says that a blob is here marks it before looking, so that a sweep cannot take it between.
 
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use guildhall_gateway::{Answer, ApiError, Upload};
-use guildhall_protocol::Hash;
 use guildhall_protocol::api::{AdoptRequest, BlobQuery, BlobStored, BlobsKnown};
 use guildhall_protocol::limits::BLOB_QUERY_MAX;
 use guildhall_store::{Batch, BlobError, Import, StagedBlob};
 
-use super::{App, disk, lock};
+use super::{App, disk};
 
 /// Largest blob that a client may upload, bytes: what fits the disks that nodes have, many times over.
 const BLOB_MAX_BYTES: u64 = 1 << 40;
@@ -22,34 +16,9 @@ const BLOB_MAX_BYTES: u64 = 1 << 40;
 /// Longest blob in a batch, bytes; larger ones gain nothing from it.
 const BATCHED_MAX_BYTES: u64 = 1 << 20;
 
-/// Bytes of one batch, which become one commit.
+/// Bytes of one batch, which become one commit, and blobs in it.
 const BATCH_MAX_BYTES: u64 = 64 << 20;
-
-/// How long a blob without a package is kept: a person may think about a question in the middle of a publication.
-const LEASE: Duration = Duration::from_secs(60 * 60);
-
-/// Leases, by blob. Bounded by the blobs that can come in an hour: 100 bytes each, and old ones go when it grows.
-#[derive(Debug, Default)]
-pub(super) struct Leases(Mutex<BTreeMap<Hash, Instant>>);
-
-impl Leases {
-    /// Leases that are kept before old ones are looked for.
-    const TIDY_FROM: usize = 65_536;
-
-    /// Keeps a blob for a while.
-    pub(super) fn mark(&self, hash: Hash) {
-        let mut leases = lock(&self.0);
-        if leases.len() >= Self::TIDY_FROM {
-            leases.retain(|_, since| since.elapsed() < LEASE);
-        }
-        leases.insert(hash, Instant::now());
-    }
-
-    /// Whether a blob is kept still.
-    pub(super) fn has(&self, hash: &Hash) -> bool {
-        lock(&self.0).get(hash).is_some_and(|since| since.elapsed() < LEASE)
-    }
-}
+const BATCH_MAX_BLOBS: usize = 16_384;
 
 impl App {
     /// Takes one blob as it comes.
@@ -75,6 +44,10 @@ impl App {
                 return Err(ApiError::too_large("batch_too_long", message));
             }
             splitter.take(&chunk, |blob| {
+                if staged.len() >= BATCH_MAX_BLOBS {
+                    let message = format!("a batch has at most {BATCH_MAX_BLOBS} blobs");
+                    return Err(ApiError::too_large("batch_too_long", message));
+                }
                 staged.push(tokio::task::block_in_place(|| self.stage(blob)).map_err(blob_error)?);
                 Ok(())
             })?;
@@ -229,14 +202,5 @@ mod tests {
         }
         assert!(split(&[&all[..all.len() - 1]]).is_err(), "the last blob is not whole");
         assert!(split(&[&[0xff; 8]]).is_err(), "a length beyond the bound");
-    }
-
-    #[test]
-    fn a_blob_is_kept_while_its_lease_lasts() {
-        let leases = Leases::default();
-        let hash = Hash::of(b"x");
-        assert!(!leases.has(&hash));
-        leases.mark(hash);
-        assert!(leases.has(&hash));
     }
 }

@@ -36,8 +36,7 @@ impl Store {
     ///
     /// # Errors
     /// [`BlobError::Busy`] if it is open already, or staged; [`BlobError::WrongTree`] if it is too short to have a
-    /// tree ([`GROUP_BYTES`](guildhall_protocol::tree::GROUP_BYTES)) or too long for any disk;
-    /// [`BlobError::OtherLength`] if pieces of it were saved under another length; the disk's errors.
+    /// tree ([`GROUP_BYTES`](guildhall_protocol::tree::GROUP_BYTES)) or too long for any disk; the disk's errors.
     pub fn partial(&self, hash: Hash, len_bytes: u64) -> Result<Partial, BlobError> {
         let shared = &self.inner.shared;
         let new = PartialRow::new(len_bytes).ok_or(BlobError::WrongTree { hash })?;
@@ -45,10 +44,8 @@ impl Store {
         let found = self.partial_row(&hash)?;
         let mut row = match found.clone() {
             Some(found) if found.shape == new.shape => found,
-            Some(found) if found.saved_bytes() > 0 => {
-                let begun_bytes = found.shape.len_bytes();
-                return Err(BlobError::OtherLength { hash, begun_bytes });
-            }
+            // Nothing, or pieces under another length. One of the lengths is a lie, and pieces cannot tell which: the last
+            // one who asks begins anew.
             _ => new,
         };
         let list = known_list(shared, &hash, &row)?;

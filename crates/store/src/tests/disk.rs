@@ -78,7 +78,8 @@ impl Disk {
     }
 
     pub(super) fn database(&self) -> Result<Database, Fault> {
-        Ok(Builder::new().create_with_backend(self.clone())?)
+        // Hardly any cache: what a test reads comes from here, also where a debug build has looked at everything before.
+        Ok(Builder::new().set_cache_size(64 * 1024).create_with_backend(self.clone())?)
     }
 }
 

@@ -66,20 +66,19 @@ fn a_blob_that_comes_in_pieces_over_several_lives_ends_whole() {
     let saved = PIECE_BYTES + 5 * GROUP_BYTES + 7;
     let listed = store.partials().expect("lists");
     assert_eq!((listed.len(), listed[0].hash, listed[0].saved_bytes), (1, hash, saved));
-    assert!(matches!(store.partial(hash, len + 1), Err(BlobError::OtherLength { .. })));
     let partial = store.partial(hash, len).expect("opens");
     assert_eq!(partial.missing(), [0, 1], "what was not saved is not believed");
     assert_eq!(partial.piece_cvs(), Some(list_of(&blob)));
-    assert!(matches!(partial.piece_writer(2, groups_of(&blob, 2)), Err(BlobError::Busy { .. })));
     fill(&partial, &blob, &[1]);
     let early = partial.stage();
     assert!(matches!(early, Err(BlobError::Incomplete { .. })));
+    drop(partial);
     let partial = store.partial(hash, len).expect("opens");
     assert_eq!(partial.missing(), [0]);
     fill(&partial, &blob, &[0]);
     let staged = partial.stage().expect("is whole");
     assert!(matches!(store.partial(hash, len), Err(BlobError::Busy { .. })), "it is staged");
-    drop(staged);
+    drop((staged, partial));
     let partial = store.partial(hash, len).expect("a dropped one can be opened again");
     assert_eq!(partial.missing(), [0_u64; 0]);
     commit(&store, partial);
@@ -127,8 +126,10 @@ fn lies_are_refused_and_leave_nothing_behind() {
     writer.write_group(0, right).expect("is right");
     writer.write_group(0, right).expect("a second time is harmless");
     assert_eq!(writer.missing().len(), 255);
-    let busy = partial.piece_writer(0, groups_of(&blob, 0));
-    assert!(matches!(busy, Err(BlobError::Busy { .. })));
+    // Another sender may overtake this one; both write the same bytes.
+    let mut second = partial.piece_writer(0, groups_of(&blob, 0)).expect("starts too");
+    second.write_group(1, &blob[GROUP..2 * GROUP]).expect("is right");
+    drop(second);
     assert!(matches!(writer.finish(), Err(BlobError::Incomplete { .. })));
     fill(&partial, &blob, &[0, 1, 2]);
     commit(&store, partial);

@@ -41,8 +41,11 @@ impl App {
         if request.dry_run {
             return self.would_collect(unused);
         }
-        for package in &unused {
-            self.drop_package(*package).await?;
+        let mut dropped = Vec::new();
+        for package in unused {
+            if self.drop_package(package, KeptFor::Cached).await? {
+                dropped.push(package);
+            }
         }
         let app = Arc::clone(self);
         let swept = tokio::task::spawn_blocking(move || {
@@ -59,7 +62,7 @@ impl App {
         let swept = swept.await.map_err(internal)??;
         let freed_bytes = [swept.blob_bytes, swept.partial_bytes, swept.file_bytes];
         let report = GcReport {
-            packages: unused,
+            packages: dropped,
             blobs: swept.blobs,
             partials: swept.partials,
             freed_bytes: freed_bytes.into_iter().fold(0, u64::saturating_add),
@@ -114,13 +117,21 @@ impl App {
         })
     }
 
-    /// A package is not kept any more: members are told so, and its blobs go with the next sweep. While jobs run, which
-    /// may be reading them, they stay for some time.
-    pub(in crate::app) async fn drop_package(self: &Arc<Self>, package: PackageId) -> Answer<()> {
+    /// A package that is kept for this reason is not kept any more: members are told so, and its blobs go with the next
+    /// sweep. While jobs run, which may be reading them, they stay for some time. `false` when it is kept for another
+    /// reason by now.
+    pub(in crate::app) async fn drop_package(
+        self: &Arc<Self>,
+        package: PackageId,
+        reason: KeptFor,
+    ) -> Answer<bool> {
+        let _alone = self.holding.lock().await;
+        if self.held(package).is_none_or(|held| held.reason != reason) {
+            return Ok(false);
+        }
         let app = Arc::clone(self);
-        let blobs =
-            tokio::task::spawn_blocking(move || app.live_blobs(&BTreeSet::from([package])).blobs);
-        let blobs = blobs.await.map_err(internal)?;
+        let blobs = tokio::task::spawn_blocking(move || app.live_blobs(&BTreeSet::from([package])));
+        let blobs = blobs.await.map_err(internal)?.blobs;
         if self.jobs.load(Ordering::Relaxed) > 0 {
             blobs.iter().for_each(|hash| self.leases.mark(*hash));
         }
@@ -128,27 +139,15 @@ impl App {
         batch.delete_package(package);
         self.store.commit(batch).await.map_err(|error| write_error(&error))?;
         self.post(Event::PackageDropped(package)).await;
+        // No package can come or go meanwhile.
         let app = Arc::clone(self);
-        let unshared = tokio::task::spawn_blocking(move || app.unshare(&blobs)).await;
-        unshared.map_err(internal)?
-    }
-
-    /// Members may fetch these blobs only as far as they belong to other packages.
-    fn unshare(&self, blobs: &BTreeSet<Hash>) -> Answer<()> {
-        loop {
-            let packages: BTreeSet<PackageId> =
-                self.store.packages().map_err(internal)?.into_iter().collect();
-            let live = self.live_blobs(&packages).blobs;
-            let mut shared = lock(&self.shared_blobs);
-            // A package that came meanwhile may have some of them. Its row is written before it is shared, and it cannot
-            // be shared while this holds the lock.
-            let now: BTreeSet<PackageId> =
-                self.store.packages().map_err(internal)?.into_iter().collect();
-            if now == packages {
-                shared.retain(|hash| !blobs.contains(hash) || live.contains(hash));
-                return Ok(());
-            }
-        }
+        let rest = tokio::task::spawn_blocking(move || {
+            let packages = app.store.packages().map_err(internal)?.into_iter().collect();
+            Ok::<_, ApiError>(app.live_blobs(&packages).blobs)
+        });
+        let rest = rest.await.map_err(internal)??;
+        lock(&self.shared_blobs).retain(|hash| !blobs.contains(hash) || rest.contains(hash));
+        Ok(true)
     }
 }
 

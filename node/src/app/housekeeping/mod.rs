@@ -6,10 +6,47 @@ mod report;
 mod scrub;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use guildhall_gateway::ApiError;
+use guildhall_protocol::api::GcRequest;
+use tokio::time::{Instant, MissedTickBehavior};
+use tracing::warn;
 
-use super::App;
+use super::{App, disk};
+
+/// How often it is looked whether there is too little room.
+const LOOK_EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// How often room is made although there is enough: a person should not have to think of it.
+const COLLECT_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Free bytes below which room is made before its time.
+const LITTLE_ROOM_BYTES: u64 = 4 * disk::RESERVE_BYTES;
+
+/// Makes room once a day, and when there is little; until the node is told to stop.
+pub(super) async fn run(app: Arc<App>) {
+    let mut ticks = tokio::time::interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut collected = Instant::now();
+    loop {
+        tokio::select! {
+            biased;
+            () = app.tasks.token().cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let room = disk::room(&app.home.store());
+        let is_little = room.is_some_and(|room| room.free_bytes < LITTLE_ROOM_BYTES);
+        if !is_little && collected.elapsed() < COLLECT_EVERY {
+            continue;
+        }
+        collected = Instant::now();
+        // What nobody used for as long as the keeper says goes, whether there is little room or not.
+        if let Err(error) = app.collect(GcRequest::default()).await {
+            warn!(%error, "no room was made");
+        }
+    }
+}
 
 impl App {
     /// Runs something that may take long to its end, also when the client goes away meanwhile, one such thing at a

@@ -305,7 +305,11 @@ impl Lane<'_> {
                     if place_in(runs, index) == Place::First {
                         match self.line.reply().await? {
                             BlobReply::Piece => {}
-                            reply => return self.no_content(blob, &reply),
+                            reply => {
+                                self.no_content(blob, &reply)?;
+                                // The replies for the other runs are still to come, and nobody wants them.
+                                return Err(Trouble::Late);
+                            }
                         }
                     }
                     self.take_group(&mut sink, span, index, &mut bytes, &mut pace).await?;

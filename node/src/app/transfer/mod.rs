@@ -9,6 +9,7 @@
 //! progress  how far it is, for people who watch
 //! uplink    whose turn it is to be sent something
 //! whole     a manifest, whose length nobody knows before it comes
+//! proof     whether a node has what it says it has
 //! serve     what members ask of this node
 //! ```
 //!
@@ -20,6 +21,7 @@ mod holders;
 mod lane;
 mod line;
 mod progress;
+mod proof;
 mod serve;
 mod uplink;
 mod whole;

@@ -15,9 +15,10 @@ use guildhall_protocol::wire::{
     BATCH_MAX_BLOBS, BLOB_FRAME_MAX_BYTES, BlobReply, BlobRequest, PiecePart,
 };
 use guildhall_protocol::{Hash, PublicKey};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tracing::{debug, warn};
 
+use super::uplink::Turn;
 use crate::app::frames::{self, FrameError};
 use crate::app::{App, lock};
 
@@ -26,6 +27,12 @@ const IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// Blob streams that one peer has at once, so that no peer takes those of all others.
 pub(super) const SERVED_PER_PEER_MAX: usize = 8;
+
+/// Blob streams that the nodes of one org have at once, so that no org does either.
+const SERVED_PER_ORG_MAX: usize = 24;
+
+/// How long a write keeps its turn: one that takes longer waits for its reader, and others go on.
+const TURN_KEPT: Duration = Duration::from_millis(500);
 
 /// How long a stream waits for its turn when all are taken, before it is closed and the peer asks another holder.
 const TURN_MAX: Duration = Duration::from_secs(30);
@@ -56,16 +63,15 @@ impl App {
 
     /// Serves a blob stream until the peer ends it.
     fn serve_blobs(self: &Arc<Self>, peer: PublicKey, org: PublicKey, stream: Stream) {
-        let Some(share) = Share::take(self, peer) else {
-            warn!(
-                peer = peer_id_string(&peer),
-                "it has every stream that it may; one more is closed"
-            );
+        let of_peer = Share::take(self, peer, SERVED_PER_PEER_MAX);
+        let of_org = Share::take(self, org, SERVED_PER_ORG_MAX);
+        let (Some(of_peer), Some(of_org)) = (of_peer, of_org) else {
+            warn!(peer = peer_id_string(&peer), "it has every stream it may; one more is closed");
             return;
         };
         let app = Arc::clone(self);
         self.tasks.spawn("serve-blobs", async move {
-            let _share = share;
+            let _shares = (of_peer, of_org);
             let serving = async {
                 let turn = tokio::time::timeout(TURN_MAX, Arc::clone(&app.served).acquire_owned());
                 let Ok(Ok(_turn)) = turn.await else {
@@ -241,8 +247,8 @@ impl Served<'_> {
     /// Sends bytes that are at hand, in turns.
     async fn send(&mut self, bytes: &[u8]) -> Result<(), FrameError> {
         for chunk in bytes.chunks(usize::try_from(CHUNK_BYTES).unwrap_or(usize::MAX)) {
-            let _turn = self.app.uplink.turn(self.org, chunk.len()).await;
-            in_time(async { Ok(self.stream.write_all(chunk).await?) }).await?;
+            let turn = self.app.uplink.turn(self.org, chunk.len()).await;
+            send_in_turn(&mut self.stream, chunk, turn).await?;
         }
         Ok(())
     }
@@ -255,10 +261,10 @@ impl Served<'_> {
         let end = span.offset.saturating_add(span.len_bytes);
         while at < end {
             let len = usize::try_from(CHUNK_BYTES.min(end - at)).unwrap_or(0);
-            let _turn = self.app.uplink.turn(self.org, len).await;
+            let turn = self.app.uplink.turn(self.org, len).await;
             chunk.resize(len, 0);
             tokio::task::block_in_place(|| opened.file.read_exact_at(&mut chunk, at))?;
-            in_time(async { Ok(self.stream.write_all(&chunk).await?) }).await?;
+            send_in_turn(&mut self.stream, &chunk, turn).await?;
             at += len as u64;
         }
         Ok(())
@@ -275,42 +281,61 @@ fn stretch(piece: Span, first: u32, count: u32) -> Option<Span> {
     Some(Span { offset: first.offset, len_bytes: last.offset + last.len_bytes - first.offset })
 }
 
+/// Writes a chunk, and gives the turn back early if the reader does not read.
+async fn send_in_turn(
+    stream: &mut (impl AsyncWrite + Unpin),
+    chunk: &[u8],
+    turn: Turn,
+) -> Result<(), FrameError> {
+    let write = in_time(async { Ok(stream.write_all(chunk).await?) });
+    tokio::pin!(write);
+    match tokio::time::timeout(TURN_KEPT, &mut write).await {
+        Ok(written) => written,
+        Err(_) => {
+            drop(turn);
+            write.await
+        }
+    }
+}
+
 /// A write that the peer has to let happen.
 async fn in_time(write: impl Future<Output = Result<(), FrameError>>) -> Result<(), FrameError> {
     let slow = |_| FrameError::Io(std::io::ErrorKind::TimedOut.into());
     tokio::time::timeout(WRITE_MAX, write).await.map_err(slow)?
 }
 
-/// One of the streams that a peer may have.
+/// One of the streams that a peer, or the nodes of an org, may have.
 struct Share {
     app: Arc<App>,
-    peer: PublicKey,
+    /// The peer's key, or the org's root key.
+    whose: PublicKey,
 }
 
 impl Share {
-    fn take(app: &Arc<App>, peer: PublicKey) -> Option<Self> {
-        take_share(&mut lock(&app.served_by), peer).then(|| Self { app: Arc::clone(app), peer })
+    fn take(app: &Arc<App>, whose: PublicKey, max: usize) -> Option<Self> {
+        let taken = take_share(&mut lock(&app.served_by), whose, max);
+        taken.then(|| Self { app: Arc::clone(app), whose })
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        free_share(&mut lock(&self.app.served_by), self.peer);
+        free_share(&mut lock(&self.app.served_by), self.whose);
     }
 }
 
-fn take_share(taken: &mut BTreeMap<PublicKey, usize>, peer: PublicKey) -> bool {
-    let count = taken.entry(peer).or_default();
-    let free = *count < SERVED_PER_PEER_MAX;
+fn take_share(taken: &mut BTreeMap<PublicKey, usize>, whose: PublicKey, max: usize) -> bool {
+    let count = taken.entry(whose).or_default();
+    let free = *count < max;
     *count += usize::from(free);
     free
 }
 
-fn free_share(taken: &mut BTreeMap<PublicKey, usize>, peer: PublicKey) {
-    if let Some(count) = taken.get_mut(&peer) {
+fn free_share(taken: &mut BTreeMap<PublicKey, usize>, whose: PublicKey) {
+    if let Some(count) = taken.get_mut(&whose) {
         *count -= 1;
         if *count == 0 {
-            taken.remove(&peer);
+            taken.remove(&whose);
         }
     }
 }
@@ -327,12 +352,12 @@ mod tests {
         let [a, b] = [1, 2].map(|seed| SecretKey::from_seed(&[seed; 32]).public());
         let mut taken = BTreeMap::new();
         for _ in 0..SERVED_PER_PEER_MAX {
-            assert!(take_share(&mut taken, a));
+            assert!(take_share(&mut taken, a, SERVED_PER_PEER_MAX));
         }
-        assert!(!take_share(&mut taken, a));
-        assert!(take_share(&mut taken, b));
+        assert!(!take_share(&mut taken, a, SERVED_PER_PEER_MAX));
+        assert!(take_share(&mut taken, b, SERVED_PER_PEER_MAX));
         free_share(&mut taken, a);
-        assert!(take_share(&mut taken, a));
+        assert!(take_share(&mut taken, a, SERVED_PER_PEER_MAX));
         for _ in 0..SERVED_PER_PEER_MAX {
             free_share(&mut taken, a);
         }

@@ -153,6 +153,7 @@ mod tests {
     }
 
     #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "a test watches its tasks itself")]
     async fn an_org_with_one_stream_gets_its_turn_before_the_tenth_stream_of_another() {
         let uplink = Uplink::new(Limits::default());
         let mut held = Vec::new();

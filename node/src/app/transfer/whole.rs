@@ -1,7 +1,11 @@
 //! A manifest: the one blob whose length nobody knows before it comes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use guildhall_protocol::name::OrgName;
 use guildhall_protocol::tree::{self, Cv, Shape};
 use guildhall_protocol::wire::{BlobReply, BlobRequest, PiecePart};
 use guildhall_protocol::{Hash, PackageId, PublicKey};
@@ -10,6 +14,9 @@ use super::holders::Holder;
 use super::line::{Line, Pace, Trouble};
 use crate::app::App;
 use crate::app::fetch::FetchError;
+
+/// How long one holder is waited for before the next one is asked too.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 impl App {
     /// Gets the bytes that a package's id names, at most `max_bytes`, from the first holder that has them and tells the
@@ -21,33 +28,42 @@ impl App {
         max_bytes: u64,
     ) -> Result<Vec<u8>, FetchError> {
         let holders = self.holders(package, hints).await;
+        let mut waiting = holders.reachable.iter();
+        let mut asked = FuturesUnordered::new();
         let mut tried = Vec::new();
-        for Holder { peer, org } in &holders.reachable {
-            let fetched = match self.open_line(*peer).await {
-                Ok(mut line) => fetch(&mut line, package.0, max_bytes).await,
-                Err(trouble) => Err(trouble),
+        loop {
+            // The next one begins when one has failed, or is slow.
+            match waiting.next() {
+                Some(holder) => asked.push(self.fetch_bytes_from(holder, package, max_bytes)),
+                None if asked.is_empty() => break,
+                None => {}
+            }
+            let patience = if waiting.len() > 0 { PATIENCE } else { Duration::MAX };
+            let Ok(Some(fetched)) = tokio::time::timeout(patience, asked.next()).await else {
+                continue;
             };
             match fetched {
-                Ok(Some(bytes)) => return Ok(bytes),
-                Ok(None) => tried.push(format!("{org} does not have it")),
-                Err(Trouble::There(_, why)) => tried.push(format!("{org}: {why}")),
-                Err(Trouble::Here(error)) => return Err(error.into()),
-                Err(Trouble::Late) => {}
+                (_, Ok(Some(bytes))) => return Ok(bytes),
+                (org, Ok(None)) => tried.push(format!("{org} does not have it")),
+                (org, Err(Trouble::There(_, why))) => tried.push(format!("{org}: {why}")),
+                (_, Err(Trouble::Here(error))) => return Err(error.into()),
+                (_, Err(Trouble::Late)) => {}
             }
         }
         Err(FetchError::NoHolder { hash: package.0, tried, away: holders.away })
     }
-}
 
-impl App {
-    /// Whether a node says now that it holds a package.
-    pub(in crate::app) async fn says_it_holds(&self, peer: PublicKey, package: PackageId) -> bool {
-        let asked = async {
-            let mut line = self.open_line(peer).await?;
-            line.ask(&BlobRequest::List { hash: package.0 }).await?;
-            line.reply().await
+    async fn fetch_bytes_from<'a>(
+        &self,
+        holder: &'a Holder,
+        package: PackageId,
+        max_bytes: u64,
+    ) -> (&'a OrgName, Result<Option<Vec<u8>>, Trouble>) {
+        let fetched = match self.open_line(holder.peer).await {
+            Ok(mut line) => fetch(&mut line, package.0, max_bytes).await,
+            Err(trouble) => Err(trouble),
         };
-        matches!(asked.await, Ok(BlobReply::List { .. }))
+        (&holder.org, fetched)
     }
 }
 

@@ -1,10 +1,12 @@
 //! What the rows of `blobs` and `partials` say.
 
+use guildhall_protocol::Hash;
 use guildhall_protocol::tree::{GROUP_BYTES, PIECE_BYTES, Shape};
 
-use crate::table::parse_u64;
+use crate::table::{BLOBS, parse_u64, seal, seal_inline};
 
-const TAG_INLINE: u8 = 0;
+/// First byte of a row that holds the blob itself; such a row is sealed by its key, see [`crate::table`].
+pub(crate) const TAG_INLINE: u8 = 0;
 const TAG_FILE: u8 = 1;
 
 /// Longest blob, bytes: 1 PiB, far beyond every disk, and its pieces can still be numbered in 32 bits.
@@ -37,11 +39,13 @@ impl<'a> BlobRow<'a> {
         }
     }
 
-    /// The payload in parts.
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    /// The stored value under the blob's hash.
+    pub(crate) fn seal(&self, hash: &Hash) -> Vec<u8> {
         match self {
-            Self::Inline(bytes) => [&[TAG_INLINE], *bytes].concat(),
-            Self::File { len_bytes } => [&[TAG_FILE][..], &len_bytes.to_be_bytes()].concat(),
+            Self::Inline(bytes) => seal_inline(hash, bytes),
+            Self::File { len_bytes } => {
+                seal(BLOBS, hash.as_bytes(), &[&[TAG_FILE], &len_bytes.to_be_bytes()])
+            }
         }
     }
 }

@@ -15,8 +15,10 @@
 //!
 //! All integers are big endian. A stored value is its seal (32), then the payload. The seal is the BLAKE3 hash of the
 //! table's name, NUL, the key's length as u32, the key and the payload, so that a value moved to another row or table
-//! does not pass.
+//! does not pass. The one exception is a blob that lives in its row: its seal is its key, which is the hash of its bytes
+//! already.
 
+use crate::row::TAG_INLINE;
 use guildhall_protocol::{Hash, PublicKey};
 use redb::{TableDefinition, TableHandle as _};
 
@@ -108,7 +110,28 @@ pub(crate) fn seal(table: Table, key: &[u8], payload: &[&[u8]]) -> Vec<u8> {
 /// The payload of a stored value, if it is what was written under this key.
 pub(crate) fn unseal<'v>(table: Table, key: &[u8], value: &'v [u8]) -> Option<&'v [u8]> {
     let (seal, payload) = value.split_first_chunk::<SEAL_BYTES>()?;
-    (*seal == seal_of(table, key, payload)).then_some(payload)
+    let is_right = match inline_blob(table, payload) {
+        Some(bytes) => seal == key && *seal == *blake3::hash(bytes).as_bytes(),
+        None => *seal == seal_of(table, key, payload),
+    };
+    is_right.then_some(payload)
+}
+
+/// The stored value of a blob that lives in its row: its key is the hash of its bytes, and so its seal.
+pub(crate) fn seal_inline(hash: &Hash, bytes: &[u8]) -> Vec<u8> {
+    let mut value = Vec::with_capacity(SEAL_BYTES.saturating_add(1).saturating_add(bytes.len()));
+    value.extend_from_slice(hash.as_bytes());
+    value.push(TAG_INLINE);
+    value.extend_from_slice(bytes);
+    value
+}
+
+/// The bytes of a blob that lives in its row.
+fn inline_blob(table: Table, payload: &[u8]) -> Option<&[u8]> {
+    match payload.split_first() {
+        Some((&TAG_INLINE, bytes)) if table.name() == BLOBS.name() => Some(bytes),
+        _ => None,
+    }
 }
 
 fn seal_of(table: Table, key: &[u8], payload: &[u8]) -> [u8; SEAL_BYTES] {

@@ -255,8 +255,14 @@ impl App {
     ) -> Result<Vec<FileEntry>, FetchError> {
         let mut seen = BTreeSet::new();
         let mut missing = Vec::new();
-        for file in files {
+        let hashes: Vec<Hash> = files.iter().map(|file| file.hash).collect();
+        let here = self.store.have_blobs(&hashes)?;
+        for (file, is_here) in files.iter().zip(here) {
             if !seen.insert((file.hash, file.len_bytes)) {
+                continue;
+            }
+            if !is_here {
+                missing.push(file.clone());
                 continue;
             }
             let known = trusting && lock(&self.checked).contains(&file.hash);

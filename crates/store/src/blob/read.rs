@@ -27,12 +27,16 @@ impl Shared {
     /// Where a blob is, from its row.
     pub(crate) fn blob_at(&self, hash: &Hash) -> Result<Option<BlobAt>, ReadError> {
         let row = || Row::Blob(*hash);
-        let Some(payload) = self.payload(BLOBS, hash.as_bytes(), row)? else { return Ok(None) };
-        match BlobRow::parse(&payload) {
-            Some(BlobRow::File { len_bytes }) => Ok(Some(BlobAt::File { len_bytes })),
-            Some(BlobRow::Inline(bytes)) => Ok(Some(BlobAt::Inline(bytes.to_vec()))),
-            None => Err(ReadError::Corrupt { what: row() }),
-        }
+        self.read(|transaction| {
+            let table = transaction.open_table(BLOBS)?;
+            let Some(value) = table.get(hash.as_bytes().as_slice())? else { return Ok(None) };
+            let payload = unseal(BLOBS, hash.as_bytes(), value.value());
+            match payload.and_then(BlobRow::parse) {
+                Some(BlobRow::File { len_bytes }) => Ok(Some(BlobAt::File { len_bytes })),
+                Some(BlobRow::Inline(bytes)) => Ok(Some(BlobAt::Inline(bytes.to_vec()))),
+                None => Err(ReadError::Corrupt { what: row() }),
+            }
+        })
     }
 
     /// A row of a blob's tree.
@@ -54,6 +58,48 @@ impl Store {
     /// [`ReadError`].
     pub fn has_blob(&self, hash: &Hash) -> Result<bool, ReadError> {
         Ok(self.blob_len(hash)?.is_some())
+    }
+
+    /// For each of these blobs, whether there is a row for it; damaged ones count. One look for all of them. Blocking,
+    /// short.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn have_blobs(&self, hashes: &[Hash]) -> Result<Vec<bool>, ReadError> {
+        self.inner.shared.read(|transaction| {
+            let table = transaction.open_table(BLOBS)?;
+            let has = |hash: &Hash| Ok(table.get(hash.as_bytes().as_slice())?.is_some());
+            hashes.iter().map(has).collect()
+        })
+    }
+
+    /// Appends those of these blobs that live in their rows to `out`, checked, one after the other, and says for each
+    /// how long it is; `None` for one that is not here, is damaged, or is a file. One look for all of them. Blocking,
+    /// short.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the table itself cannot be read.
+    pub fn read_small_blobs(
+        &self,
+        hashes: &[Hash],
+        out: &mut Vec<u8>,
+    ) -> Result<Vec<Option<u32>>, ReadError> {
+        self.inner.shared.read(|transaction| {
+            let table = transaction.open_table(BLOBS)?;
+            let mut lens = Vec::with_capacity(hashes.len());
+            for hash in hashes {
+                let value = table.get(hash.as_bytes().as_slice())?;
+                let payload =
+                    value.as_ref().and_then(|v| unseal(BLOBS, hash.as_bytes(), v.value()));
+                let Some(BlobRow::Inline(bytes)) = payload.and_then(BlobRow::parse) else {
+                    lens.push(None);
+                    continue;
+                };
+                out.extend_from_slice(bytes);
+                lens.push(u32::try_from(bytes.len()).ok());
+            }
+            Ok(lens)
+        })
     }
 
     /// The blob's length in bytes, from its row. Blocking, short; the file is not looked at.
@@ -210,7 +256,8 @@ impl Store {
         let too_long = || BlobError::TooLong { max_len_bytes };
         let bytes = match shared.blob_at(hash)?.ok_or(BlobError::Missing { hash: *hash })? {
             BlobAt::Inline(bytes) if bytes.len() as u64 > max_len_bytes => return Err(too_long()),
-            BlobAt::Inline(bytes) => bytes,
+            // Its row was checked against its hash.
+            BlobAt::Inline(bytes) => return Ok(bytes),
             BlobAt::File { len_bytes } if len_bytes > max_len_bytes => return Err(too_long()),
             BlobAt::File { len_bytes } => {
                 let file = self.open_file(hash, len_bytes)?;

@@ -160,7 +160,7 @@ impl<'t> Tables<'t> {
                 BlobRow::File { len_bytes: staged.len_bytes() }
             }
         };
-        let value = seal(BLOBS, key, &[&row.encode()]);
+        let value = row.seal(&hash);
         counters.add_blob(&value);
         if let Some(old) = self.blobs.insert(key, value.as_slice())? {
             counters.remove_blob(old.value());

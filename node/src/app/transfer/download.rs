@@ -38,7 +38,7 @@ const LANES_PER_HOLDER: usize = 2;
 
 /// Blobs that one commit names, and bytes of them: a commit costs about a millisecond, and what is not committed is
 /// fetched again after a crash.
-const BLOBS_PER_COMMIT: usize = 1_024;
+const BLOBS_PER_COMMIT: usize = 4_096;
 const BYTES_PER_COMMIT: u64 = 8 * 1024 * 1024;
 
 /// Checked bytes of a large file that a crash may cost.
@@ -75,9 +75,20 @@ impl Target {
 /// Whole blobs that wait for a commit.
 #[derive(Default)]
 struct Pending {
-    batch: Batch,
-    blobs: usize,
+    blobs: Vec<StagedBlob>,
     bytes: u64,
+}
+
+impl Pending {
+    /// A batch of them, in the order of their rows, which then lie side by side.
+    fn take(&mut self) -> Batch {
+        self.bytes = 0;
+        let mut blobs = std::mem::take(&mut self.blobs);
+        blobs.sort_by_key(StagedBlob::hash);
+        let mut batch = Batch::new();
+        blobs.into_iter().for_each(|blob| batch.add_blob(blob));
+        batch
+    }
 }
 
 /// Files of a package on their way here.
@@ -158,7 +169,7 @@ impl Download {
             let holders = self.app.holders(self.package, hints).await;
             self.work(&holders).await?;
         }
-        Ok(std::mem::take(&mut lock(&self.pending).batch))
+        Ok(lock(&self.pending).take())
     }
 
     /// A kill can come between the last part of a file and its commit.
@@ -388,7 +399,7 @@ impl Download {
         }
     }
 
-    /// A blob of one group came and has the right hash.
+    /// A blob of one group came; it is kept if it has the right hash.
     pub(super) async fn keep_small(&self, blob: BlobIndex, bytes: &[u8]) -> Result<(), BlobError> {
         let target = self.target(blob).ok_or(BlobError::Interrupted)?;
         let mut writer = self.app.store.blob_writer(Some(target.hash), target.len_bytes)?;
@@ -458,11 +469,11 @@ impl Download {
         self.progress.add_file();
         let full = {
             let mut pending = lock(&self.pending);
-            pending.blobs += 1;
             pending.bytes = pending.bytes.saturating_add(staged.len_bytes());
-            pending.batch.add_blob(staged);
-            let is_full = pending.blobs >= BLOBS_PER_COMMIT || pending.bytes >= BYTES_PER_COMMIT;
-            is_full.then(|| std::mem::take(&mut *pending).batch)
+            pending.blobs.push(staged);
+            let count = pending.blobs.len();
+            let is_full = count >= BLOBS_PER_COMMIT || pending.bytes >= BYTES_PER_COMMIT;
+            is_full.then(|| pending.take())
         };
         if let Some(batch) = full {
             self.app.store.commit(batch).await?;

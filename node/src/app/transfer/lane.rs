@@ -205,17 +205,14 @@ impl Lane<'_> {
                 continue;
             };
             let target = self.target(*blob)?;
-            let (hash, len_bytes) = (target.hash, target.len_bytes);
+            let len_bytes = target.len_bytes;
             if u64::from(len) != len_bytes {
                 return Err(Trouble::lied(format!("it says {len} bytes, not {len_bytes}")));
             }
             bytes.resize(len as usize, 0);
             self.line.read(&mut bytes, &mut pace).await?;
             self.received(len_bytes);
-            if Hash::of(&bytes) != hash {
-                return Err(wrong());
-            }
-            self.download.keep_small(*blob, &bytes).await?;
+            self.download.keep_small(*blob, &bytes).await.map_err(lie_or_trouble)?;
         }
         self.download.handle_batch(self.holder, number, &missing);
         Ok(())
@@ -420,7 +417,9 @@ impl Sink {
 
 fn lie_or_trouble(error: BlobError) -> Trouble {
     match error {
-        BlobError::WrongTree { .. } | BlobError::WrongGroup { .. } => wrong(),
+        BlobError::WrongTree { .. }
+        | BlobError::WrongGroup { .. }
+        | BlobError::HashMismatch { .. } => wrong(),
         error => Trouble::Here(error),
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use guildhall_overlay::{Stream, StreamKind, peer_id_string};
-use guildhall_protocol::tree::{Cv, GROUP_BYTES, Shape, Span};
+use guildhall_protocol::tree::{Cv, Shape, Span};
 use guildhall_protocol::wire::{
     BATCH_MAX_BLOBS, BLOB_FRAME_MAX_BYTES, BlobReply, BlobRequest, PiecePart,
 };
@@ -185,19 +185,22 @@ impl Served<'_> {
             return Err(FrameError::Order);
         }
         let app = self.app;
-        let (lens, bytes) = tokio::task::block_in_place(|| {
-            let mut bytes = Vec::new();
-            let mut lens = Vec::with_capacity(hashes.len());
-            for hash in hashes {
-                let read = app.is_shared(hash).then(|| app.store.read_blob(hash, GROUP_BYTES));
-                let blob = read.and_then(|read| {
-                    read.inspect_err(|error| warn!(%error, "a file is not served")).ok()
-                });
-                lens.push(blob.as_ref().and_then(|blob| u32::try_from(blob.len()).ok()));
-                bytes.extend(blob.unwrap_or_default());
-            }
-            (lens, bytes)
+        // Those that are not for members are asked for under no name.
+        let shared: Vec<Hash> = {
+            let shared = lock(&app.shared_blobs);
+            hashes.iter().filter(|hash| shared.contains(*hash)).copied().collect()
+        };
+        let mut bytes = Vec::new();
+        let read = tokio::task::block_in_place(|| app.store.read_small_blobs(&shared, &mut bytes));
+        let found = read.unwrap_or_else(|error| {
+            warn!(%error, "small files are not served");
+            bytes.clear();
+            vec![None; shared.len()]
         });
+        let mut found = shared.iter().zip(found).peekable();
+        let mut of =
+            |hash: &Hash| found.next_if(|(next, _)| *next == hash).and_then(|(_, len)| len);
+        let lens = hashes.iter().map(&mut of).collect();
         self.reply(&BlobReply::Batch { lens }).await?;
         self.send(&bytes).await
     }
@@ -343,7 +346,7 @@ fn free_share(taken: &mut BTreeMap<PublicKey, usize>, whose: PublicKey) {
 #[cfg(test)]
 mod tests {
     use guildhall_protocol::SecretKey;
-    use guildhall_protocol::tree::PIECE_BYTES;
+    use guildhall_protocol::tree::{GROUP_BYTES, PIECE_BYTES};
 
     use super::*;
 

@@ -6,15 +6,17 @@
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
 use guildhall_protocol::Hash;
 use guildhall_protocol::limits::PACKAGE_MAX_FILES;
 use guildhall_protocol::manifest::FileEntry;
 use guildhall_protocol::name::FileName;
+use guildhall_protocol::tree::{self, Cv, PIECE_BYTES, Shape};
 
 use super::draft::DraftFile;
 use super::error::PackageError;
@@ -29,6 +31,9 @@ const HASHERS_MAX: usize = 8;
 
 /// Bytes read from a file at once: BLAKE3 is at its fastest from 128 KiB on.
 const CHUNK_BYTES: usize = 256 * 1024;
+
+/// Length from which one file is hashed by several threads, bytes: sixteen pieces.
+const LARGE_BYTES: u64 = 16 * PIECE_BYTES;
 
 /// How far reading a folder is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,8 +204,12 @@ pub fn hash_file(path: &Path) -> io::Result<(Hash, u64)> {
     hash_seen(path, |_| {})
 }
 
-fn hash_seen(path: &Path, seen: impl Fn(u64)) -> io::Result<(Hash, u64)> {
+fn hash_seen(path: &Path, seen: impl Fn(u64) + Sync) -> io::Result<(Hash, u64)> {
     let mut file = File::open(path)?;
+    let shape = Shape::of(file.metadata()?.len());
+    if shape.len_bytes() >= LARGE_BYTES {
+        return Ok((hash_large(&file, shape, seen)?, shape.len_bytes()));
+    }
     // A short file needs no long buffer, and packages of many files are made of short ones.
     let len = usize::try_from(file.metadata()?.len()).unwrap_or(CHUNK_BYTES);
     let mut chunk = vec![0; len.saturating_add(1).min(CHUNK_BYTES)];
@@ -218,6 +227,62 @@ fn hash_seen(path: &Path, seen: impl Fn(u64)) -> io::Result<(Hash, u64)> {
     }
 }
 
+/// Hashes the pieces of a large file on several threads. A file that changes its length meanwhile is an error.
+fn hash_large(file: &File, shape: Shape, seen: impl Fn(u64) + Sync) -> io::Result<Hash> {
+    let cores = thread::available_parallelism().map_or(1, usize::from).min(HASHERS_MAX);
+    let next = AtomicU64::new(0);
+    let work = || {
+        let (mut done, mut bytes) = (Vec::new(), Vec::new());
+        loop {
+            let piece = next.fetch_add(1, Ordering::Relaxed);
+            let span = shape.piece(piece);
+            if span.len_bytes == 0 {
+                return Ok(done);
+            }
+            bytes.resize(usize::try_from(span.len_bytes).unwrap_or(0), 0);
+            file.read_exact_at(&mut bytes, span.offset)?;
+            let cv = tree::merge(&tree::group_cvs(span.offset, &bytes));
+            done.extend(cv.map(|cv| (piece, cv)));
+            seen(span.len_bytes);
+        }
+    };
+    let mut pieces: Vec<(u64, Cv)> = thread::scope(|scope| {
+        let hashers: Vec<_> = (1..cores).map(|_| scope.spawn(work)).collect();
+        let mut done: io::Result<Vec<_>> = work();
+        for hasher in hashers {
+            let more = hasher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            done = done.and_then(|mut done| {
+                done.extend(more?);
+                Ok(done)
+            });
+        }
+        done
+    })?;
+    pieces.sort_by_key(|(piece, _)| *piece);
+    let cvs: Vec<Cv> = pieces.into_iter().map(|(_, cv)| cv).collect();
+    tree::root(&cvs).ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))
+}
+
 fn io_error(path: &Path, source: io::Error) -> PackageError {
     PackageError::Io { path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_file_has_the_hash_of_its_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("large");
+        let mut bytes = vec![0; usize::try_from(LARGE_BYTES).unwrap() + 70_001];
+        blake3::Hasher::new().update(b"seed").finalize_xof().fill(&mut bytes);
+        fs::write(&path, &bytes).unwrap();
+        let seen_bytes = AtomicU64::new(0);
+        let add = |bytes| {
+            seen_bytes.fetch_add(bytes, Ordering::Relaxed);
+        };
+        assert_eq!(hash_seen(&path, add).unwrap(), (Hash::of(&bytes), bytes.len() as u64));
+        assert_eq!(seen_bytes.into_inner(), bytes.len() as u64);
+    }
 }

@@ -17,6 +17,9 @@ use crate::app::lock;
 /// Chunks that are being sent at once. Enough to fill any line with peers that read, few enough to be shared out.
 const TURNS_MAX: usize = 16;
 
+/// Of them, those that one org has at most: there is always one for others.
+const TURNS_PER_ORG_MAX: usize = TURNS_MAX / 2;
+
 /// An org that asked for nothing for this long no longer counts when a limit is divided.
 const ACTIVE_FOR: Duration = Duration::from_secs(2);
 
@@ -93,7 +96,10 @@ impl Drop for Turn {
 impl State {
     /// Takes a turn (`None`), or queues for one.
     fn ask(&mut self, org: PublicKey) -> Option<oneshot::Receiver<Turn>> {
-        if self.running.values().sum::<usize>() < TURNS_MAX && self.waiting.is_empty() {
+        let taken = self.running.values().sum::<usize>();
+        let of_org = self.running.get(&org).copied().unwrap_or_default();
+        // Those that wait although there are turns have as many as they may.
+        if taken < TURNS_MAX && of_org < TURNS_PER_ORG_MAX {
             *self.running.entry(org).or_default() += 1;
             return None;
         }
@@ -112,6 +118,9 @@ impl State {
         }
         let turns = |org: &PublicKey| self.running.get(org).copied().unwrap_or_default();
         let next = self.waiting.keys().min_by_key(|org| turns(org)).copied()?;
+        if turns(&next) >= TURNS_PER_ORG_MAX {
+            return None;
+        }
         let queue = self.waiting.get_mut(&next)?;
         let grant = queue.pop_front()?;
         if queue.is_empty() {
@@ -157,8 +166,8 @@ mod tests {
     async fn an_org_with_one_stream_gets_its_turn_before_the_tenth_stream_of_another() {
         let uplink = Uplink::new(Limits::default());
         let mut held = Vec::new();
-        for _ in 0..TURNS_MAX {
-            held.push(uplink.turn(org(1), 1).await);
+        for n in 0..TURNS_MAX {
+            held.push(uplink.turn(org(if n % 2 == 0 { 1 } else { 3 }), 1).await);
         }
         let queued = |n: u8| {
             let uplink = Arc::clone(&uplink);
@@ -181,11 +190,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn one_org_leaves_turns_for_others_although_nobody_wants_them() {
+        let uplink = Uplink::new(Limits::default());
+        let mut held = Vec::new();
+        for _ in 0..TURNS_PER_ORG_MAX {
+            held.push(uplink.turn(org(1), 1).await);
+        }
+        let more = uplink.turn(org(1), 1);
+        tokio::pin!(more);
+        let soon = Duration::from_millis(1);
+        assert!(tokio::time::timeout(soon, &mut more).await.is_err());
+        let _other = uplink.turn(org(2), 1).await;
+        held.pop();
+        let _more = more.await;
+    }
+
+    #[tokio::test]
     async fn a_turn_that_nobody_waits_for_any_more_is_not_lost() {
         let uplink = Uplink::new(Limits::default());
         let mut held = Vec::new();
-        for _ in 0..TURNS_MAX {
-            held.push(uplink.turn(org(1), 1).await);
+        for n in 0..TURNS_MAX {
+            held.push(uplink.turn(org(if n % 2 == 0 { 1 } else { 4 }), 1).await);
         }
         let waiting = uplink.turn(org(2), 1);
         assert!(tokio::time::timeout(Duration::from_millis(1), waiting).await.is_err());

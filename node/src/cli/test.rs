@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use guildhall_client::package::{Draft, DraftFile, Overrides};
+use guildhall_client::package::{Draft, DraftFile, Overrides, Proposal, Question};
 use guildhall_client::shell_quote;
 use guildhall_protocol::api::Check;
 use guildhall_protocol::contract::{LimitSet, Limits, NodeLimits};
@@ -41,9 +41,10 @@ pub(super) async fn test(context: &Context, args: TestArgs) -> Result<(), Failur
     let draft = if folder.is_described() {
         folder.draft(&overrides)?
     } else {
-        let proposal = propose(&folder, &overrides).await?;
+        let mut proposal = propose(&folder, &overrides).await?;
         output.note(&format!("{} would be published as:", folder.dir().display()));
         show_proposal(output, &folder, &proposal);
+        fill(context, &mut proposal)?;
         proposal.draft(&folder, &overrides).map_err(with_lines)?
     };
     draft.warnings().iter().for_each(|warning| output.warning(warning));
@@ -56,6 +57,25 @@ pub(super) async fn test(context: &Context, args: TestArgs) -> Result<(), Failur
     let checks = blocking(move || checks(&spawner(), &tested)).await?;
     output.clear_progress();
     show(context, &args.dir, &draft, &checks)
+}
+
+/// What only a listing needs does not keep files from being tested.
+fn fill(context: &Context, proposal: &mut Proposal) -> Result<(), Failure> {
+    for one in proposal.unsaid() {
+        let (question, placeholder) = match one.key {
+            "name" => (Question::Name, "unnamed"),
+            "version" => (Question::Version, "0.1.0"),
+            "categories" => (Question::Category, "data/x-unsaid"),
+            "summary" => (Question::Summary, "Not said yet."),
+            _ => continue,
+        };
+        let missing = format!("publishing will need `{}`", one.example);
+        context.output.warning(&missing);
+        let filled = proposal.answer(question, placeholder);
+        filled
+            .map_err(|error| Failure::new(exit::FAILED, missing).with_cause(error.to_string()))?;
+    }
+    Ok(())
 }
 
 /// The way out of a wrong folder, for this command.

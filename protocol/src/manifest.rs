@@ -304,10 +304,23 @@ impl Manifest {
             return rule("files", format!("`{name}` is there twice or not in order of name"));
         }
         self.check_folders()?;
+        self.check_lengths()?;
         self.interface.check()?;
         self.check_kind()?;
         self.check_code()?;
         self.check_tests()
+    }
+
+    /// One hash has one length: of two, one would be a lie, and nobody could fetch the package.
+    fn check_lengths(&self) -> Result<(), DecodeError> {
+        let mut lengths = BTreeMap::new();
+        for file in &self.files {
+            if *lengths.entry(file.hash).or_insert(file.len_bytes) != file.len_bytes {
+                let why = format!("`{}` has the hash of a file with another length", file.name);
+                return Err(DecodeError::Rule { what: "files", why });
+            }
+        }
+        Ok(())
     }
 
     /// No file is also the folder of another: no folder on a disk could hold both.
@@ -476,6 +489,15 @@ mod tests {
             licence: "MIT".into(),
             sensitive: false,
         }
+    }
+
+    #[test]
+    fn one_hash_has_one_length() {
+        let mut manifest = notebook(&["a", "b"]);
+        manifest.check().unwrap();
+        manifest.files[1].len_bytes = 1;
+        let refused = manifest.check().unwrap_err().to_string();
+        assert!(refused.contains("`b` has the hash of a file with another length"), "{refused}");
     }
 
     #[test]

@@ -51,6 +51,9 @@ const PACKAGES_MAX: usize = 100_000;
 /// How long a node may take to show that it holds a package.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
+/// The same while a person waits.
+const SHOW_MAX: Duration = Duration::from_millis(1_500);
+
 /// Packages that are looked at at once, so that a slow answer does not hold up all others.
 const LOOKS_AT_ONCE: usize = 4;
 
@@ -196,7 +199,7 @@ impl App {
         let Some(manifest) = self.manifest_for_copy(package, &wanted).await else {
             return self.replicas.looked(package, &me.0, BTreeSet::new(), true);
         };
-        let nodes = self.proven_holders(package, Some(&manifest)).await;
+        let nodes = self.proven_holders(package, Some(&manifest), ANSWER_MAX).await;
         let mut holders: BTreeSet<PublicKey> = {
             let core = self.core();
             nodes.iter().filter_map(|node| Some(core.authority(node)?.root)).collect()
@@ -270,6 +273,7 @@ impl App {
         self: &Arc<Self>,
         package: PackageId,
         manifest: Option<&Manifest>,
+        patience: Duration,
     ) -> BTreeSet<PublicKey> {
         let (key, me, producers) = {
             let core = self.core();
@@ -288,7 +292,7 @@ impl App {
                 self.reach(node).await;
                 self.shows_that_it_holds(node, package, manifest).await
             };
-            tokio::time::timeout(ANSWER_MAX, shown).await.unwrap_or(false).then_some(node)
+            tokio::time::timeout(patience, shown).await.unwrap_or(false).then_some(node)
         });
         futures::future::join_all(answers).await.into_iter().flatten().collect()
     }
@@ -354,7 +358,7 @@ impl App {
     /// Orgs whose nodes answer now and say that they hold a package, this one among them if it does.
     pub(super) async fn holding_orgs(self: &Arc<Self>, package: PackageId) -> Vec<OrgName> {
         let manifest = self.manifest(package).ok().flatten();
-        let nodes = self.proven_holders(package, manifest.as_ref()).await;
+        let nodes = self.proven_holders(package, manifest.as_ref(), SHOW_MAX).await;
         let core = self.core();
         let own = core.holds(&package).then(|| core.identity().org.clone());
         let others = nodes.iter().filter_map(|node| core.authority(node)).map(|a| a.org.clone());

@@ -482,6 +482,9 @@ pub struct ScrubReport {
     pub problems: Vec<String>,
     /// How many things are wrong.
     pub found: u64,
+    /// Things that are only left over and do no harm; among the problems in words, not among those found.
+    #[serde(default)]
+    pub harmless: u64,
     /// Of them, how many were put right.
     pub repaired: u64,
     /// How long it took, seconds.

@@ -183,7 +183,7 @@ async fn a_package_is_tested_without_a_node() {
         .test("right", b"same", b"same")
         .test("wrong", b"this", b"that");
     let said = cli.run_json(["test", text(&lab.write(&wrong))]).await;
-    assert_eq!(said.code, 1, "{}", said.stderr);
+    assert_eq!(said.code, 4, "{}", said.stderr);
     let checks = said.json()["checks"].clone();
     assert_eq!(
         (checks[1]["passed"].as_bool(), checks[2]["passed"].as_bool()),
@@ -206,7 +206,7 @@ async fn every_file_that_is_refused_is_named_with_place_and_fix() {
         .file("c.txt", b"fine".to_vec());
     let dir = lab.write(&bad);
     let said = cli.run(["test", text(&dir), "--format", "human"]).await;
-    assert_eq!(said.code, 1, "{}", said.stderr);
+    assert_eq!(said.code, 4, "{}", said.stderr);
     for words in ["FAILED", "in a.pkl", "in b.safetensors", "fix: "] {
         assert!(said.stdout.contains(words), "`{words}` is not in: {}", said.stdout);
     }

@@ -5,8 +5,8 @@ use std::fs;
 use guildhall_testkit::protocol::api::{GcRequest, KeptFor, ScrubRequest};
 use guildhall_testkit::protocol::name::Reference;
 use guildhall_testkit::{
-    Node, NotYet, PATIENCE, Package, acquainted, bring_in, converge, damage, holds_listings,
-    publish_ok,
+    Node, NotYet, PATIENCE, Package, acquainted, bring_in, bytes_of, converge, damage,
+    holds_listings, lend, publish_ok, run, stage,
 };
 
 use crate::lab;
@@ -59,6 +59,23 @@ async fn room_is_made_of_what_nobody_needs_and_of_nothing_else() {
     let said = cli.ok(["store", "df"]).await;
     assert!(said.contains("cached") && said.contains("could go"), "{said}");
     cli.fails(3, ["store", "unpin", "lab-a/two"]).await;
+}
+
+/// The outputs of a run are nobody's package, and are kept as long as the run is remembered.
+#[tokio::test]
+async fn outputs_of_runs_are_not_swept_away() {
+    let lab = lab();
+    let mut a = lab.found("lab-a").await;
+    lend(&a, 1, &[]).await;
+    let echo = Package::stage("echo", &stage::echo()).contract(5_000, 1 << 24, 65_536);
+    publish_ok(&a, &lab.write(&echo)).await;
+    let long = "x".repeat(40_000);
+    let done = run(&a, "lab-a/echo", [long.as_str()], "local").await;
+    assert!(a.stop().await.expect("a stops"));
+    a.restart().await.unwrap_or_else(|error| panic!("{error}"));
+    a.client().collect(&everything()).await.expect("a answers");
+    let outputs = a.client().run_outputs(done.run_id).await.expect("they are there");
+    assert_eq!(bytes_of(&outputs[0].value), long.as_bytes());
 }
 
 /// After a restart nothing is under way, so that what a dropped package left behind is freed at once.

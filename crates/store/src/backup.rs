@@ -150,7 +150,9 @@ impl Copy<'_> {
 
     fn table(&mut self, transaction: &ReadTransaction, table: Table) -> Result<(), BackupError> {
         use redb::TableHandle as _;
-        if table.name() == PARTIALS.name() {
+        // Without their files, packages are not here in full, and so have no rows.
+        let is_left_out = table.name() == PACKAGES.name() && !self.with_blobs;
+        if table.name() == PARTIALS.name() || is_left_out {
             return Ok(());
         }
         let from = transaction.open_table(table).map_err(ReadError::from)?;

@@ -321,7 +321,7 @@ pub enum BlobDamage {
         found_bytes: u64,
     },
     /// Bytes have changed.
-    #[error("{pieces} of its pieces have changed, the first at byte {first_offset}")]
+    #[error("changed pieces: {pieces}, the first at byte {first_offset}")]
     Content {
         /// How many pieces of [`PIECE_BYTES`](guildhall_protocol::tree::PIECE_BYTES) are damaged; all if the blob's
         /// tree is damaged too.

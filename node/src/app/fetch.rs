@@ -163,18 +163,19 @@ impl App {
         Ok(fetched)
     }
 
-    /// Gets some files of a package, for a job.
+    /// Gets some files of a package.
     pub(super) async fn fetch_files(
         self: &Arc<Self>,
         package: PackageId,
         files: &[FileEntry],
         hints: &[PublicKey],
+        purpose: Purpose,
     ) -> Result<(), FetchError> {
         let turn = Turn::at(&self.fetching, Work::Package(package));
         let _alone = turn.alone.lock().await;
         let _files_stay = self.leases.hold(files.iter().map(|file| file.hash));
-        check_size(package, files, Purpose::Job)?;
-        let trusting = self.is_trusting(package, Purpose::Job);
+        check_size(package, files, purpose)?;
+        let trusting = self.is_trusting(package, purpose);
         let missing = self.missing_files(files, trusting)?;
         let (batch, _) = self.fetch_missing(package, hints, files, missing).await?;
         Ok(self.store.commit(batch).await?)
@@ -188,7 +189,12 @@ impl App {
         files: &[FileEntry],
         missing: Vec<FileEntry>,
     ) -> Result<(Batch, Arc<Progress>), FetchError> {
-        disk::check_room(&self.home.store(), len_of(&missing))?;
+        let partials = self.store.partials()?.into_iter();
+        let saved: BTreeMap<Hash, u64> =
+            partials.map(|partial| (partial.hash, partial.saved_bytes)).collect();
+        let here_bytes = |file: &FileEntry| saved.get(&file.hash).copied().unwrap_or(0);
+        let saved_bytes = missing.iter().map(here_bytes).fold(0, u64::saturating_add);
+        disk::check_room(&self.home.store(), len_of(&missing).saturating_sub(saved_bytes))?;
         let total = (files.len() as u64, len_of(files));
         let here = (
             total.0.saturating_sub(missing.len() as u64),
@@ -334,7 +340,7 @@ impl App {
         package: PackageId,
         file: &FileEntry,
     ) -> Result<(), FetchError> {
-        self.fetch_files(package, std::slice::from_ref(file), &[]).await
+        self.fetch_files(package, std::slice::from_ref(file), &[], Purpose::Job).await
     }
 
     /// Takes the complete packages of the store into what is shared; at the start.

@@ -107,7 +107,10 @@ impl Schedule {
         let now = Instant::now();
         let looks = lock(&self.0);
         let due = looks.iter().filter(|(_, look)| look.due <= now);
-        due.take(most).map(|(package, look)| (*package, look.tries)).collect()
+        let mut due: Vec<_> = due.map(|(package, look)| (look.due, *package, look.tries)).collect();
+        // The longest due first, so that none is passed over for ever.
+        due.sort_unstable_by_key(|(since, package, _)| (*since, *package));
+        due.into_iter().take(most).map(|(_, package, tries)| (package, tries)).collect()
     }
 
     fn looked(&self, package: PackageId, me: &PublicKey, holders: BTreeSet<PublicKey>, few: bool) {
@@ -129,6 +132,7 @@ fn spread(package: PackageId, me: &PublicKey, most: Duration) -> Duration {
 
 /// Runs until the node is told to stop.
 pub(super) async fn run(app: Arc<App>) {
+    app.trim_copies().await;
     if app.content.replicas_max.0 == 0 {
         return;
     }
@@ -333,6 +337,25 @@ impl App {
         match fetched {
             Ok(fetched) => info!(%package, bytes = fetched.bytes, "a copy is kept here"),
             Err(error) => debug!(%error, %package, "no copy yet"),
+        }
+    }
+
+    /// Lets copies go that are more than the keeper allows now, the largest first.
+    async fn trim_copies(self: &Arc<Self>) {
+        let held = tokio::task::block_in_place(|| self.held_packages()).unwrap_or_default();
+        let mut copies: Vec<_> =
+            held.into_iter().filter(|held| held.reason == KeptFor::Replica).collect();
+        copies.sort_by_key(|copy| copy.bytes);
+        let mut taken: u64 = copies.iter().map(|copy| copy.bytes).fold(0, u64::saturating_add);
+        while taken > self.content.replicas_max.0
+            || (self.content.replicas_max.0 == 0 && !copies.is_empty())
+        {
+            let Some(copy) = copies.pop() else { return };
+            taken = taken.saturating_sub(copy.bytes);
+            match self.drop_package(copy.package_id, KeptFor::Replica).await {
+                Ok(_) => info!(package = %copy.package_id, "a copy is let go; less room is given"),
+                Err(error) => warn!(%error, "a copy is not let go"),
+            }
         }
     }
 

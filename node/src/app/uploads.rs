@@ -97,6 +97,13 @@ impl App {
     /// Takes over a file that a client on this machine put into the store's folder for that.
     pub(super) async fn adopt_file(&self, request: AdoptRequest) -> Answer<BlobStored> {
         let AdoptRequest { name, linked } = request;
+        if let Err(full) = disk::check_room(&self.home.store(), 0) {
+            // The copy is on this disk already and has taken the room that others need.
+            if let Err(error) = self.store.discard_incoming(Path::new(&name)) {
+                tracing::warn!(%error, name, "a file that is not adopted stays until the next start");
+            }
+            return Err(disk_full(full.to_string()));
+        }
         let import = || {
             let path = self.store.incoming_dir().join(&name);
             // A copy's bytes are on this disk already, and so are those of a link.

@@ -14,6 +14,18 @@ impl Period {
     pub(crate) const WEEK: Self = Self { seconds: 7 * 24 * 60 * 60 };
 }
 
+/// A period that may be none at all: `0s`, `0d`.
+///
+/// # Errors
+/// A sentence for people.
+pub(crate) fn or_none(text: &str) -> Result<Period, String> {
+    let none = text.strip_prefix('0').is_some_and(|unit| matches!(unit, "s" | "m" | "h" | "d"));
+    match none {
+        true => Ok(Period { seconds: 0 }),
+        false => text.parse().map_err(|error: PeriodError| error.to_string()),
+    }
+}
+
 /// A period of at most a week.
 ///
 /// # Errors
@@ -71,6 +83,9 @@ mod tests {
         }
         assert_eq!(at_most_a_week("7d"), Ok(Period::WEEK));
         assert!(at_most_a_week("169h").is_err());
+        assert_eq!(or_none("0s"), Ok(Period { seconds: 0 }));
+        assert_eq!(or_none("2m"), Ok(Period { seconds: 120 }));
+        assert!(or_none("0").is_err() && or_none("00s").is_err());
         for bad in ["", "7", "d", "-1d", "1.5h", "0s", "7 d", "7days", "18446744073709551615d"] {
             assert_eq!(bad.parse::<Period>(), Err(PeriodError), "{bad}");
         }

@@ -56,7 +56,7 @@ pub(crate) struct GcArgs {
     pub(crate) dry_run: bool,
     /// Drop fetched packages not used for this long, for example 7d; 0s drops them all [default: 30d, or as
     /// config.toml says]
-    #[arg(long, value_name = "PERIOD")]
+    #[arg(long, value_name = "PERIOD", value_parser = super::period::or_none)]
     pub(crate) unused: Option<Period>,
 }
 
@@ -233,7 +233,11 @@ async fn scrub(context: &Context, client: &Client, args: &ScrubArgs) -> Result<(
     }
     if report.found > report.repaired {
         let left = report.found - report.repaired;
-        let failure = Failure::new(exit::FAILED, format!("{left} of these are as they were"));
+        let message = match report.repaired {
+            0 => "nothing was repaired".to_owned(),
+            _ => format!("{} not repaired", counted(usize::try_from(left).unwrap_or(0), "problem")),
+        };
+        let failure = Failure::new(exit::FAILED, message);
         return Err(match args.repair {
             true => failure.with_help("guild peers"),
             false => failure.with_help("guild store scrub --repair"),
@@ -244,13 +248,14 @@ async fn scrub(context: &Context, client: &Client, args: &ScrubArgs) -> Result<(
 
 fn scrub_text(report: &ScrubReport) -> String {
     format!(
-        "{} in {} and {} rows read in {} s: {} found, {} repaired",
+        "{} in {} and {} rows read in {} s: {} found, {} repaired{}",
         ByteSize(report.bytes),
         counted(usize::try_from(report.blobs).unwrap_or(usize::MAX), "file"),
         report.rows,
         report.seconds,
         counted(usize::try_from(report.found).unwrap_or(usize::MAX), "problem"),
         report.repaired,
+        if report.harmless > 0 { "; some leftovers (guild store gc)" } else { "" },
     )
 }
 

@@ -109,7 +109,7 @@ fn show(context: &Context, dir: &Path, draft: &Draft, checks: &[Check]) -> Resul
         return Ok(());
     }
     let message = format!("{failed} of {} failed", counted(checks.len(), "check"));
-    Err(Failure::new(exit::FAILED, message).with_help(format!("guild test {}", shell_quote(dir))))
+    Err(Failure::new(exit::REFUSED, message).with_help(format!("guild test {}", shell_quote(dir))))
 }
 
 /// Everything that a node checks of a package by itself. Blocks on workers.

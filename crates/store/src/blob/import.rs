@@ -57,6 +57,15 @@ impl Store {
         }
     }
 
+    /// Removes a file from [`Store::incoming_dir`] that is not to be adopted. The path is its bare name there.
+    ///
+    /// # Errors
+    /// [`BlobError::NotImportable`] for anything but a name; [`BlobError::Io`].
+    pub fn discard_incoming(&self, name: &Path) -> Result<(), BlobError> {
+        let path = self.incoming_path(name)?;
+        fs::remove_file(&path).map_err(BlobError::io(&path))
+    }
+
     fn copy_in(&self, path: &Path) -> Result<StagedBlob, BlobError> {
         let layout = &self.inner.shared.layout;
         let source = open_plain(path, OFlags::empty())?;
@@ -87,12 +96,20 @@ impl Store {
         Ok(StagedBlob::new(hash, len_bytes, Content::File { temp, tree }))
     }
 
+    /// Where a file of this name is in the folder for incoming ones.
+    fn incoming_path(&self, name: &Path) -> Result<PathBuf, BlobError> {
+        let plain = name.to_str().filter(|text| is_plain_name(text));
+        let plain = plain.ok_or_else(|| BlobError::NotImportable {
+            path: name.to_path_buf(),
+            why: "it is no plain file name",
+        })?;
+        Ok(self.inner.shared.layout.incoming_dir().join(plain))
+    }
+
     fn adopt(&self, name: &Path, linked: bool) -> Result<StagedBlob, BlobError> {
         let layout = &self.inner.shared.layout;
         let refused = |why| BlobError::NotImportable { path: name.to_path_buf(), why };
-        let plain = name.to_str().filter(|text| is_plain_name(text));
-        let plain = plain.ok_or_else(|| refused("it is no plain file name"))?;
-        let path = layout.incoming_dir().join(plain);
+        let path = self.incoming_path(name)?;
         let file = open_plain(&path, OFlags::NOFOLLOW)?;
         let metadata = file.metadata().map_err(BlobError::io(&path))?;
         if metadata.nlink() > 1 && !linked {

@@ -130,8 +130,8 @@ impl App {
             return Ok(false);
         }
         let app = Arc::clone(self);
-        let blobs = tokio::task::spawn_blocking(move || app.live_blobs(&BTreeSet::from([package])));
-        let blobs = blobs.await.map_err(internal)?.blobs;
+        let blobs = tokio::task::spawn_blocking(move || app.blobs_of(package)).await;
+        let blobs = blobs.map_err(internal)?;
         if self.jobs.load(Ordering::Relaxed) > 0 {
             blobs.iter().for_each(|hash| self.leases.mark(*hash));
         }
@@ -148,6 +148,15 @@ impl App {
         let rest = rest.await.map_err(internal)??;
         lock(&self.shared_blobs).retain(|hash| !blobs.contains(hash) || rest.contains(hash));
         Ok(true)
+    }
+}
+
+impl App {
+    /// A package's manifest and files, as far as they are known.
+    fn blobs_of(&self, package: PackageId) -> BTreeSet<Hash> {
+        let manifest = self.manifest(package).ok().flatten();
+        let files = manifest.into_iter().flat_map(|manifest| manifest.files);
+        files.map(|file| file.hash).chain([package.0]).collect()
     }
 }
 

@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use super::internal;
 use crate::app::App;
+use crate::app::fetch::Purpose;
 
 impl App {
     /// Looks at everything, and repairs what it can if asked to.
@@ -29,7 +30,7 @@ impl App {
         let started = Instant::now();
         let mut report = ScrubReport::default();
         let found = self.look_at_everything(request.bytes_per_s, &mut report).await?;
-        if request.repair && report.found > 0 {
+        if request.repair {
             report.repaired = self.repair_manifests().await? + self.repair(&found).await?;
         }
         report.seconds = started.elapsed().as_secs();
@@ -53,17 +54,19 @@ impl App {
         let (app, stopped) = (Arc::clone(self), Arc::clone(&stop));
         let looking = tokio::task::spawn_blocking(move || {
             let (mut problems, mut damaged) = (Vec::new(), BTreeSet::new());
+            let mut harmless = 0_u64;
             let looked = app.store.scrub(bytes_per_s, &stopped, |item| {
                 if let ScrubItem::Blob { hash, .. } | ScrubItem::Unreadable { hash, .. } = &item {
                     damaged.insert(*hash);
                 }
+                harmless += u64::from(is_harmless(&item));
                 let text = describe(&item);
                 warn!(what = text, "found by looking through the store");
                 if problems.len() < SCRUB_MAX_PROBLEMS {
                     problems.push(text);
                 }
             });
-            looked.map(|looked| (looked, problems, damaged))
+            looked.map(|looked| (looked, problems, damaged, harmless))
         });
         tokio::pin!(looking);
         let looked = tokio::select! {
@@ -73,11 +76,12 @@ impl App {
                 looking.await
             }
         };
-        let (looked, problems, damaged) = looked.map_err(internal)?.map_err(internal)?;
+        let (looked, problems, damaged, harmless) = looked.map_err(internal)?.map_err(internal)?;
         report.rows = looked.rows;
         report.blobs = looked.blobs;
         report.bytes = looked.blob_bytes;
-        report.found = looked.problems;
+        report.found = looked.problems.saturating_sub(harmless);
+        report.harmless = harmless;
         report.problems = problems;
         Ok(damaged)
     }
@@ -105,7 +109,7 @@ impl App {
             let files: Vec<_> =
                 manifest.files.iter().filter(|file| files.contains(&file.hash)).cloned().collect();
             self.doubt(&package);
-            match self.fetch_files(package, &files, &[]).await {
+            match self.fetch_files(package, &files, &[], Purpose::Keeper).await {
                 Ok(()) => repaired += files.len() as u64,
                 Err(error) => warn!(%error, %package, "damaged files are not repaired"),
             }
@@ -135,6 +139,14 @@ impl App {
     }
 }
 
+/// Whether something is only left over: a sweep takes it away.
+const fn is_harmless(item: &ScrubItem) -> bool {
+    matches!(
+        item,
+        ScrubItem::StrayFile { .. } | ScrubItem::StrayTree { .. } | ScrubItem::StalePartial { .. }
+    )
+}
+
 /// A problem in words.
 fn describe(item: &ScrubItem) -> String {
     match item {
@@ -142,10 +154,17 @@ fn describe(item: &ScrubItem) -> String {
         ScrubItem::Blob { hash, damage } => format!("file {hash}: {damage}"),
         ScrubItem::Unreadable { hash, why } => format!("file {hash} cannot be read: {why}"),
         ScrubItem::StrayFile { path, len_bytes } => {
-            format!("{}: {len_bytes} bytes that belong to nothing, harmless", path.display())
+            format!(
+                "{}: {len_bytes} bytes that belong to nothing; `guild store gc` removes them",
+                path.display()
+            )
         }
-        ScrubItem::StrayTree { hash } => format!("hashes of {hash}, which is not here, harmless"),
-        ScrubItem::StalePartial { hash } => format!("parts of {hash} of no use, harmless"),
+        ScrubItem::StrayTree { hash } => {
+            format!("hashes of {hash}, which is not here; `guild store gc` removes them")
+        }
+        ScrubItem::StalePartial { hash } => {
+            format!("parts of {hash} of no use; `guild store gc` removes them")
+        }
         _ => "something that this version does not know".to_owned(),
     }
 }

@@ -26,6 +26,7 @@ use super::super::frames::{self, FrameError};
 use super::input::record_files;
 use super::stages::{Chain, StageRun};
 use super::{pump, receipt_key, shorten};
+use crate::app::fetch::Purpose;
 use crate::clock;
 
 /// How long the holder of a lease may take to say what it wants on the stream it opened.
@@ -203,7 +204,9 @@ impl App {
             started.collect::<Result<Vec<_>, _>>()
         });
         let stages = started.await.map_err(|error| error.to_string())??;
-        Ok((Chain { stages }, files))
+        let records = files.iter().flatten().map(|file| file.hash);
+        let _records_stay = files.is_some().then(|| self.leases.hold(records));
+        Ok((Chain { stages, _records_stay }, files))
     }
 
     /// Gets the records of a data package, and nothing else of it: who scores records has no need to see the right
@@ -217,7 +220,7 @@ impl App {
         let manifest =
             self.fetch_manifest(package, holders).await.map_err(|error| error.to_string())?;
         let files = record_files(&manifest)?;
-        let fetched = self.fetch_files(package, &files, holders).await;
+        let fetched = self.fetch_files(package, &files, holders, Purpose::Job).await;
         fetched.map(|()| files).map_err(|error| error.to_string())
     }
 

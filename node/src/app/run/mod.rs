@@ -20,7 +20,7 @@ use guildhall_protocol::limits::JOB_ERROR_MAX_BYTES;
 use guildhall_protocol::{Hash, PublicKey, RunId};
 use serde::{Deserialize, Serialize};
 
-use super::lock;
+use super::{App, lock};
 pub(super) use stages::isolation_names;
 
 /// Runs that are remembered; the oldest that ended is forgotten when another starts.
@@ -88,6 +88,14 @@ fn receipt_key(run: RunId, requester: &PublicKey) -> [u8; 64] {
 fn shorten(text: &str) -> String {
     let cut = text.get(..text.floor_char_boundary(JOB_ERROR_MAX_BYTES)).unwrap_or_default();
     cut.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
+}
+
+impl App {
+    /// The outputs of all runs that are remembered.
+    pub(super) fn run_outputs_kept(&self) -> Vec<Hash> {
+        let runs: Vec<_> = lock(&self.runs).values().cloned().collect();
+        runs.iter().filter_map(|run| lock(&run.state).outputs).collect()
+    }
 }
 
 #[cfg(test)]

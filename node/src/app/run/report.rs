@@ -39,9 +39,9 @@ impl App {
                     }
                 };
                 if newest.len() > RUNS_MAX
-                    && let Some(((_, id), kept)) = newest.pop_first()
+                    && let Some(((_, id), _)) = newest.pop_first()
                 {
-                    forget(&mut forgotten, id, &kept);
+                    forget(&mut forgotten, id);
                 }
             }
             after = page.next;
@@ -79,7 +79,7 @@ impl App {
         let Some(oldest) = self.take_oldest() else { return false };
         let mut batch = Batch::new();
         for entry in oldest {
-            forget(&mut batch, entry.id, &lock(&entry.state));
+            forget(&mut batch, entry.id);
         }
         if !batch.is_empty() {
             self.commit_forgotten(batch).await;
@@ -190,10 +190,7 @@ impl App {
     }
 }
 
-/// Drops a run with its outputs. Its receipt stays.
-fn forget(batch: &mut Batch, id: RunId, kept: &Kept) {
+/// Drops a run. Its receipt stays, and its outputs go with the next sweep: they may be what a package has too.
+fn forget(batch: &mut Batch, id: RunId) {
     batch.delete_document(Collection::Runs, id.0.as_bytes());
-    if let Some(outputs) = kept.outputs {
-        batch.forget_blob(outputs);
-    }
 }

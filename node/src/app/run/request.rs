@@ -200,6 +200,8 @@ impl App {
         let staged = tokio::task::block_in_place(|| outputs.finish());
         let staged = staged.map_err(|error| storage(error.to_string()))?;
         let hash = staged.hash();
+        // Until the run's state names it.
+        let _it_stays = self.leases.hold([hash]);
         let mut batch = Batch::new();
         batch.add_blob(staged);
         self.store.commit(batch).await.map_err(|error| storage(error.to_string()))?;

@@ -9,10 +9,13 @@ use guildhall_sandbox::{Failure, Isolation, Killer, PortValue, RunWorker};
 use tokio::sync::mpsc;
 
 use super::shorten;
+use crate::app::leases::Hold;
 
 /// Every stage of a job.
 pub(super) struct Chain {
     pub(super) stages: Vec<StageRun>,
+    /// Files of a data package that is not here in full, and that records are read from.
+    pub(super) _records_stay: Option<Hold>,
 }
 
 /// One stage: its worker, and what has to be said about it in the receipt.

@@ -4,8 +4,10 @@
 //! that dies goes on where it was. Dropping a download saves what is checked.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::fs::File;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -40,6 +42,9 @@ const LANES_PER_HOLDER: usize = 2;
 /// fetched again after a crash.
 const BLOBS_PER_COMMIT: usize = 4_096;
 const BYTES_PER_COMMIT: u64 = 8 * 1024 * 1024;
+
+/// Threads that copy from another version of a file: more do not read a common disk faster.
+const COPIERS_MAX: usize = 8;
 
 /// Checked bytes of a large file that a crash may cost.
 const UNSAVED_MAX_BYTES: u64 = 32 * 1024 * 1024;
@@ -347,21 +352,33 @@ impl Download {
         let store = &self.app.store;
         let Some(base) = self.target(blob).and_then(Target::base) else { return };
         let Ok(Some(base_cvs)) = store.piece_cvs(&base) else { return };
-        for piece in partial.missing() {
-            let at = usize::try_from(piece).unwrap_or(usize::MAX);
-            if cvs.get(at).is_none() || cvs.get(at) != base_cvs.get(at) {
-                continue;
+        let is_equal = |piece: &u64| {
+            let at = usize::try_from(*piece).unwrap_or(usize::MAX);
+            cvs.get(at).is_some() && cvs.get(at) == base_cvs.get(at)
+        };
+        let pieces: Vec<u64> = partial.missing().into_iter().filter(is_equal).collect();
+        let Ok((file, _)) = store.open_blob(&base) else { return self.forget_base(blob) };
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let bytes = copy_piece(store, (&base, &file), partial, *piece)?;
+                self.progress.add_reused(bytes);
+                self.progress.add_done(bytes);
             }
-            match copy_piece(store, &base, partial, piece) {
-                Ok(bytes) => {
-                    self.progress.add_reused(bytes);
-                    self.progress.add_done(bytes);
-                }
-                Err(error) => {
-                    debug!(%error, %base, "another version of a file is damaged here");
-                    return self.forget_base(blob);
-                }
-            }
+            Ok::<(), BlobError>(())
+        };
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(COPIERS_MAX);
+        let copied = thread::scope(|scope| {
+            let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            let mine = work();
+            others.into_iter().fold(mine, |done, other| {
+                let other = other.join().unwrap_or(Err(BlobError::Interrupted));
+                done.and(other)
+            })
+        });
+        if let Err(error) = copied {
+            debug!(%error, %base, "another version of a file is damaged here");
+            self.forget_base(blob);
         }
     }
 
@@ -521,19 +538,22 @@ fn open_partial(store: &Store, hash: Hash, len_bytes: u64) -> Result<Partial, Bl
 }
 
 /// Copies one piece of a blob that is here. Bytes copied.
-fn copy_piece(store: &Store, base: &Hash, partial: &Partial, piece: u64) -> Result<u64, BlobError> {
+fn copy_piece(
+    store: &Store,
+    (base, file): (&Hash, &File),
+    partial: &Partial,
+    piece: u64,
+) -> Result<u64, BlobError> {
     use std::os::unix::fs::FileExt as _;
     let incomplete = || BlobError::Interrupted;
     let cvs = store.group_cvs(base, piece)?.ok_or_else(incomplete)?;
-    let (file, _) = store.open_blob(base)?;
     let span = partial.shape().piece(piece);
     let mut writer = partial.piece_writer(piece, cvs)?;
-    let mut bytes = Vec::new();
-    for index in 0..span.groups() {
-        let group = span.group(index);
-        bytes.resize(usize::try_from(group.len_bytes).unwrap_or(0), 0);
-        file.read_exact_at(&mut bytes, group.offset).map_err(|_| incomplete())?;
-        writer.write_group(index, &bytes)?;
+    let mut bytes = vec![0; usize::try_from(span.len_bytes).unwrap_or(0)];
+    file.read_exact_at(&mut bytes, span.offset).map_err(|_| incomplete())?;
+    let group = usize::try_from(tree::GROUP_BYTES).unwrap_or(usize::MAX);
+    for (index, bytes) in (0..).zip(bytes.chunks(group)) {
+        writer.write_group(index, bytes)?;
     }
     writer.finish()?;
     Ok(span.len_bytes)

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use guildhall_overlay::Stream;
 use guildhall_protocol::tree::Cv;
 use guildhall_protocol::wire::{BLOB_FRAME_MAX_BYTES, BlobReply, BlobRequest};
@@ -109,8 +110,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
         while let Some(rest) = bytes.get_mut(at..)
             && !rest.is_empty()
         {
-            let read = tokio::time::timeout_at(pace.next_by(), self.stream.read(rest)).await;
-            let read = read.map_err(|_| Trouble::lost("it is too slow"))?;
+            let read = {
+                let read = self.stream.read(rest);
+                tokio::pin!(read);
+                // Mostly the bytes are there, and no alarm is needed.
+                match (&mut read).now_or_never() {
+                    Some(read) => read,
+                    None => tokio::time::timeout_at(pace.next_by(), read)
+                        .await
+                        .map_err(|_| Trouble::lost("it is too slow"))?,
+                }
+            };
             match read.map_err(FrameError::from)? {
                 0 => return Err(Trouble::lost("it broke off")),
                 read => {

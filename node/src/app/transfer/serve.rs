@@ -41,7 +41,7 @@ const TURN_MAX: Duration = Duration::from_secs(30);
 const WRITE_MAX: Duration = Duration::from_secs(30);
 
 /// Bytes of a blob that are read and sent at once.
-const CHUNK_BYTES: u64 = 256 * 1024;
+const CHUNK_BYTES: u64 = 512 * 1024;
 
 impl App {
     /// A member opened a stream.

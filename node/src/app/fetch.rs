@@ -23,6 +23,9 @@ use super::{App, disk, lock};
 /// keeper asks for may be larger.
 const JOB_PACKAGE_MAX_BYTES: u64 = 16 * 1024 * 1024 * 1024;
 
+/// How often a copy looks whether somebody waits for what it fetches.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
 /// What fetching a package took.
 #[derive(Debug)]
 pub(super) struct Fetched {
@@ -59,6 +62,20 @@ impl<'a> Turn<'a> {
     fn at(fetching: &'a Fetching, work: Work) -> Self {
         let alone = Arc::clone(lock(fetching).entry(work).or_default());
         Self { fetching, work, alone }
+    }
+}
+
+impl Turn<'_> {
+    /// Whether somebody else waits for this turn, besides the map and whoever has it.
+    fn is_awaited(&self) -> bool {
+        Arc::strong_count(&self.alone) > 2
+    }
+}
+
+/// Waits until somebody else waits for one of these turns.
+async fn awaited(turns: &[Turn<'_>]) {
+    while !turns.iter().any(Turn::is_awaited) {
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
@@ -149,7 +166,15 @@ impl App {
             self.touch(package, purpose).await?;
             return Ok(fetched);
         }
-        let (batch, progress) = self.fetch_missing(package, hints, &files, missing).await?;
+        let fetching = self.fetch_missing(package, hints, &files, missing, purpose);
+        let (batch, progress) = match purpose {
+            // Whoever needs it now goes on from what a copy has so far.
+            Purpose::Replica => tokio::select! {
+                fetched = fetching => fetched?,
+                () = awaited(std::slice::from_ref(&turn)) => return Err(FetchError::GaveWay { package }),
+            },
+            Purpose::Keeper | Purpose::Job => fetching.await?,
+        };
         if is_whole {
             let reason = purpose.kept_for();
             self.hold_package(batch, package, &fetched.manifest, reason).await?;
@@ -177,7 +202,7 @@ impl App {
         check_size(package, files, purpose)?;
         let trusting = self.is_trusting(package, purpose);
         let missing = self.missing_files(files, trusting)?;
-        let (batch, _) = self.fetch_missing(package, hints, files, missing).await?;
+        let (batch, _) = self.fetch_missing(package, hints, files, missing, purpose).await?;
         Ok(self.store.commit(batch).await?)
     }
 
@@ -188,6 +213,7 @@ impl App {
         hints: &[PublicKey],
         files: &[FileEntry],
         missing: Vec<FileEntry>,
+        purpose: Purpose,
     ) -> Result<(Batch, Arc<Progress>), FetchError> {
         let partials = self.store.partials()?.into_iter();
         let saved: BTreeMap<Hash, u64> =
@@ -214,6 +240,9 @@ impl App {
         for turn in &turns {
             match turn.alone.try_lock() {
                 Ok(locked) => alone.push(locked),
+                Err(_) if purpose == Purpose::Replica => {
+                    return Err(FetchError::GaveWay { package });
+                }
                 Err(_) => {
                     alone.push(turn.alone.lock().await);
                     has_waited = true;
@@ -226,7 +255,16 @@ impl App {
         let bases = self.other_versions(package)?;
         let base_of = |file: &FileEntry| bases.get(&file.name).copied();
         let download = Download::new(self, package, &missing, Arc::clone(&progress), base_of)?;
-        Ok((download.run(hints).await?, progress))
+        let batch = match purpose {
+            Purpose::Replica => tokio::select! {
+                fetched = download.run(hints) => fetched?,
+                () = awaited(&turns) => {
+                    return Err(FetchError::GaveWay { package });
+                }
+            },
+            Purpose::Keeper | Purpose::Job => download.run(hints).await?,
+        };
+        Ok((batch, progress))
     }
 
     /// Files of another version of a package that is here, by their names: what a new version may share bytes with.
@@ -467,6 +505,8 @@ pub(crate) enum FetchError {
     Full(#[from] disk::Full),
     #[error("no file of {package} has such a name; it has {}", some(names))]
     NothingMatches { package: PackageId, names: Vec<String> },
+    #[error("the copy of {package} gives way to a fetch that somebody waits for")]
+    GaveWay { package: PackageId },
     #[error("the manifest of {package} is not usable: {why}")]
     Manifest { package: PackageId, why: String },
     #[error(transparent)]

@@ -99,6 +99,8 @@ pub(crate) struct App {
     content: crate::config::Content,
     /// When to look at whose copies.
     replicas: replicas::Schedule,
+    /// Copies being made.
+    copies: replicas::Copies,
     /// Blobs that clients brought and that belong to no package yet.
     leases: leases::Leases,
     /// Blobs of complete packages: what members may fetch.

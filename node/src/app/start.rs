@@ -306,6 +306,7 @@ fn assemble(
         holding: tokio::sync::Mutex::new(()),
         content: config.content,
         replicas: replicas::Schedule::default(),
+        copies: Mutex::new(BTreeMap::new()),
         leases: leases::Leases::default(),
         shared_blobs: Mutex::new(BTreeSet::new()),
         fetching: Mutex::new(BTreeMap::new()),

@@ -44,8 +44,17 @@ impl Store {
         let found = self.partial_row(&hash)?;
         let mut row = match found.clone() {
             Some(found) if found.shape == new.shape => found,
-            // Nothing, or pieces under another length. One of the lengths is a lie, and pieces cannot tell which: the last
-            // one who asks begins anew.
+            // One of the lengths is a lie. All pieces but the last are the same under both.
+            Some(found) if found.shape.pieces() == new.shape.pieces() => {
+                let mut row = new;
+                for (saved, before) in row.saved.iter_mut().zip(&found.saved) {
+                    *saved = *before;
+                }
+                if let Some(last) = row.saved.last_mut() {
+                    *last = false;
+                }
+                row
+            }
             _ => new,
         };
         let list = known_list(shared, &hash, &row)?;

@@ -3,7 +3,7 @@
 //! It is asked for a part that nobody could guess: a random file's hashes, and one random group of it. A node that has
 //! only the manifest cannot answer.
 
-use guildhall_protocol::manifest::{FileEntry, Manifest};
+use guildhall_protocol::manifest::FileEntry;
 use guildhall_protocol::tree::{self, Shape};
 use guildhall_protocol::wire::{BlobReply, BlobRequest, PiecePart};
 use guildhall_protocol::{Hash, PackageId, PublicKey};
@@ -14,12 +14,13 @@ use crate::app::App;
 use crate::clock;
 
 impl App {
-    /// Whether a node shows now that it holds a package. Without the manifest it is only asked whether it knows it.
+    /// Whether a node shows now that it holds a package, by one of these files. Without any it is only asked whether it
+    /// knows the package.
     pub(in crate::app) async fn shows_that_it_holds(
         &self,
         peer: PublicKey,
         package: PackageId,
-        manifest: Option<&Manifest>,
+        files: &[FileEntry],
     ) -> bool {
         let shown = async {
             let mut line = self.open_line(peer).await?;
@@ -27,8 +28,7 @@ impl App {
             if !matches!(line.reply().await?, BlobReply::List { .. }) {
                 return Ok(false);
             }
-            let file = manifest.and_then(|manifest| pick(&manifest.files, random(0)));
-            match file {
+            match pick(files, random(0)) {
                 Some(file) => show(&mut line, file).await,
                 None => Ok(true),
             }

@@ -5,6 +5,8 @@
 //! for a part of that, which no other question has told. What the DHT says only names whom to ask.
 //! Copies of what is not for the whole federation, and of data declared sensitive, are never made.
 
+mod schedule;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,29 +17,18 @@ use guildhall_overlay::peer_id_string;
 use guildhall_protocol::api::KeptFor;
 use guildhall_protocol::body::Visibility;
 use guildhall_protocol::limits::MANIFEST_MAX_BYTES;
-use guildhall_protocol::manifest::Manifest;
+use guildhall_protocol::manifest::{FileEntry, Manifest};
 use guildhall_protocol::name::OrgName;
-use guildhall_protocol::{Hash, PackageId, PublicKey};
+use guildhall_protocol::{PackageId, PublicKey};
 use guildhall_sync::replicate::{Decision, View, decide};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{debug, info, warn};
 
+pub(super) use self::schedule::Schedule;
+use self::schedule::{Due, Known};
 use super::fetch::Purpose;
 use super::patterns::Patterns;
 use super::{App, lock};
-
-/// Time between two looks, at most: a copy that is lost unseen is missed so soon.
-const LOOK_EVERY: Duration = Duration::from_secs(10 * 60);
-
-/// Before a new listing is looked at first: its package is just being published and announced. Spread over as long
-/// again, so that not all nodes look at once.
-const FIRST_LOOK: Duration = Duration::from_secs(5);
-
-/// Between looks at a package with too few copies; each lets one more org in.
-const LOOK_AGAIN: Duration = Duration::from_secs(30);
-
-/// After a holder has gone: a restart is no loss.
-const GRACE: Duration = Duration::from_secs(15);
 
 /// How often it is looked for what is due. With four packages each time, ten thousand take three quarters of an hour.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -54,6 +45,12 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// The same while a person waits.
 const SHOW_MAX: Duration = Duration::from_millis(1_500);
 
+/// How long one look may take, until a copy is begun.
+const LOOK_MAX: Duration = Duration::from_secs(20);
+
+/// Copies that are made at once, each of another producer's package.
+const COPIES_AT_ONCE: usize = 4;
+
 /// Packages that are looked at at once, so that a slow answer does not hold up all others.
 const LOOKS_AT_ONCE: usize = 4;
 
@@ -65,70 +62,6 @@ const ORG_SHARE: u64 = 4;
 
 /// Nodes that are asked in one look: enough for a target of ten when half of them are gone.
 const ASKED_MAX: usize = 24;
-
-/// When to look at which package.
-#[derive(Debug, Default)]
-pub(super) struct Schedule(Mutex<BTreeMap<PackageId, Look>>);
-
-#[derive(Clone, Debug)]
-struct Look {
-    due: Instant,
-    tries: u32,
-    /// Nodes that held it at the last look.
-    holders: BTreeSet<PublicKey>,
-}
-
-impl Schedule {
-    /// A peer is gone: what it held is looked at soon.
-    pub(super) fn handle_gone(&self, peer: &PublicKey) {
-        let soon = Instant::now() + GRACE;
-        for look in lock(&self.0).values_mut().filter(|look| look.holders.contains(peer)) {
-            look.due = look.due.min(soon);
-        }
-    }
-
-    /// Takes in what is to be looked after now.
-    fn refresh(&self, packages: &BTreeSet<PackageId>, me: &PublicKey) {
-        let now = Instant::now();
-        let mut looks = lock(&self.0);
-        looks.retain(|package, _| packages.contains(package));
-        for package in packages {
-            let new = || Look {
-                due: now + FIRST_LOOK + spread(*package, me, FIRST_LOOK),
-                tries: 0,
-                holders: BTreeSet::new(),
-            };
-            looks.entry(*package).or_insert_with(new);
-        }
-    }
-
-    /// Packages whose look is due, with how often each had too few copies.
-    fn next(&self, most: usize) -> Vec<(PackageId, u32)> {
-        let now = Instant::now();
-        let looks = lock(&self.0);
-        let due = looks.iter().filter(|(_, look)| look.due <= now);
-        let mut due: Vec<_> = due.map(|(package, look)| (look.due, *package, look.tries)).collect();
-        // The longest due first, so that none is passed over for ever.
-        due.sort_unstable_by_key(|(since, package, _)| (*since, *package));
-        due.into_iter().take(most).map(|(_, package, tries)| (package, tries)).collect()
-    }
-
-    fn looked(&self, package: PackageId, me: &PublicKey, holders: BTreeSet<PublicKey>, few: bool) {
-        let pause = if few { LOOK_AGAIN } else { LOOK_EVERY };
-        if let Some(look) = lock(&self.0).get_mut(&package) {
-            look.due = Instant::now() + pause / 2 + spread(package, me, pause / 2);
-            look.tries = if few { look.tries.saturating_add(1) } else { 0 };
-            look.holders = holders;
-        }
-    }
-}
-
-/// A part of `most`, another one for each package and node.
-fn spread(package: PackageId, me: &PublicKey, most: Duration) -> Duration {
-    let hash = Hash::of(&[package.0.as_bytes().as_slice(), me.as_bytes()].concat());
-    let part = f64::from(hash.as_bytes().first().copied().unwrap_or_default()) / 256.0;
-    most.mul_f64(part)
-}
 
 /// Runs until the node is told to stop.
 pub(super) async fn run(app: Arc<App>) {
@@ -150,7 +83,7 @@ pub(super) async fn run(app: Arc<App>) {
             refreshed = Some(Instant::now());
         }
         let due = app.replicas.next(LOOKS_AT_ONCE);
-        let looks = due.into_iter().map(|(package, tries)| app.look_at(package, tries));
+        let looks = due.into_iter().map(|due| app.look_at(due));
         tokio::select! {
             biased;
             () = app.tasks.token().cancelled() => return,
@@ -165,6 +98,33 @@ struct Wanted {
     target: u8,
     len_bytes: u64,
     candidates: BTreeSet<PublicKey>,
+}
+
+/// Copies being made, with their producers' orgs.
+pub(super) type Copies = Mutex<BTreeMap<PackageId, PublicKey>>;
+
+/// A copy being made.
+struct Copying {
+    app: Arc<App>,
+    package: PackageId,
+}
+
+impl Copying {
+    /// `None` when as many are being made as may, or one of the same producer's packages.
+    fn begin(app: &Arc<App>, package: PackageId, producer: PublicKey) -> Option<Self> {
+        let mut copies = lock(&app.copies);
+        if copies.len() >= COPIES_AT_ONCE || copies.values().any(|other| *other == producer) {
+            return None;
+        }
+        copies.insert(package, producer);
+        Some(Self { app: Arc::clone(app), package })
+    }
+}
+
+impl Drop for Copying {
+    fn drop(&mut self) {
+        lock(&self.app.copies).remove(&self.package);
+    }
 }
 
 /// Whether every member may see it.
@@ -193,28 +153,42 @@ impl App {
         self.replicas.refresh(&packages, &me);
     }
 
-    async fn look_at(self: &Arc<Self>, package: PackageId, tries: u32) {
-        let Some(wanted) = self.wanted(package) else { return };
-        let me = {
-            let core = self.core();
-            (core.identity().node.public(), core.identity().root)
+    /// Looks at one package, and does what follows.
+    async fn look_at(self: &Arc<Self>, due: Due) {
+        let package = due.package;
+        let me = self.core().identity().node.public();
+        let looked = tokio::time::timeout(LOOK_MAX, self.try_look(due)).await;
+        let (holders, few) = looked.ok().flatten().unwrap_or_else(|| (BTreeSet::new(), true));
+        self.replicas.looked(package, &me, holders, few);
+    }
+
+    /// Nodes that hold a package, and whether its copies are too few. `None` when that is not known.
+    async fn try_look(self: &Arc<Self>, due: Due) -> Option<(BTreeSet<PublicKey>, bool)> {
+        let Due { package, tries, known } = due;
+        let wanted = self.wanted(package)?;
+        let files = match known {
+            Known::Nothing => self.find_out(package, &wanted).await?,
+            known => known,
         };
+        let files = match files {
+            Known::Files(files) => files,
+            // As if there were enough of it.
+            Known::Unwanted | Known::Nothing => return Some((BTreeSet::new(), false)),
+        };
+        let nodes = self.proven_holders(package, &files, ANSWER_MAX).await;
         let held = self.held(package);
-        let Some(manifest) = self.manifest_for_copy(package, &wanted).await else {
-            return self.replicas.looked(package, &me.0, BTreeSet::new(), true);
-        };
-        let nodes = self.proven_holders(package, Some(&manifest), ANSWER_MAX).await;
+        let me = self.core().identity().root;
         let mut holders: BTreeSet<PublicKey> = {
             let core = self.core();
             nodes.iter().filter_map(|node| Some(core.authority(node)?.root)).collect()
         };
         if held.is_some() {
-            holders.insert(me.1);
+            holders.insert(me);
         }
         let view = View {
             package,
             target: wanted.target,
-            me: me.1,
+            me,
             producer: wanted.producer,
             is_replica_here: held.is_some_and(|held| held.reason == KeptFor::Replica),
             holders: &holders,
@@ -225,13 +199,29 @@ impl App {
         debug!(%package, holders = holders.len(), target = wanted.target, "looked at");
         match decide(&view) {
             Decision::Leave => {}
-            Decision::Fetch => self.make_copy(package, &wanted, &nodes).await,
+            Decision::Fetch => self.begin_copy(package, wanted, &nodes),
             Decision::Drop => match self.drop_package(package, KeptFor::Replica).await {
                 Ok(_) => info!(%package, "a copy is let go; others hold enough"),
                 Err(error) => warn!(%error, %package, "a copy is not let go"),
             },
         }
-        self.replicas.looked(package, &me.0, nodes, few);
+        Some((nodes, few))
+    }
+
+    /// Learns of a package what has to be known to look at it.
+    async fn find_out(self: &Arc<Self>, package: PackageId, wanted: &Wanted) -> Option<Known> {
+        let manifest = match self.manifest(package) {
+            Ok(Some(manifest)) => manifest,
+            _ => {
+                let bytes = self.fetch_bytes(package, &[], MANIFEST_MAX_BYTES as u64).await;
+                let bytes = bytes.inspect_err(|error| debug!(%error, %package, "not looked at"));
+                // It is not kept: that comes with the copy.
+                Manifest::open(package, &bytes.ok()?).ok()?
+            }
+        };
+        let known = Known::of(&manifest, wanted.len_bytes);
+        self.replicas.learned(package, &known);
+        Some(known)
     }
 
     fn wanted(&self, package: PackageId) -> Option<Wanted> {
@@ -253,30 +243,11 @@ impl App {
         Some(Wanted { producer: entry.root, target, len_bytes, candidates })
     }
 
-    /// A package's manifest, if a copy of the package is to be had at all. It is not kept: that comes with the copy.
-    async fn manifest_for_copy(
-        self: &Arc<Self>,
-        package: PackageId,
-        wanted: &Wanted,
-    ) -> Option<Manifest> {
-        let manifest = match self.manifest(package) {
-            Ok(Some(manifest)) => manifest,
-            _ => {
-                let bytes = self.fetch_bytes(package, &[], MANIFEST_MAX_BYTES as u64).await;
-                let bytes = bytes.inspect_err(|error| debug!(%error, %package, "not looked at"));
-                Manifest::open(package, &bytes.ok()?).ok()?
-            }
-        };
-        // What the listing says decides whether there is room, so it has to be true.
-        let is_wanted = !manifest.sensitive && manifest.len_bytes() == wanted.len_bytes;
-        is_wanted.then_some(manifest)
-    }
-
-    /// Other nodes that show now that they hold a package; without its manifest, that they know it.
+    /// Other nodes that show now that they hold a package, by one of these files; without any, that they know it.
     async fn proven_holders(
         self: &Arc<Self>,
         package: PackageId,
-        manifest: Option<&Manifest>,
+        files: &[FileEntry],
         patience: Duration,
     ) -> BTreeSet<PublicKey> {
         let (key, me, producers) = {
@@ -294,7 +265,7 @@ impl App {
         let answers = asked.map(|node| async move {
             let shown = async {
                 self.reach(node).await;
-                self.shows_that_it_holds(node, package, manifest).await
+                self.shows_that_it_holds(node, package, files).await
             };
             tokio::time::timeout(patience, shown).await.unwrap_or(false).then_some(node)
         });
@@ -319,13 +290,27 @@ impl App {
         }
     }
 
-    async fn make_copy(
+    /// Makes a copy beside the looks: a slow one holds up no other.
+    fn begin_copy(
         self: &Arc<Self>,
         package: PackageId,
-        wanted: &Wanted,
+        wanted: Wanted,
         holders: &BTreeSet<PublicKey>,
     ) {
+        let Some(turn) = Copying::begin(self, package, wanted.producer) else { return };
+        let app = Arc::clone(self);
         let hints: Vec<PublicKey> = holders.iter().copied().collect();
+        self.tasks.spawn("copy", async move {
+            let _turn = turn;
+            tokio::select! {
+                biased;
+                () = app.tasks.token().cancelled() => {}
+                () = app.make_copy(package, &wanted, &hints) => {}
+            }
+        });
+    }
+
+    async fn make_copy(self: &Arc<Self>, package: PackageId, wanted: &Wanted, hints: &[PublicKey]) {
         let max_bytes = self.content.replicas_max.0;
         let (all_bytes, of_org_bytes) = self.replica_bytes(&wanted.producer);
         let fits = |taken: u64, max: u64| taken.saturating_add(wanted.len_bytes) <= max;
@@ -333,7 +318,7 @@ impl App {
             return debug!(%package, all_bytes, of_org_bytes, max_bytes, "no room for a copy");
         }
         let fetched =
-            self.fetch_package(package, &hints, Purpose::Replica, &Patterns::default()).await;
+            self.fetch_package(package, hints, Purpose::Replica, &Patterns::default()).await;
         match fetched {
             Ok(fetched) => info!(%package, bytes = fetched.bytes, "a copy is kept here"),
             Err(error) => debug!(%error, %package, "no copy yet"),
@@ -381,7 +366,8 @@ impl App {
     /// Orgs whose nodes answer now and say that they hold a package, this one among them if it does.
     pub(super) async fn holding_orgs(self: &Arc<Self>, package: PackageId) -> Vec<OrgName> {
         let manifest = self.manifest(package).ok().flatten();
-        let nodes = self.proven_holders(package, manifest.as_ref(), SHOW_MAX).await;
+        let files = manifest.map(|manifest| manifest.files).unwrap_or_default();
+        let nodes = self.proven_holders(package, &files, SHOW_MAX).await;
         let core = self.core();
         let own = core.holds(&package).then(|| core.identity().org.clone());
         let others = nodes.iter().filter_map(|node| core.authority(node)).map(|a| a.org.clone());

@@ -17,7 +17,7 @@ use guildhall_protocol::tree::{self, Cv, Shape};
 use guildhall_protocol::{Hash, PackageId, PublicKey};
 use guildhall_store::{Batch, BlobError, Partial, StagedBlob, Store};
 use guildhall_sync::download::{BlobIndex, Fault, Next, State, Task, Wanted};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
@@ -41,7 +41,10 @@ const LANES_PER_HOLDER: usize = 2;
 /// Blobs that one commit names, and bytes of them: a commit costs about a millisecond, and what is not committed is
 /// fetched again after a crash.
 const BLOBS_PER_COMMIT: usize = 4_096;
-const BYTES_PER_COMMIT: u64 = 8 * 1024 * 1024;
+const BYTES_PER_COMMIT: u64 = 4 * 1024 * 1024;
+
+/// Full batches that wait for the one that is being committed; when there are more, lanes wait.
+const COMMITS_WAITING_MAX: usize = 2;
 
 /// Threads that copy from another version of a file: more do not read a common disk faster.
 const COPIERS_MAX: usize = 8;
@@ -96,6 +99,9 @@ impl Pending {
     }
 }
 
+/// Full batches on their way to the disk; `None` is the end.
+type Commits = mpsc::Sender<Option<Batch>>;
+
 /// Files of a package on their way here.
 pub(in crate::app) struct Download {
     app: Arc<App>,
@@ -106,6 +112,8 @@ pub(in crate::app) struct Download {
     started: Instant,
     progress: Arc<Progress>,
     pending: Mutex<Pending>,
+    /// Where full batches go while this runs.
+    commits: Mutex<Option<Commits>>,
     /// Blobs with parts that are being saved.
     saving: AtomicBool,
     failed: Mutex<Option<BlobError>>,
@@ -162,6 +170,7 @@ impl Download {
             started: Instant::now(),
             progress,
             pending: Mutex::default(),
+            commits: Mutex::default(),
             saving: AtomicBool::new(false),
             failed: Mutex::default(),
         })
@@ -169,12 +178,38 @@ impl Download {
 
     /// Fetches everything. Returns what is not committed yet.
     pub(in crate::app) async fn run(self, hints: &[PublicKey]) -> Result<Batch, FetchError> {
+        let (commits, full) = mpsc::channel(COMMITS_WAITING_MAX);
+        let fetching = async {
+            let fetched = self.fetch_all(hints, &commits).await;
+            // A closed channel means that a commit failed, which says so itself.
+            let _ended = commits.send(None).await;
+            fetched
+        };
+        let (fetched, ()) = futures::future::join(fetching, self.commit_all(full)).await;
+        if let Some(error) = lock(&self.failed).take() {
+            return Err(error.into());
+        }
+        fetched?;
+        Ok(lock(&self.pending).take())
+    }
+
+    async fn fetch_all(&self, hints: &[PublicKey], commits: &Commits) -> Result<(), FetchError> {
+        *lock(&self.commits) = Some(commits.clone());
         self.finish_those_with_all_parts().await?;
         if !lock(&self.state).is_complete() {
             let holders = self.app.holders(self.package, hints).await;
             self.work(&holders).await?;
         }
-        Ok(lock(&self.pending).take())
+        Ok(())
+    }
+
+    /// Commits full batches beside the lanes, which go on meanwhile.
+    async fn commit_all(&self, mut full: mpsc::Receiver<Option<Batch>>) {
+        while let Some(Some(batch)) = full.recv().await {
+            if let Err(error) = self.app.store.commit(batch).await {
+                return self.fail(error.into());
+            }
+        }
     }
 
     /// A kill can come between the last part of a file and its commit.
@@ -493,7 +528,8 @@ impl Download {
             is_full.then(|| pending.take())
         };
         if let Some(batch) = full {
-            self.app.store.commit(batch).await?;
+            let commits = lock(&self.commits).clone().ok_or(BlobError::Interrupted)?;
+            commits.send(Some(batch)).await.map_err(|_| BlobError::Interrupted)?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Fetching packages: the manifest by its id, then each file by its hash, from whoever holds them, verified.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use guildhall_catalog::Entry;
@@ -16,15 +16,13 @@ use guildhall_store::{Batch, BlobError, ReadError};
 use tracing::warn;
 
 use super::patterns::Patterns;
-use super::transfer::{Download, Progress, Transfers};
+use super::transfer::{Download, Progress, Watched};
+use super::turns::{Turn, Work, awaited};
 use super::{App, disk, lock};
 
 /// Largest package that is fetched because a job needs it, bytes: many times what models have that fit a node. What the
 /// keeper asks for may be larger.
 const JOB_PACKAGE_MAX_BYTES: u64 = 16 * 1024 * 1024 * 1024;
-
-/// How often a copy looks whether somebody waits for what it fetches.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// What fetching a package took.
 #[derive(Debug)]
@@ -37,56 +35,6 @@ pub(super) struct Fetched {
     pub(super) reused_bytes: u64,
     pub(super) from: BTreeSet<OrgName>,
     pub(super) took: Duration,
-}
-
-/// Packages and large files that are being fetched, or waited for. Whoever fetches a package takes its turn with that
-/// first, then with its files in order, so that two never wait for each other.
-pub(super) type Fetching = Mutex<BTreeMap<Work, Arc<tokio::sync::Mutex<()>>>>;
-
-/// What one at a time does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Work {
-    Package(PackageId),
-    File(Hash),
-}
-
-/// The right to wait for one's turn with a package or a file. The last one that goes takes the entry with it, also when
-/// its future is dropped.
-struct Turn<'a> {
-    fetching: &'a Fetching,
-    work: Work,
-    alone: Arc<tokio::sync::Mutex<()>>,
-}
-
-impl<'a> Turn<'a> {
-    fn at(fetching: &'a Fetching, work: Work) -> Self {
-        let alone = Arc::clone(lock(fetching).entry(work).or_default());
-        Self { fetching, work, alone }
-    }
-}
-
-impl Turn<'_> {
-    /// Whether somebody else waits for this turn, besides the map and whoever has it.
-    fn is_awaited(&self) -> bool {
-        Arc::strong_count(&self.alone) > 2
-    }
-}
-
-/// Waits until somebody else waits for one of these turns.
-async fn awaited(turns: &[Turn<'_>]) {
-    while !turns.iter().any(Turn::is_awaited) {
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        let mut fetching = lock(self.fetching);
-        // The map's and this one: nobody else can take one meanwhile, because that needs the map.
-        if Arc::strong_count(&self.alone) == 2 {
-            fetching.remove(&self.work);
-        }
-    }
 }
 
 impl App {
@@ -449,30 +397,6 @@ impl Purpose {
     }
 }
 
-/// A download that people can watch while this lives.
-struct Watched<'a> {
-    transfers: &'a Transfers,
-    package: PackageId,
-    progress: Arc<Progress>,
-}
-
-impl<'a> Watched<'a> {
-    fn add(transfers: &'a Transfers, package: PackageId, progress: &Arc<Progress>) -> Self {
-        lock(transfers).insert(package, Arc::clone(progress));
-        Self { transfers, package, progress: Arc::clone(progress) }
-    }
-}
-
-impl Drop for Watched<'_> {
-    fn drop(&mut self) {
-        let mut transfers = lock(self.transfers);
-        // A later one may have taken its place.
-        if transfers.get(&self.package).is_some_and(|now| Arc::ptr_eq(now, &self.progress)) {
-            transfers.remove(&self.package);
-        }
-    }
-}
-
 fn len_of(files: &[FileEntry]) -> u64 {
     files.iter().map(|file| file.len_bytes).fold(0, u64::saturating_add)
 }
@@ -549,27 +473,6 @@ fn list(tried: &[String], away: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn one_at_a_time_fetches_a_package_and_nothing_is_left_of_those_that_gave_up() {
-        let fetching = Fetching::default();
-        let package = Work::File(Hash::of(b"package"));
-        let first = Turn::at(&fetching, package);
-        let alone = first.alone.lock().await;
-        let gave_up = Turn::at(&fetching, package);
-        assert!(gave_up.alone.try_lock().is_err(), "the first one fetches");
-        drop(gave_up);
-        assert_eq!(lock(&fetching).len(), 1, "the first one still fetches");
-        let second = Turn::at(&fetching, package);
-        drop(alone);
-        drop(first);
-        let waited = second.alone.lock().await;
-        let third = Turn::at(&fetching, package);
-        assert!(third.alone.try_lock().is_err(), "the second one fetches, and the third one knows");
-        drop(waited);
-        drop((second, third));
-        assert!(lock(&fetching).is_empty());
-    }
 
     #[test]
     fn a_job_cannot_make_a_node_fetch_a_package_of_any_size_and_its_keeper_can() {

@@ -23,6 +23,7 @@ mod run;
 mod start;
 mod test_logs;
 mod transfer;
+mod turns;
 mod upkeep;
 mod uploads;
 mod write;
@@ -106,7 +107,7 @@ pub(crate) struct App {
     /// Blobs of complete packages: what members may fetch.
     shared_blobs: Mutex<BTreeSet<Hash>>,
     /// Packages and large files being fetched, so that nobody fetches one twice at once.
-    fetching: fetch::Fetching,
+    fetching: turns::Fetching,
     /// Streams of this node to each holder.
     turns: Mutex<transfer::Turns>,
     /// Downloads that people can watch.

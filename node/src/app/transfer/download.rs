@@ -4,10 +4,8 @@
 //! that dies goes on where it was. Dropping a download saves what is checked.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -46,9 +44,6 @@ const BYTES_PER_COMMIT: u64 = 4 * 1024 * 1024;
 /// Full batches that wait for the one that is being committed; when there are more, lanes wait.
 const COMMITS_WAITING_MAX: usize = 2;
 
-/// Threads that copy from another version of a file: more do not read a common disk faster.
-const COPIERS_MAX: usize = 8;
-
 /// Checked bytes of a large file that a crash may cost.
 const UNSAVED_MAX_BYTES: u64 = 32 * 1024 * 1024;
 
@@ -57,7 +52,7 @@ pub(super) struct Target {
     pub(super) hash: Hash,
     pub(super) len_bytes: u64,
     /// Another version of the file that is here.
-    base: Mutex<Option<Hash>>,
+    pub(super) base: Mutex<Option<Hash>>,
     parts: Mutex<Parts>,
 }
 
@@ -110,7 +105,7 @@ pub(in crate::app) struct Download {
     state: Mutex<State>,
     changed: Notify,
     started: Instant,
-    progress: Arc<Progress>,
+    pub(super) progress: Arc<Progress>,
     pending: Mutex<Pending>,
     /// Where full batches go while this runs.
     commits: Mutex<Option<Commits>>,
@@ -382,54 +377,6 @@ impl Download {
         Ok(())
     }
 
-    /// Copies what is equal from another version of a file. Whatever goes wrong, the holder has it too.
-    fn take_from_base(&self, blob: BlobIndex, partial: &Partial, cvs: &[Cv]) {
-        let store = &self.app.store;
-        let Some(base) = self.target(blob).and_then(Target::base) else { return };
-        let Ok(Some(base_cvs)) = store.piece_cvs(&base) else { return };
-        let is_equal = |piece: &u64| {
-            let at = usize::try_from(*piece).unwrap_or(usize::MAX);
-            cvs.get(at).is_some() && cvs.get(at) == base_cvs.get(at)
-        };
-        let pieces: Vec<u64> = partial.missing().into_iter().filter(is_equal).collect();
-        let Ok((file, _)) = store.open_blob(&base) else { return self.forget_base(blob) };
-        let next = AtomicUsize::new(0);
-        let work = || {
-            while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let bytes = copy_piece(store, (&base, &file), partial, *piece)?;
-                self.progress.add_reused(bytes);
-                self.progress.add_done(bytes);
-            }
-            Ok::<(), BlobError>(())
-        };
-        let threads = thread::available_parallelism().map_or(1, usize::from).min(COPIERS_MAX);
-        let copied = thread::scope(|scope| {
-            let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-            let mine = work();
-            others.into_iter().fold(mine, |done, other| {
-                let other = other.join().unwrap_or(Err(BlobError::Interrupted));
-                done.and(other)
-            })
-        });
-        if let Err(error) = copied {
-            debug!(%error, %base, "another version of a file is damaged here");
-            self.forget_base(blob);
-        }
-    }
-
-    pub(super) fn forget_base(&self, blob: BlobIndex) {
-        if let Some(target) = self.target(blob) {
-            *lock(&target.base) = None;
-        }
-    }
-
-    /// What another version of the file has at a piece's place.
-    pub(super) fn base_groups(&self, blob: BlobIndex, piece: u64) -> Option<(Hash, Vec<Cv>)> {
-        let base = self.target(blob)?.base()?;
-        let cvs = tokio::task::block_in_place(|| self.app.store.group_cvs(&base, piece));
-        Some((base, cvs.ok()??))
-    }
-
     /// Whether CVs are those of a piece's groups.
     pub(super) fn check_groups(
         &self,
@@ -571,26 +518,4 @@ fn open_partial(store: &Store, hash: Hash, len_bytes: u64) -> Result<Partial, Bl
             tries += 1;
         }
     })
-}
-
-/// Copies one piece of a blob that is here. Bytes copied.
-fn copy_piece(
-    store: &Store,
-    (base, file): (&Hash, &File),
-    partial: &Partial,
-    piece: u64,
-) -> Result<u64, BlobError> {
-    use std::os::unix::fs::FileExt as _;
-    let incomplete = || BlobError::Interrupted;
-    let cvs = store.group_cvs(base, piece)?.ok_or_else(incomplete)?;
-    let span = partial.shape().piece(piece);
-    let mut writer = partial.piece_writer(piece, cvs)?;
-    let mut bytes = vec![0; usize::try_from(span.len_bytes).unwrap_or(0)];
-    file.read_exact_at(&mut bytes, span.offset).map_err(|_| incomplete())?;
-    let group = usize::try_from(tree::GROUP_BYTES).unwrap_or(usize::MAX);
-    for (index, bytes) in (0..).zip(bytes.chunks(group)) {
-        writer.write_group(index, bytes)?;
-    }
-    writer.finish()?;
-    Ok(span.len_bytes)
 }

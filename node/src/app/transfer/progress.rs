@@ -127,3 +127,31 @@ impl Progress {
         }
     }
 }
+
+/// A download that people can watch while this lives.
+pub(in crate::app) struct Watched<'a> {
+    transfers: &'a Transfers,
+    package: PackageId,
+    progress: Arc<Progress>,
+}
+
+impl<'a> Watched<'a> {
+    pub(in crate::app) fn add(
+        transfers: &'a Transfers,
+        package: PackageId,
+        progress: &Arc<Progress>,
+    ) -> Self {
+        lock(transfers).insert(package, Arc::clone(progress));
+        Self { transfers, package, progress: Arc::clone(progress) }
+    }
+}
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        let mut transfers = lock(self.transfers);
+        // A later one may have taken its place.
+        if transfers.get(&self.package).is_some_and(|now| Arc::ptr_eq(now, &self.progress)) {
+            transfers.remove(&self.package);
+        }
+    }
+}

@@ -19,14 +19,32 @@ mod damaged_blob;
 mod damaged_store;
 #[path = "it/diff.rs"]
 mod diff;
+#[path = "it/disk_full.rs"]
+mod disk_full;
 #[path = "it/garbage.rs"]
 mod garbage;
+#[path = "it/hostile_bombs.rs"]
+mod hostile_bombs;
+#[path = "it/hostile_claims.rs"]
+mod hostile_claims;
+#[path = "it/hostile_clients.rs"]
+mod hostile_clients;
+#[path = "it/hostile_gc.rs"]
+mod hostile_gc;
+#[path = "it/hostile_holders.rs"]
+mod hostile_holders;
+#[path = "it/hostile_replicas.rs"]
+mod hostile_replicas;
 #[path = "it/join_again.rs"]
 mod join_again;
+#[path = "it/kills.rs"]
+mod kills;
 #[path = "it/layers.rs"]
 mod layers;
 #[path = "it/lifecycle.rs"]
 mod lifecycle;
+#[path = "it/names.rs"]
+mod names;
 #[path = "it/own_log.rs"]
 mod own_log;
 #[path = "it/propose.rs"]

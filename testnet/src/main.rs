@@ -33,15 +33,20 @@ enum Command {
     },
     /// Measure, and print a row for each figure
     Bench {
-        /// Only the row with this id
+        /// Only the rows with this id; may be repeated
         #[arg(long)]
-        only: Option<String>,
+        only: Vec<String>,
         /// For whom to print
         #[arg(long, value_enum, default_value_t = Format::Human)]
         format: Format,
-        /// Nodes of the spreading row
-        #[arg(long, default_value_t = 10)]
-        nodes: usize,
+        #[command(flatten)]
+        settings: bench::Settings,
+    },
+    /// One side of the limit that a fetch is compared with; the benchmark starts it
+    #[command(hide = true)]
+    Raw {
+        #[command(subcommand)]
+        side: bench::Side,
     },
 }
 
@@ -67,6 +72,9 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<(), NetworkError> {
+    if let Command::Raw { side } = &cli.command {
+        return side.run(say).map_err(NetworkError::Io);
+    }
     let program = match cli.program {
         Some(program) => program,
         None => network::program_beside_this_one()?,
@@ -82,16 +90,26 @@ async fn run(cli: Cli) -> Result<(), NetworkError> {
             network.stop().await;
             Ok(())
         }
-        Command::Bench { only, format, nodes } => {
-            let rows = bench::run(&program, only.as_deref(), nodes).await?;
-            for row in rows {
-                match format {
+        Command::Bench { only, format, settings } => {
+            let bench = bench::Bench { program, settings };
+            if format == Format::Human {
+                say(&bench::machine());
+                say(&bench::peers().await);
+                bench::HEAD.iter().for_each(|line| say(line));
+            }
+            bench
+                .run(&only, |row| match format {
                     Format::Json => say(&serde_json::to_string(&row).unwrap_or_default()),
                     Format::Human => say(&row.to_string()),
-                }
+                })
+                .await?;
+            if format == Format::Human {
+                say(&bench::machine());
             }
             Ok(())
         }
+        // Has no use for the program and was taken before.
+        Command::Raw { .. } => Ok(()),
     }
 }
 

@@ -14,36 +14,87 @@ const JOINED_MAX: Duration = Duration::from_secs(60);
 
 /// Running nodes; stopped and forgotten when dropped.
 pub(crate) struct Network {
+    program: PathBuf,
     nodes: Vec<Node>,
+    /// How many nodes have joined; one that is gone stays a member.
+    joined: usize,
+    env: Vec<(&'static str, &'static str)>,
     // After the nodes, so that it goes last.
-    _homes: TempDir,
+    homes: TempDir,
 }
 
 impl Network {
     /// Starts nodes and lets each join by an invite of the first.
     pub(crate) async fn start(program: &Path, count: usize) -> Result<Self, NetworkError> {
         let homes = tempfile::tempdir().map_err(NetworkError::Io)?;
-        let mut nodes: Vec<Node> = Vec::new();
-        for index in 0..count.max(1) {
-            let org: OrgName = format!("org-{index}").parse().map_err(|_| NetworkError::Count)?;
-            let options = Options::new(program, homes.path().join(org.as_str()));
-            let node = Node::create(&org, options).await?;
-            if let Some(first) = nodes.first() {
-                let invite = first.client().invite(&InviteRequest::default()).await?;
-                node.client().join(&invite).await?;
-            }
-            nodes.push(node);
+        let mut network = Self::empty(program, homes, Vec::new());
+        for _ in 0..count.max(1) {
+            network.add().await?;
         }
-        let network = Self { nodes, _homes: homes };
         network.wait_until_joined().await?;
         Ok(network)
     }
 
-    async fn wait_until_joined(&self) -> Result<(), NetworkError> {
+    /// The same with homes below a folder. These nodes copy nothing that nobody asked them for.
+    pub(crate) async fn start_in(
+        folder: &Path,
+        program: &Path,
+        count: usize,
+    ) -> Result<Self, NetworkError> {
+        let homes = tempfile::Builder::new().prefix("guild-bench-").tempdir_in(folder);
+        let homes = homes.map_err(NetworkError::Io)?;
+        let mut network = Self::empty(program, homes, vec![("GUILD_REPLICAS_MAX", "0")]);
+        for _ in 0..count.max(1) {
+            network.add().await?;
+        }
+        network.wait_until_joined().await?;
+        Ok(network)
+    }
+
+    fn empty(program: &Path, homes: TempDir, env: Vec<(&'static str, &'static str)>) -> Self {
+        Self { program: program.to_owned(), nodes: Vec::new(), joined: 0, env, homes }
+    }
+
+    /// Starts one more node and lets it join. Whether every node sees it yet is for
+    /// [`wait_until_joined`](Self::wait_until_joined).
+    pub(crate) async fn add(&mut self) -> Result<(), NetworkError> {
+        let org: OrgName =
+            format!("org-{}", self.joined).parse().map_err(|_| NetworkError::Count)?;
+        let mut options = Options::new(&self.program, self.homes.path().join(org.as_str()));
+        for (name, value) in &self.env {
+            options = options.env(name, value);
+        }
+        let node = Node::create(&org, options).await?;
+        if let Some(first) = self.nodes.first() {
+            let invite = first.client().invite(&InviteRequest::default()).await?;
+            node.client().join(&invite).await?;
+        }
+        self.joined += 1;
+        self.nodes.push(node);
+        Ok(())
+    }
+
+    /// Stops the node that came last and removes what it stored.
+    pub(crate) async fn remove_last(&mut self) -> Result<(), NetworkError> {
+        if let Some(mut node) = self.nodes.pop() {
+            // One that does not stop is killed when it is dropped.
+            let _stopped = node.stop().await;
+            std::fs::remove_dir_all(node.home()).map_err(NetworkError::Io)?;
+        }
+        Ok(())
+    }
+
+    /// A folder that goes when the network does.
+    pub(crate) fn folder(&self) -> &Path {
+        self.homes.path()
+    }
+
+    /// Waits until every node sees every org.
+    pub(crate) async fn wait_until_joined(&self) -> Result<(), NetworkError> {
         for node in &self.nodes {
             converge(JOINED_MAX, "every node sees every org", async || {
                 let status = node.client().status().await?;
-                match status.federation.members.len() == self.nodes.len() {
+                match status.federation.members.len() == self.joined {
                     true => Ok(()),
                     false => Err(NotYet::saw(format!("{} orgs", status.federation.members.len()))),
                 }

@@ -1,79 +1,169 @@
 //! Measurements of whole processes. Every row says how often it was measured; nothing here is a test.
+//!
+//! ```text
+//! spread, jobs     listings that spread, jobs on another node
+//! import           P1: files into a store
+//! large            P2, P4: one large file from node to node, and what a change of it costs
+//! small            P3: many small files
+//! usage            P17: memory
+//! growth           P18: the same at other sizes
+//!
+//! content          two nodes, something published, fetched by a new node each time
+//! fixture          what is published
+//! peers, raw       what it is compared with: other programs, and the limit
+//! programs         running other programs
+//! figures          samples and rows
+//! ```
 
+mod content;
+mod figures;
+mod fixture;
+mod growth;
+mod import;
 mod jobs;
+mod large;
+mod peers;
+mod programs;
+mod raw;
+mod small;
 mod spread;
+mod usage;
 
-use std::fmt;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Serialize;
+use clap::Args;
 
+pub(crate) use self::figures::Row;
+pub(crate) use self::raw::Side;
 use crate::network::NetworkError;
 
-/// One figure, beside the limit or peer that was measured in the same run.
-#[derive(Debug, Serialize)]
-pub(crate) struct Row {
-    /// Stable name.
-    pub(crate) id: &'static str,
-    /// What was measured.
-    pub(crate) what: String,
-    /// Our figure.
-    pub(crate) ours: f64,
-    /// What it is compared with, measured in the same run.
-    pub(crate) peer: Option<f64>,
-    /// Ours divided by the peer's.
-    pub(crate) ratio: Option<f64>,
-    /// What it should reach.
-    pub(crate) goal: &'static str,
-    /// Unit of `ours` and `peer`.
-    pub(crate) unit: &'static str,
-    /// How often it was measured.
-    pub(crate) n: usize,
+/// Head of the table.
+pub(crate) const HEAD: [&str; 2] = [
+    "| id | what | ours | spread | peer | its spread | ratio | goal | unit | n |",
+    "|---|---|---|---|---|---|---|---|---|---|",
+];
+
+/// Where homes lie unless said otherwise: in memory where the system has such a place, so that no disk is measured.
+const MEMORY_DIR: &str = "/dev/shm";
+
+/// How much is measured, and where.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Settings {
+    /// Nodes of the spreading row
+    #[arg(long, default_value_t = 10)]
+    pub(crate) nodes: usize,
+    /// How often each figure about content is measured
+    #[arg(long, default_value_t = 5)]
+    pub(crate) runs: usize,
+    /// Length of the large file, MiB
+    #[arg(long, default_value_t = 1024)]
+    pub(crate) mib: u64,
+    /// How many small files
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) files: u64,
+    /// Folder for homes and files in memory [default: /dev/shm where it is there, else that for temporary files]
+    #[arg(long)]
+    pub(crate) memory: Option<PathBuf>,
+    /// Folder on a disk [default: that for temporary files]
+    #[arg(long)]
+    pub(crate) disk: Option<PathBuf>,
 }
 
-impl Row {
-    fn with_peer(mut self, peer: f64) -> Self {
-        self.ratio = (peer > 0.0).then(|| self.ours / peer);
-        self.peer = Some(peer);
-        self
+/// What every measurement is given.
+#[derive(Clone, Debug)]
+pub(crate) struct Bench {
+    /// The guild program.
+    pub(crate) program: PathBuf,
+    /// How much, and where.
+    pub(crate) settings: Settings,
+}
+
+impl Bench {
+    /// Runs the measurements, or only those with these ids. `seen` gets each row when it is known.
+    pub(crate) async fn run(
+        &self,
+        only: &[String],
+        mut seen: impl FnMut(Row),
+    ) -> Result<(), NetworkError> {
+        let wanted =
+            |id: &str| only.is_empty() || only.iter().any(|only| only.eq_ignore_ascii_case(id));
+        let mut show = |rows: Vec<Row>| {
+            rows.into_iter().filter(|row| wanted(row.id)).for_each(&mut seen);
+        };
+        if wanted("P1") {
+            show(import::run(self).await?);
+        }
+        if wanted("P2") {
+            show(large::run(self).await?);
+        }
+        if wanted("P3") {
+            show(small::run(self).await?);
+        }
+        if wanted("P4") {
+            show(large::after_a_change(self).await?);
+        }
+        if wanted("P6") {
+            show(spread::run(&self.program, self.settings.nodes).await?);
+        }
+        if wanted("P9") || wanted("P16") {
+            show(jobs::run(&self.program).await?);
+        }
+        if wanted("P17") {
+            show(usage::run(self).await?);
+        }
+        if wanted("P18") {
+            show(growth::run(self).await?);
+        }
+        Ok(())
+    }
+
+    /// Where nodes and files lie that no disk should slow down.
+    fn memory(&self) -> PathBuf {
+        let given = self.settings.memory.clone();
+        let there = || PathBuf::from(MEMORY_DIR);
+        given
+            .or_else(|| Some(there()).filter(|dir| dir.is_dir()))
+            .unwrap_or_else(std::env::temp_dir)
+    }
+
+    /// Where nodes and files lie on a disk.
+    fn disk(&self) -> PathBuf {
+        self.settings.disk.clone().unwrap_or_else(std::env::temp_dir)
+    }
+
+    /// Length of the large file, bytes.
+    fn large_bytes(&self) -> u64 {
+        self.settings.mib.saturating_mul(fixture::MIB)
+    }
+
+    /// How its length is called in a row.
+    fn large_text(&self) -> String {
+        mib_text(self.settings.mib)
     }
 }
 
-impl fmt::Display for Row {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let optional =
-            |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |v| format!("{v:.3}"));
-        write!(
-            f,
-            "| {} | {} | {:.3} | {} | {} | {} | {} | {} |",
-            self.id,
-            self.what,
-            self.ours,
-            optional(self.peer),
-            optional(self.ratio),
-            self.goal,
-            self.unit,
-            self.n
-        )
+/// A length as people say it.
+fn mib_text(mib: u64) -> String {
+    match mib.is_multiple_of(1024) {
+        true => format!("{} GiB", mib / 1024),
+        false => format!("{mib} MiB"),
     }
 }
 
-/// Runs the measurements, or only the one with this id.
-pub(crate) async fn run(
-    program: &Path,
-    only: Option<&str>,
-    nodes: usize,
-) -> Result<Vec<Row>, NetworkError> {
-    let wanted = |id: &str| only.is_none_or(|only| only.eq_ignore_ascii_case(id));
-    let mut rows = Vec::new();
-    if wanted("P6") {
-        rows.extend(spread::run(program, nodes).await?);
-    }
-    if wanted("P9") || wanted("P16") {
-        rows.extend(jobs::run(program).await?.into_iter().filter(|row| wanted(row.id)));
-    }
-    Ok(rows)
+/// One line about the programs that ours is compared with.
+pub(crate) async fn peers() -> String {
+    format!("peers: {}", peers::versions().await.join("; "))
+}
+
+/// One line about the machine and what else it does.
+pub(crate) fn machine() -> String {
+    let processors = std::thread::available_parallelism().map_or(0, usize::from);
+    // Other systems have no such file; then nothing is said about the load.
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load: Vec<&str> = load.split_whitespace().take(3).collect();
+    let version = env!("CARGO_PKG_VERSION");
+    format!("guild {version}, {processors} processors, load {}", load.join(" "))
 }
 
 /// The value below which `share` of the samples lie, milliseconds.

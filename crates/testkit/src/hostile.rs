@@ -1,0 +1,263 @@
+//! A member's node under a test's control: a real peer of the overlay, with keys that its org's root delegated, that
+//! says a correct hello and then answers blob streams as [`Deed`] says, or asks for things that nobody may ask for.
+//!
+//! It takes the identity of a home that `guild init` made and that joined a federation, while no process runs there
+//! ([`Hostile::node_of`]), or that of one more node of the same org ([`Hostile::another_of`]). It has no catalogue, and
+//! no log but what it [lists](Hostile::list).
+
+mod answer;
+mod deed;
+mod truth;
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use guildhall_core::{DelegatedKey, package_key};
+use guildhall_launch::{Node, NotYet, converge};
+use guildhall_overlay::{
+    Config, Event, Events, Limits, Overlay, Stream, StreamKind, Verdict, parse_peer_id,
+    peer_id_string, start,
+};
+use guildhall_protocol::body::{Listing, RecordBody as _, Release};
+use guildhall_protocol::limits::RECORD_MAX_BYTES;
+use guildhall_protocol::record::{Body, Position, Record};
+use guildhall_protocol::statement::{Delegation, Founding, Role, Signed};
+use guildhall_protocol::wire::{
+    Hello, LogHead, Reason, Refusal, Request, Response, decode_message,
+};
+use guildhall_protocol::{FederationId, Hash, PackageId, PublicKey, SecretKey, cbor};
+use serde_bytes::ByteBuf;
+use tokio::task::JoinSet;
+
+use crate::PATIENCE;
+
+pub use deed::Deed;
+pub use truth::Truth;
+
+/// How long the delegations of further nodes of an org hold, milliseconds: longer than a test.
+const DELEGATED_MS: u64 = 60 * 60 * 1000;
+
+/// A node that does as it is told. Its tasks end with it.
+#[derive(Debug)]
+pub struct Hostile {
+    overlay: Overlay,
+    federation: FederationId,
+    hello: Hello,
+    counts: Arc<Counts>,
+    log: Log,
+    /// Aborted when this is dropped.
+    _tasks: JoinSet<()>,
+}
+
+/// The records of its org's producer, which others may pull.
+type Log = Arc<Mutex<Vec<Record>>>;
+
+/// What others asked of it.
+#[derive(Debug, Default)]
+struct Counts {
+    streams: AtomicUsize,
+    requests: AtomicUsize,
+}
+
+impl Hostile {
+    /// The node of `home`, whose process must have ended.
+    pub async fn node_of(home: &Path, truth: Truth, deed: Deed) -> Self {
+        let secret = SecretKey::from_seed(&seed_in(&home.join("keys/node.key")));
+        let delegation = signed_in(&home.join("keys/node.delegation"));
+        Self::run(home, secret, delegation, truth, deed).await
+    }
+
+    /// One more node of the org of `home`, delegated by the root key beside it. `number` tells them apart.
+    pub async fn another_of(home: &Path, number: u8, truth: Truth, deed: Deed) -> Self {
+        let mut root_file = home.as_os_str().to_owned();
+        root_file.push(".root.key");
+        let root = SecretKey::from_seed(&seed_in(Path::new(&root_file)));
+        let own: Delegation =
+            signed_in(&home.join("keys/node.delegation")).open().expect("a delegation");
+        let mut seed = *root.public().as_bytes();
+        seed[0] = number;
+        let issued_ms = own.issued_ms;
+        let expires_ms = issued_ms + DELEGATED_MS;
+        let secret = SecretKey::from_seed(&seed);
+        let key = DelegatedKey::issue(&root, secret, Role::Node, issued_ms, expires_ms);
+        Self::run(home, key.secret, key.delegation, truth, deed).await
+    }
+
+    async fn run(
+        home: &Path,
+        secret: SecretKey,
+        delegation: Signed,
+        truth: Truth,
+        deed: Deed,
+    ) -> Self {
+        let federation = Founding::id(&signed_in(&home.join("federation")));
+        let config = Config {
+            seed: secret.seed(),
+            listen: vec!["/ip4/127.0.0.1/tcp/0".to_owned()],
+            limits: Limits::default(),
+        };
+        let (overlay, events, driver) = start(config).await.expect("the overlay starts");
+        let mut tasks = JoinSet::new();
+        tasks.spawn(driver);
+        overlay.set_federation(federation).await;
+        let hello = Hello { federation, delegation, addresses: overlay.addresses().await };
+        let counts = Arc::new(Counts::default());
+        let shell = Shell {
+            overlay: overlay.clone(),
+            hello: hello.clone(),
+            truth: Arc::new(truth),
+            deed,
+            counts: Arc::clone(&counts),
+            log: Log::default(),
+        };
+        let log = Arc::clone(&shell.log);
+        tasks.spawn(shell.run(events));
+        Self { overlay, federation, hello, counts, log, _tasks: tasks }
+    }
+
+    /// Its peer id.
+    #[must_use]
+    pub fn peer_id(&self) -> String {
+        peer_id_string(&self.overlay.me())
+    }
+
+    /// Dials a node, says hello, and waits until that node has admitted it.
+    pub async fn meet(&self, node: &Node) {
+        let dialled = self.overlay.dial(node.ready().addresses.clone()).await;
+        let peer = dialled.unwrap_or_else(|error| panic!("not connected: {error}"));
+        let hello = cbor::encode(&Request::Hello(self.hello.clone()));
+        let answer = self.overlay.request(peer, hello).await.expect("a hello is answered");
+        let answer = decode_message::<Response>(&answer).expect("an answer");
+        assert!(matches!(answer, Response::Hello(_)), "{answer:?}\n{}", node.log_tail());
+        let me = self.peer_id();
+        let met = converge(PATIENCE, "it is admitted", async || {
+            let peers = node.client().peers().await?;
+            let found = peers.into_iter().find(|peer| peer.peer_id == me);
+            let is_in = found.as_ref().is_some_and(|peer| peer.connected && peer.admitted);
+            is_in.then_some(()).ok_or_else(|| NotYet::saw(format!("{found:?}")))
+        });
+        met.await.unwrap_or_else(|error| panic!("{error}\n{}", node.log_tail()));
+    }
+
+    /// Says in the DHT that it holds a package.
+    pub async fn claim(&self, package: PackageId) {
+        let key = package_key(self.federation, package);
+        self.overlay.provide(key).await.unwrap_or_else(|error| panic!("not announced: {error}"));
+    }
+
+    /// Lists a release as the producer of `home`, who has listed nothing yet, whatever it says. Whoever it meets from
+    /// now on pulls it.
+    pub fn list(&self, home: &Path, listing: &Listing) {
+        let key = SecretKey::from_seed(&seed_in(&home.join("keys/producer.key")));
+        let delegation = signed_in(&home.join("keys/producer.delegation"));
+        let issued = delegation.open::<Delegation>().expect("a delegation").issued_ms;
+        let mut at = Position::default();
+        let mut write = |record_type: &str, bytes: Vec<u8>| {
+            let body = Body { record_type, version: 1, bytes: &bytes };
+            let record = Record::write(&key, &delegation, at, &body, issued).expect("a record");
+            at = Position { seq: at.seq + 1, prev: Some(record.id()) };
+            record
+        };
+        let release = write(Release::TYPE, cbor::encode(&listing.release));
+        let listing = write(Listing::TYPE, cbor::encode(listing));
+        *self.log.lock().expect("nobody panicked") = vec![release, listing];
+    }
+
+    /// Opens a blob stream to a node.
+    ///
+    /// # Errors
+    /// What the overlay says: a node refuses more streams than a peer may have.
+    pub async fn blob_stream(&self, node: &Node) -> Result<Stream, String> {
+        let peer = key_of(node);
+        let opened = self.overlay.open_stream(peer, StreamKind::Blob).await;
+        opened.map_err(|error| error.to_string())
+    }
+
+    /// Blob streams that others opened here.
+    #[must_use]
+    pub fn streams(&self) -> usize {
+        self.counts.streams.load(Ordering::Relaxed)
+    }
+
+    /// Requests for content that others made here.
+    #[must_use]
+    pub fn requests(&self) -> usize {
+        self.counts.requests.load(Ordering::Relaxed)
+    }
+}
+
+/// Reads the events of the overlay and does what the deed says.
+struct Shell {
+    overlay: Overlay,
+    hello: Hello,
+    truth: Arc<Truth>,
+    deed: Deed,
+    counts: Arc<Counts>,
+    log: Log,
+}
+
+impl Shell {
+    async fn run(self, mut events: Events) {
+        let mut streams = JoinSet::new();
+        while let Some(event) = events.next().await {
+            match event {
+                Event::Connected { peer, .. } => self.overlay.admit(peer).await,
+                Event::Gossip { token, .. } => self.overlay.verdict(token, Verdict::Accept).await,
+                Event::Request { bytes, reply, .. } => {
+                    let answer = cbor::encode(&self.respond(&bytes));
+                    // Whoever asked may be gone.
+                    let _gone = reply.send(answer);
+                }
+                Event::Stream { kind: StreamKind::Blob, stream, .. } => {
+                    self.counts.streams.fetch_add(1, Ordering::Relaxed);
+                    let (truth, counts) = (Arc::clone(&self.truth), Arc::clone(&self.counts));
+                    let deed = self.deed;
+                    streams.spawn(async move {
+                        // The other side hangs up when it has seen enough.
+                        let _ended = answer::serve(stream, &truth, deed, &counts.requests).await;
+                    });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn respond(&self, bytes: &[u8]) -> Response {
+        match decode_message::<Request>(bytes) {
+            Ok(Request::Hello(_)) => Response::Hello(self.hello.clone()),
+            Ok(Request::Heads { .. }) => {
+                let log = self.log.lock().expect("nobody panicked");
+                let author = log.first().map(|record| record.header().author);
+                let head = |author| LogHead { author, len: log.len() as u64 };
+                Response::Heads(author.map(head).into_iter().collect())
+            }
+            Ok(Request::Pull { author, from_seq }) => {
+                let log = self.log.lock().expect("nobody panicked");
+                let wanted = log.iter().filter(|record| {
+                    record.header().author == author && record.header().seq >= from_seq
+                });
+                let records = wanted.map(|record| ByteBuf::from(record.bytes().to_vec())).collect();
+                Response::Records { records }
+            }
+            Ok(Request::Query(_)) => Response::Found { listings: Vec::new() },
+            _ => Response::Refused(Refusal::new(Reason::Unable, "no")),
+        }
+    }
+}
+
+/// The key of a node.
+fn key_of(node: &Node) -> PublicKey {
+    parse_peer_id(&node.ready().peer_id).expect("a peer id")
+}
+
+fn seed_in(path: &Path) -> [u8; 32] {
+    let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    *text.trim().parse::<Hash>().expect("64 hex digits").as_bytes()
+}
+
+fn signed_in(path: &Path) -> Signed {
+    let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    cbor::decode(&bytes, RECORD_MAX_BYTES).expect("a signed statement")
+}

@@ -1,10 +1,14 @@
 //! What a node's keeper decided: `config.toml`, overridden by the environment and by flags.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use guildhall_client::package::ByteSize;
 use guildhall_protocol::body::HardwareOffer;
 use guildhall_protocol::name::{CategoryPrefix, OrgName};
+use guildhall_store::Backend;
+#[cfg(feature = "s3")]
+use guildhall_store::Credentials;
 use serde::{Deserialize, Serialize, Serializer};
 
 /// Static peers that joining keeps; enough for some invites of nodes with several addresses each.
@@ -56,7 +60,7 @@ pub(crate) struct Upload {
 }
 
 /// `[content]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Content {
     /// What copies of others' packages may take; 0 keeps none.
@@ -64,11 +68,72 @@ pub(crate) struct Content {
     pub(crate) replicas_max: ByteSize,
     /// How long a package that was fetched for a person or a job stays without being used, days.
     pub(crate) unused_days: u64,
+    /// Where large files are kept, if not in the home. Decided before the first start: it does not change later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) s3: Option<S3>,
 }
+
+/// `[content.s3]`: a bucket in S3-compatible storage. A prefix in it belongs to one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct S3 {
+    /// The server's URL, without the bucket.
+    pub(crate) endpoint: String,
+    /// The bucket, which must be there.
+    pub(crate) bucket: String,
+    /// What the names of this node's objects begin with.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) prefix: String,
+    /// The region to sign for; servers that have none take this.
+    #[serde(default = "default_region")]
+    pub(crate) region: String,
+    /// Whether the endpoint may be plain `http`.
+    #[serde(default)]
+    pub(crate) allow_http: bool,
+    /// A file with the keys, as other programs have them; else `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` of the
+    /// environment are used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) credentials: Option<PathBuf>,
+    /// What copies in the home may take of what was used lately.
+    #[serde(default = "default_cache_max", serialize_with = "bytes")]
+    pub(crate) cache_max: ByteSize,
+}
+
+impl Content {
+    /// Where the store has its blobs.
+    #[cfg(feature = "s3")]
+    pub(crate) fn backend(&self) -> Result<Backend, NoS3> {
+        let Some(s3) = self.s3.clone() else { return Ok(Backend::Directory) };
+        let credentials = s3.credentials.map_or(Credentials::Environment, Credentials::File);
+        Ok(Backend::S3(guildhall_store::S3 {
+            endpoint: s3.endpoint,
+            bucket: s3.bucket,
+            prefix: s3.prefix,
+            region: s3.region,
+            allow_http: s3.allow_http,
+            credentials,
+            cache_max_bytes: s3.cache_max.0,
+        }))
+    }
+
+    /// Where the store has its blobs.
+    #[cfg(not(feature = "s3"))]
+    pub(crate) fn backend(&self) -> Result<Backend, NoS3> {
+        match self.s3 {
+            None => Ok(Backend::Directory),
+            Some(_) => Err(NoS3),
+        }
+    }
+}
+
+/// The configuration names S3-compatible storage, and this program was built without it.
+#[derive(Debug, thiserror::Error)]
+#[error("config.toml has [content.s3], but this program was built without the feature `s3`")]
+pub(crate) struct NoS3;
 
 impl Default for Content {
     fn default() -> Self {
-        Self { replicas_max: ByteSize(20 << 30), unused_days: 30 }
+        Self { replicas_max: ByteSize(20 << 30), unused_days: 30, s3: None }
     }
 }
 
@@ -124,6 +189,14 @@ fn default_listen() -> Vec<String> {
     vec!["/ip4/0.0.0.0/tcp/7481".to_owned(), "/ip4/0.0.0.0/udp/7481/quic-v1".to_owned()]
 }
 
+fn default_region() -> String {
+    "us-east-1".to_owned()
+}
+
+fn default_cache_max() -> ByteSize {
+    ByteSize(10 << 30)
+}
+
 fn default_follows() -> Vec<CategoryPrefix> {
     vec![CategoryPrefix::everything()]
 }
@@ -131,6 +204,27 @@ fn default_follows() -> Vec<CategoryPrefix> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn storage_elsewhere_needs_an_endpoint_and_a_bucket_and_survives_being_written() {
+        let text =
+            "org = \"lab-a\"\n[content.s3]\nendpoint = \"https://s3.example\"\nbucket = \"b\"\n";
+        let config: Config = toml::from_str(text).unwrap();
+        let s3 = config.content.s3.clone().unwrap();
+        assert_eq!(
+            (s3.region.as_str(), s3.allow_http, s3.cache_max.0),
+            ("us-east-1", false, 10 << 30)
+        );
+        assert_eq!(config.content.replicas_max, Content::default().replicas_max);
+        let written = toml::to_string(&config).unwrap();
+        assert_eq!(toml::from_str::<Config>(&written).unwrap(), config);
+        for less in ["endpoint", "bucket"] {
+            let lines = text.lines().filter(|line| !line.starts_with(less));
+            let without = lines.collect::<Vec<_>>().join("\n");
+            assert!(toml::from_str::<Config>(&without).is_err(), "without {less}");
+        }
+        assert!(toml::from_str::<Config>(&format!("{text}secret = 1\n")).is_err());
+    }
 
     #[test]
     fn static_peers_have_no_duplicates_and_the_oldest_give_way() {

@@ -206,7 +206,9 @@ impl Home {
             return Err(Error::Exists { home: self.path.clone() });
         }
         let from = Self::new(backup.to_owned());
-        let (config, founding) = (from.config()?, from.founding()?);
+        let (mut config, founding) = (from.config()?, from.founding()?);
+        // A backup has its content with it, and the place elsewhere stays the original's.
+        config.content.s3 = None;
         let root = SecretKey::from_seed(&read_secret(root_key)?);
         make_dir(&self.path)?;
         make_dir(&self.path.join("keys"))?;

@@ -4,9 +4,12 @@
 //! one never looks complete. Its catalogue is a fresh file with the rows of one moment. Blob files are linked where the
 //! file system can (they never change), else cloned or copied. Blobs that are forgotten while the copy is made are left
 //! out, and so are blobs that are not whole: they can come again.
+//!
+//! Blobs that are stored elsewhere are fetched into the copy, which is a store with all it needs in its own directory,
+//! wherever the blobs of the original are. So it opens without a network, and never shares a bucket with the original.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +22,7 @@ use crate::error::{Fault, ReadError, fenced};
 use crate::layout::{Layout, sync_dir};
 use crate::row::BlobRow;
 use crate::shared::Shared;
+use crate::shelf::Unopened;
 use crate::store::Store;
 use crate::table::{
     BLOBS, PACKAGES, PARTIALS, RECORDS, TREES, Table, all_tables, parse_hash, parse_tree_key,
@@ -225,17 +229,13 @@ impl Copy<'_> {
 
     /// Brings a blob's file into the copy; false if it is gone or damaged.
     fn file(&self, hash: &Hash, len_bytes: u64) -> Result<bool, BackupError> {
-        let (from, to) = (self.shared.shelf.name(hash), self.layout.blob_file(hash));
-        if fs::hard_link(&from, &to).is_err() {
-            let mut source = match self.shared.shelf.open(hash) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-                source => source.map_err(BackupError::io(&from))?,
-            };
-            let mut target = File::create(&to).map_err(BackupError::io(&to))?;
-            if rustix::fs::ioctl_ficlone(&target, &source).is_err() {
-                io::copy(&mut source, &mut target).map_err(BackupError::io(&to))?;
+        let to = self.layout.blob_file(hash);
+        match self.shared.shelf.copy_out(hash, &to) {
+            Ok(()) => {}
+            Err(Unopened::Missing | Unopened::Damaged(_)) => return Ok(false),
+            Err(Unopened::Io(error)) => {
+                return Err(BackupError::io(&self.shared.shelf.name(hash))(error));
             }
-            target.sync_all().map_err(BackupError::io(&to))?;
         }
         let found_bytes = fs::metadata(&to).map_err(BackupError::io(&to))?.len();
         if found_bytes != len_bytes {

@@ -4,6 +4,7 @@ use guildhall_protocol::{Hash, PackageId, PublicKey, RecordId};
 
 use crate::blob::StagedBlob;
 use crate::error::WriteError;
+use crate::shelf::Prepared;
 use crate::table::Collection;
 
 /// Largest payload of one row, bytes: twice the largest manifest, the biggest thing kept in a row. A batch with a
@@ -26,6 +27,8 @@ const OPERATION_OVERHEAD_BYTES: usize = 128;
 #[must_use = "a batch has no effect until it is committed"]
 pub struct Batch {
     pub(crate) operations: Vec<Operation>,
+    /// What a shelf that is elsewhere has of this batch already.
+    pub(crate) prepared: Vec<Prepared>,
     size_bytes: usize,
     refused: Option<WriteError>,
 }
@@ -141,6 +144,15 @@ impl Batch {
     /// it is opened the next time.
     pub fn forget_partial(&mut self, hash: Hash) {
         self.push(0, Operation::ForgetPartial(hash));
+    }
+
+    /// Whether it adds a blob that has a file.
+    pub(crate) fn has_files(&self) -> bool {
+        let has_file = |operation: &Operation| match operation {
+            Operation::AddBlob(staged) => staged.path().is_some(),
+            _ => false,
+        };
+        self.operations.iter().any(has_file)
     }
 
     pub(crate) fn save_partial(&mut self, hash: Hash, row: Vec<u8>, tree: Vec<TreeRow>) {

@@ -16,7 +16,7 @@ mod verify;
 mod write;
 
 pub use hash::HASH_THREADS_MAX;
-pub(crate) use hash::groups_of;
+pub(crate) use hash::{Source, groups_of};
 pub use import::Import;
 pub(crate) use read::BlobAt;
 pub(crate) use tree::{Tree, join};

@@ -5,6 +5,7 @@ use std::io;
 
 use redb::{Builder, Database, ReadableDatabase as _, WriteTransaction};
 
+use crate::backend::Binding;
 use crate::counters::Counters;
 use crate::error::{Fault, OpenError, fenced};
 use crate::layout::{Layout, sync_dir};
@@ -31,7 +32,10 @@ pub(crate) fn builder() -> Builder {
 }
 
 /// Prepares a catalogue beside its place and renames it, so that a kill in between leaves none rather than half of one.
-pub(crate) fn create_catalogue(layout: &Layout) -> Result<(), OpenError> {
+pub(crate) fn create_catalogue(
+    layout: &Layout,
+    binding: Option<&Binding>,
+) -> Result<(), OpenError> {
     let (new, path) = (layout.new_catalogue(), layout.catalogue());
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -42,6 +46,9 @@ pub(crate) fn create_catalogue(layout: &Layout) -> Result<(), OpenError> {
     fenced(|| {
         let database = builder().create(&new)?;
         initialise(&database)?;
+        if let Some(binding) = binding {
+            write(&database, |transaction| binding.put(transaction))?;
+        }
         database.close().map_err(Fault::from)
     })
     .map_err(|fault| OpenError::from_fault(&new, fault))?;

@@ -1,4 +1,5 @@
-//! The error families: opening, reading, writing, blobs. All faults here are local; none is a peer's.
+//! The error families: opening, reading, writing, blobs. All faults here are this node's or its storage's; none is a
+//! peer's.
 
 use std::fmt;
 use std::io;
@@ -10,10 +11,12 @@ use guildhall_protocol::{Hash, PackageId, PublicKey, RecordId};
 use crate::table::Collection;
 
 mod fault;
+mod remote;
 
 use fault::Cause;
 pub use fault::Fault;
 pub(crate) use fault::fenced;
+pub use remote::{RemoteError, RemoteFault};
 
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +59,32 @@ pub enum OpenError {
         path: PathBuf,
         /// What it said.
         source: Fault,
+    },
+    /// The storage for blobs cannot be used as it is configured.
+    #[error("cannot use bucket `{bucket}` at {endpoint}: {source}")]
+    Remote {
+        /// The server.
+        endpoint: String,
+        /// The bucket.
+        bucket: String,
+        /// What went wrong there.
+        source: RemoteError,
+    },
+    /// The store keeps its blobs in one place and was to be opened with another.
+    #[error("this store keeps its blobs in {made}, not in {asked}")]
+    OtherBackend {
+        /// Where its blobs are.
+        made: String,
+        /// Where they were said to be.
+        asked: String,
+    },
+    /// The place for blobs is another store's, or was emptied.
+    #[error("{place} is not this store's: {why}")]
+    NotOurs {
+        /// The place.
+        place: String,
+        /// What was found there.
+        why: &'static str,
     },
     /// The file system refused.
     #[error("cannot use {}: {source}", path.display())]
@@ -172,6 +201,15 @@ impl WriteError {
             Self::NoSpace { .. } => true,
             Self::Blob { source, .. } => is_no_space(source.kind()),
             Self::Closed | Self::TooLarge { .. } | Self::Failed { .. } => false,
+        }
+    }
+
+    /// What is wrong with the storage elsewhere, if that is the reason.
+    #[must_use]
+    pub fn remote_fault(&self) -> Option<RemoteFault> {
+        match self {
+            Self::Blob { source, .. } => RemoteFault::of(source),
+            _ => None,
         }
     }
 
@@ -301,6 +339,16 @@ impl BlobError {
             Self::NoSpace { .. } => true,
             Self::Write(error) => error.is_no_space(),
             _ => false,
+        }
+    }
+
+    /// What is wrong with the storage elsewhere, if that is the reason.
+    #[must_use]
+    pub fn remote_fault(&self) -> Option<RemoteFault> {
+        match self {
+            Self::Io { source, .. } | Self::NoSpace { source, .. } => RemoteFault::of(source),
+            Self::Write(error) => error.remote_fault(),
+            _ => None,
         }
     }
 }

@@ -62,6 +62,12 @@ impl Layout {
         self.partial_dir().join(hash.to_hex())
     }
 
+    /// The folder of blobs that are kept elsewhere and were fetched.
+    #[cfg(feature = "s3")]
+    pub(crate) fn cache_dir(&self) -> PathBuf {
+        self.dir.join("cache")
+    }
+
     /// The folder a blob's file is in, named by the first hash byte so that none grows too long.
     pub(crate) fn blob_dir(&self, hash: &Hash) -> PathBuf {
         let [first, ..] = hash.as_bytes();
@@ -129,7 +135,7 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
 }
 
 /// Whether the directory had to be created.
-fn create_dir(path: &Path) -> Result<bool, OpenError> {
+pub(crate) fn create_dir(path: &Path) -> Result<bool, OpenError> {
     match fs::create_dir(path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),

@@ -7,7 +7,11 @@
 //! DIR/partial/<64 hex>    blobs of which some pieces have come
 //! DIR/incoming/           where a client on this machine puts files to be adopted; emptied at every start
 //! DIR/tmp/                blobs on their way in; emptied at every start
+//! DIR/cache/<64 hex>      blobs that are kept elsewhere and were fetched, the least recently used go first
 //! ```
+//!
+//! With `Backend::S3` (feature `s3`) what would be in `DIR/blobs/` is in a bucket instead, under the same names. All
+//! else stays: rows, trees, blobs of one group, and blobs that are not whole.
 //!
 //! This is the only crate that names redb. It does not interpret what it keeps: records, manifests and documents are
 //! opaque bytes, kept as they came.
@@ -20,7 +24,7 @@
 //!   that names it, and writing the row again repairs it. What a damaged page can do unseen is hide a row; a scan of
 //!   all records counts those ([`LoadReport::missing`]).
 //! - **A row that names a blob is younger than the file**: file synced, renamed into place, directory synced, then the
-//!   row. When a blob is forgotten the row goes first. A blob file without a row is harmless: fetching the blob again
+//!   row; or object written and found there with its length, then the row. When a blob is forgotten the row goes first. A blob file without a row is harmless: fetching the blob again
 //!   replaces it, and a sweep removes it.
 //! - **A blob with a file has its tree** ([`guildhall_protocol::tree`]), written in the transaction of its row or in
 //!   ones before. It goes when neither a blob nor a [`Partial`] needs it any more. So any part of a blob can be given
@@ -57,8 +61,11 @@ mod layout;
 mod row;
 mod table;
 
+mod backend;
 mod counters;
 mod database;
+#[cfg(feature = "s3")]
+mod remote;
 mod shared;
 mod shelf;
 
@@ -80,12 +87,17 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
+pub use backend::Backend;
+#[cfg(feature = "s3")]
+pub use backend::{CACHE_MAX_BYTES_DEFAULT, Credentials, S3};
 pub use backup::BackupError;
 pub use batch::{BATCH_MAX_BYTES, Batch, DOCUMENT_KEY_MAX_BYTES, ROW_MAX_BYTES};
 pub use blob::{BlobWriter, COPY_BUFFER_BYTES, HASH_THREADS_MAX, Import, StagedBlob, StoredBlob};
 pub use database::CACHE_BYTES;
 pub use document::{DOCUMENT_PAGE_MAX_BYTES, DocumentPage};
-pub use error::{BlobDamage, BlobError, Fault, OpenError, ReadError, Row, WriteError};
+pub use error::{
+    BlobDamage, BlobError, Fault, OpenError, ReadError, RemoteError, RemoteFault, Row, WriteError,
+};
 pub use partial::{Partial, PartialInfo, PieceWriter};
 pub use record::{LOAD_REPORT_MAX_ROWS, LoadReport, StoredRecord};
 pub use row::BLOB_MAX_BYTES;

@@ -1,11 +1,13 @@
 //! Mending a damaged blob piece by piece: it becomes a partial blob that keeps its good pieces.
 
+use std::fs::File;
+
 use guildhall_protocol::Hash;
 use guildhall_protocol::tree::{self, Shape};
 
 use crate::batch::{Batch, TreeRow};
 use crate::blob::{BlobAt, Check, groups_of, join, known_pieces};
-use crate::error::{BlobDamage, BlobError, ReadError};
+use crate::error::{BlobError, ReadError};
 use crate::partial::{Begun, Partial};
 use crate::row::PartialRow;
 use crate::store::Store;
@@ -30,36 +32,43 @@ impl Store {
         let BlobAt::File { len_bytes } = at else { return Err(BlobError::WrongTree { hash }) };
         let begun = Begun::take(shared, hash)?;
         let mut row = PartialRow::new(len_bytes).ok_or(BlobError::WrongTree { hash })?;
-        if let Some((check, good)) = self.check_what_is_there(&hash, row.shape)? {
+        // Whoever opens the blob meanwhile is not to find what may be wrong.
+        shared.shelf.doubt(&hash);
+        let draft = match shared.shelf.draft(&hash) {
+            Ok(draft) => Some(draft),
+            Err(why) => match self.unopened(&hash, why)? {
+                BlobError::Damaged { .. } => None,
+                error => return Err(error),
+            },
+        };
+        if let Some((file, _)) = &draft {
+            let (check, good) = self.check_what_is_there(&hash, row.shape, file)?;
             row.saved = good;
-            self.mend_tree(&hash, &row, &check)?;
+            self.mend_tree(&hash, &row, &check, file)?;
         }
         let mut batch = Batch::new();
         batch.demote(hash, row.encode());
         self.commit_blocking(batch)?;
-        drop(begun);
+        drop((draft, begun));
         self.partial(hash, len_bytes)
     }
 
-    /// Which pieces are good; `None` if there is no file at all.
+    /// Which pieces are good.
     fn check_what_is_there(
         &self,
         hash: &Hash,
         shape: Shape,
-    ) -> Result<Option<(Check, Vec<bool>)>, BlobError> {
+        file: &File,
+    ) -> Result<(Check, Vec<bool>), BlobError> {
         let shared = &self.inner.shared;
-        let file = match self.open_file(hash, shape.len_bytes()) {
-            Ok(file) => file,
-            Err(BlobError::Damaged { damage: BlobDamage::Length { .. }, .. }) => {
-                return self.pieces_of_cut_file(hash, shape);
-            }
-            Err(BlobError::Damaged { .. }) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let check = Check::run(shared, hash, &file, shape, &|_| Ok(()))?;
+        let metadata = file.metadata().map_err(BlobError::io(&shared.shelf.name(hash)))?;
+        if metadata.len() != shape.len_bytes() {
+            return self.pieces_of_cut_file(hash, shape, file, metadata.len());
+        }
+        let check = Check::run(shared, hash, file, shape, &|_| Ok(()))?;
         let good = (0..shape.pieces()).map(|index| check.damaged.binary_search(&index).is_err());
         let good = good.collect();
-        Ok(Some((check, good)))
+        Ok((check, good))
     }
 
     /// A file of another length: its whole pieces may be good.
@@ -67,11 +76,11 @@ impl Store {
         &self,
         hash: &Hash,
         shape: Shape,
-    ) -> Result<Option<(Check, Vec<bool>)>, BlobError> {
+        file: &File,
+        found_bytes: u64,
+    ) -> Result<(Check, Vec<bool>), BlobError> {
         let shared = &self.inner.shared;
         let path = shared.shelf.name(hash);
-        let file = shared.shelf.open(hash).map_err(BlobError::io(&path))?;
-        let found_bytes = file.metadata().map_err(BlobError::io(&path))?.len();
         let expected = known_pieces(shared, hash, shape);
         let mut check = Check { pieces: Vec::new(), damaged: Vec::new() };
         let mut good = Vec::new();
@@ -81,7 +90,7 @@ impl Store {
             if let Some(expected) = &expected
                 && span.offset.saturating_add(span.len_bytes) <= found_bytes
             {
-                let cv = tree::merge(&groups_of(&file, &path, span)?);
+                let cv = tree::merge(&groups_of(file, &path, span)?);
                 let at = usize::try_from(index).unwrap_or(usize::MAX);
                 right = shape.pieces() > 1 && cv.is_some() && cv.as_ref() == expected.get(at);
             }
@@ -91,14 +100,19 @@ impl Store {
             }
         }
         check.pieces = expected.unwrap_or_default();
-        Ok(Some((check, good)))
+        Ok((check, good))
     }
 
     /// Writes the rows of good pieces anew that are damaged or gone, and the list of pieces.
-    fn mend_tree(&self, hash: &Hash, row: &PartialRow, check: &Check) -> Result<(), BlobError> {
+    fn mend_tree(
+        &self,
+        hash: &Hash,
+        row: &PartialRow,
+        check: &Check,
+        file: &File,
+    ) -> Result<(), BlobError> {
         let shared = &self.inner.shared;
         let path = shared.shelf.name(hash);
-        let file = shared.shelf.open(hash).map_err(BlobError::io(&path))?;
         let mut rows: Vec<TreeRow> = Vec::new();
         if row.shape.pieces() > 1 {
             let list = match tree::root(&check.pieces) == Some(*hash) {
@@ -122,7 +136,7 @@ impl Store {
                 cvs.len() as u64 == span.groups() && tree::merge(&cvs).as_ref() == expected
             });
             if !intact {
-                rows.push((number, join(&groups_of(&file, &path, span)?)));
+                rows.push((number, join(&groups_of(file, &path, span)?)));
             }
             if rows.len() >= ROWS_PER_BATCH {
                 self.save_tree(hash, std::mem::take(&mut rows))?;

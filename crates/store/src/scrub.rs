@@ -214,18 +214,17 @@ impl<V: FnMut(ScrubItem)> Scrub<'_, V> {
 
     fn file(&mut self, hash: Hash, len_bytes: u64) {
         let shape = Shape::of(len_bytes);
-        let file = self.store.open_file(&hash, len_bytes);
+        let file = self.store.source(&hash, len_bytes);
         let checked = file.and_then(|file| {
             let pace = |len| self.pace.after(len);
-            Check::run(&self.store.inner.shared, &hash, &file, shape, &pace)
+            Check::run(&self.store.inner.shared, &hash, &*file, shape, &pace)
         });
         let check = match checked {
             Ok(check) => check,
             Err(BlobError::Interrupted | BlobError::Missing { .. }) => return,
             Err(BlobError::Damaged { damage, .. }) => {
                 // Forgotten or mended meanwhile is not damaged.
-                if matches!(self.store.open_file(&hash, len_bytes), Err(BlobError::Damaged { .. }))
-                {
+                if matches!(self.store.source(&hash, len_bytes), Err(BlobError::Damaged { .. })) {
                     self.report(ScrubItem::Blob { hash, damage });
                 }
                 return;

@@ -12,7 +12,7 @@ use crate::counters::Counters;
 use crate::database;
 use crate::error::{Fault, ReadError, Row, fenced};
 use crate::layout::Layout;
-use crate::shelf::{Directory, Shelf};
+use crate::shelf::Shelf;
 use crate::table::{Table, unseal};
 
 /// Opens the database, at the start and again after a failure.
@@ -36,10 +36,15 @@ struct Opened {
 }
 
 impl Shared {
-    pub(crate) fn new(layout: Layout, lock: File, database: Database, medium: Medium) -> Self {
-        let layout = Arc::new(layout);
+    pub(crate) fn new(
+        layout: Arc<Layout>,
+        shelf: Box<dyn Shelf>,
+        lock: File,
+        database: Database,
+        medium: Medium,
+    ) -> Self {
         Self {
-            shelf: Box::new(Directory(Arc::clone(&layout))),
+            shelf,
             layout,
             medium,
             opened: RwLock::new(Some(Opened { database: Ok(database), _lock: lock })),

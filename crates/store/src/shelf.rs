@@ -1,8 +1,8 @@
 //! Where complete blob files are. The rows say which blobs there are; a shelf only holds files by their hash.
 //!
-//! Only the writer thread places and removes; every thread reads. The one shelf now is a directory. One in
-//! S3-compatible storage fits behind the same trait: `place` uploads, `settle` has nothing to do, `open` fetches to a
-//! local cache file, `read_at` asks for a range.
+//! Only the writer thread places and removes; every thread reads. There are two: [`Directory`], and with the feature
+//! `s3` one in S3-compatible storage (`remote`). For the second, what takes long is done ahead of the writer thread
+//! ([`Shelf::prepare`]), and files are fetched before they are opened.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,36 +14,91 @@ use std::sync::Arc;
 
 use guildhall_protocol::Hash;
 
+use crate::blob::Source;
+use crate::error::BlobDamage;
 use crate::layout::{Layout, sync_dir};
+
+/// What was brought ahead for a batch; tells the shelf when it is dropped that the batch is through, or gone.
+pub(crate) type Prepared = Box<dyn fmt::Debug + Send + Sync>;
 
 /// A place for complete blob files.
 pub(crate) trait Shelf: fmt::Debug + Send + Sync {
     /// Where the blob's file is, for messages.
     fn name(&self, hash: &Hash) -> PathBuf;
 
-    /// Takes the file at `staged` as this blob's, over the one that is there. Afterwards nothing is at `staged`.
-    fn place(&self, staged: &Path, hash: &Hash, len_bytes: u64) -> io::Result<()>;
+    /// Whether [`Shelf::prepare`] does something, which then takes long.
+    fn is_far(&self) -> bool {
+        false
+    }
+
+    /// Brings the file at `staged` to where it will be, before the batch that adds it is queued. On the caller's thread,
+    /// and possibly of several at a time.
+    fn prepare(&self, _: &Path, _: &Hash, _: u64) -> io::Result<Option<Prepared>> {
+        Ok(None)
+    }
+
+    /// Takes the file at `staged` as this blob's, over the one that is there. Says whether nothing is at `staged`
+    /// afterwards; else it stays until [`Shelf::keep`].
+    fn place(&self, staged: &Path, hash: &Hash, len_bytes: u64) -> io::Result<bool>;
 
     /// Makes what was placed survive a power cut.
     fn settle(&self, placed: &BTreeSet<Hash>) -> io::Result<()>;
 
-    /// A local file with the blob's bytes.
-    fn open(&self, hash: &Hash) -> io::Result<File>;
+    /// After the commit: may have the file that stayed at `staged`. Says whether nothing is there afterwards.
+    fn keep(&self, _: &Path, _: &Hash, _: u64) -> bool {
+        false
+    }
+
+    /// A local file with the blob's bytes, which are as many.
+    fn open(&self, hash: &Hash, len_bytes: u64) -> Result<File, Unopened>;
+
+    /// The bytes where they really are, for who wants to check them.
+    fn source(&self, hash: &Hash, len_bytes: u64) -> Result<Box<dyn Source>, Unopened>;
 
     /// Up to `out.len()` bytes from `offset` on; less at the end.
-    fn read_at(&self, hash: &Hash, offset: u64, out: &mut [u8]) -> io::Result<usize> {
-        self.open(hash)?.read_at(out, offset)
+    fn read_at(&self, hash: &Hash, offset: u64, out: &mut [u8]) -> io::Result<usize>;
+
+    /// What is there of a blob that may be damaged, in a local file of whatever length. While the second value lives,
+    /// [`Shelf::take`] gives away that very file.
+    fn draft(&self, hash: &Hash) -> Result<(File, Option<Prepared>), Unopened>;
+
+    /// Makes a copy of the file at `target`, synced, where nothing is yet; or another name of it.
+    fn copy_out(&self, hash: &Hash, target: &Path) -> Result<(), Unopened>;
+
+    /// Somebody found wrong bytes: drops local copies of a blob that is elsewhere. Whether there were any.
+    fn doubt(&self, _: &Hash) -> bool {
+        false
     }
 
     /// Gives the blob's file away, to `target`.
     fn take(&self, hash: &Hash, target: &Path) -> io::Result<()>;
 
-    /// Removes the blob's file, if it is there. Who has it open keeps reading.
-    fn remove(&self, hash: &Hash) -> io::Result<()>;
+    /// Removes the blobs' files, those that are there, and tells `failed` which stay. Who has one open keeps reading.
+    fn remove(&self, hashes: &BTreeSet<Hash>, failed: &mut dyn FnMut(&Hash, io::Error));
 
     /// Files whose hash begins with this byte, with their lengths, in no order. Files whose names are no hashes are
-    /// not listed.
+    /// not listed, nor are those that were prepared for a batch that is on its way.
     fn list(&self, first: u8) -> io::Result<Vec<(Hash, u64)>>;
+}
+
+/// Why a blob's file could not be opened.
+#[derive(Debug)]
+pub(crate) enum Unopened {
+    /// It is not there.
+    Missing,
+    /// It is there, and wrong.
+    Damaged(BlobDamage),
+    /// Nobody knows.
+    Io(io::Error),
+}
+
+impl From<io::Error> for Unopened {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::Missing,
+            _ => Self::Io(error),
+        }
+    }
 }
 
 /// Files in `blobs/`.
@@ -55,9 +110,10 @@ impl Shelf for Directory {
         self.0.blob_file(hash)
     }
 
-    fn place(&self, staged: &Path, hash: &Hash, _: u64) -> io::Result<()> {
+    fn place(&self, staged: &Path, hash: &Hash, _: u64) -> io::Result<bool> {
         self.0.faults.step()?;
-        fs::rename(staged, self.0.blob_file(hash))
+        fs::rename(staged, self.0.blob_file(hash))?;
+        Ok(true)
     }
 
     fn settle(&self, placed: &BTreeSet<Hash>) -> io::Result<()> {
@@ -68,8 +124,38 @@ impl Shelf for Directory {
         })
     }
 
-    fn open(&self, hash: &Hash) -> io::Result<File> {
-        File::open(self.0.blob_file(hash))
+    fn open(&self, hash: &Hash, expected_bytes: u64) -> Result<File, Unopened> {
+        let file = File::open(self.0.blob_file(hash))?;
+        let found_bytes = file.metadata()?.len();
+        if found_bytes != expected_bytes {
+            return Err(Unopened::Damaged(BlobDamage::Length { expected_bytes, found_bytes }));
+        }
+        Ok(file)
+    }
+
+    fn source(&self, hash: &Hash, len_bytes: u64) -> Result<Box<dyn Source>, Unopened> {
+        Ok(Box::new(self.open(hash, len_bytes)?))
+    }
+
+    fn read_at(&self, hash: &Hash, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+        File::open(self.0.blob_file(hash))?.read_at(out, offset)
+    }
+
+    fn draft(&self, hash: &Hash) -> Result<(File, Option<Prepared>), Unopened> {
+        Ok((File::open(self.0.blob_file(hash))?, None))
+    }
+
+    fn copy_out(&self, hash: &Hash, target: &Path) -> Result<(), Unopened> {
+        let from = self.0.blob_file(hash);
+        if fs::hard_link(&from, target).is_ok() {
+            return Ok(());
+        }
+        let mut source = File::open(&from)?;
+        let mut target = File::create(target)?;
+        if rustix::fs::ioctl_ficlone(&target, &source).is_err() {
+            io::copy(&mut source, &mut target)?;
+        }
+        Ok(target.sync_all()?)
     }
 
     fn take(&self, hash: &Hash, target: &Path) -> io::Result<()> {
@@ -77,11 +163,14 @@ impl Shelf for Directory {
         fs::rename(self.0.blob_file(hash), target)
     }
 
-    fn remove(&self, hash: &Hash) -> io::Result<()> {
-        self.0.faults.step()?;
-        match fs::remove_file(self.0.blob_file(hash)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+    fn remove(&self, hashes: &BTreeSet<Hash>, failed: &mut dyn FnMut(&Hash, io::Error)) {
+        for hash in hashes {
+            let removed =
+                self.0.faults.step().and_then(|()| fs::remove_file(self.0.blob_file(hash)));
+            match removed {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => failed(hash, error),
+                _ => {}
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use redb::{Database, ReadableTableMetadata as _};
 
+use crate::backend::{Backend, Place};
 use crate::batch::Batch;
 use crate::counters::Counters;
 use crate::database::{builder, create_catalogue, format_of, load_counters};
@@ -17,7 +18,7 @@ use crate::shared::{Medium, Shared};
 use crate::table::{
     BLOBS, COUNTERS_KEY, Collection, FORMAT_VERSION, META, PACKAGES, PARTIALS, unseal,
 };
-use crate::writer::Writer;
+use crate::writer::{Writer, prepare_blobs};
 
 /// A node's store. Clones share one open store; the directory is free again after [`Store::close`]. Dropping the last
 /// clone closes it too, waiting for what is queued and ignoring errors.
@@ -56,24 +57,50 @@ pub struct Usage {
 }
 
 impl Store {
-    /// Opens the store in `dir`, creating it if it is not there, and starts its writer thread. Blocking: a fraction
-    /// of a second per gigabyte of catalogue, and after a crash, when redb walks its file first, some seconds.
+    /// Opens the store in `dir` with its blobs in its own directory, creating it if it is not there, and starts its
+    /// writer thread. Blocking: a fraction of a second per gigabyte of catalogue, and after a crash, when redb walks
+    /// its file first, some seconds.
     ///
     /// # Errors
-    /// [`OpenError`]: in use, from another version, damaged, or the file system refused.
+    /// [`OpenError`]: in use, from another version, damaged, made for blobs elsewhere, or the file system refused.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
+        Self::open_with(dir, &Backend::Directory)
+    }
+
+    /// [`Store::open`] with blobs where `backend` says. What is elsewhere is tried first: a small object is written,
+    /// read and removed there. A store stays with the backend that it was made with.
+    ///
+    /// # Errors
+    /// [`OpenError`]; also if what is elsewhere cannot be used, or this store's blobs are not there.
+    pub fn open_with(dir: &Path, backend: &Backend) -> Result<Self, OpenError> {
         let layout = Layout::new(dir);
         let lock = layout.lock()?;
         layout.prepare()?;
+        let layout = Arc::new(layout);
+        let place = backend.connect(&layout)?;
         let path = layout.catalogue();
         if !path.try_exists().map_err(OpenError::io(&path))? {
-            create_catalogue(&layout)?;
+            let binding = place.new_binding().map_err(OpenError::io(&path))?;
+            create_catalogue(&layout, binding.as_ref())?;
         }
-        Self::start(layout, lock, Box::new(move || Ok(builder().open(&path)?)))
+        Self::start_at(layout, lock, Box::new(move || Ok(builder().open(&path)?)), place)
     }
 
     /// Opens the database and checks it, and starts the writer on it.
+    #[cfg(test)]
     pub(crate) fn start(layout: Layout, lock: File, medium: Medium) -> Result<Self, OpenError> {
+        let layout = Arc::new(layout);
+        let place = Place::directory(&layout);
+        Self::start_at(layout, lock, medium, place)
+    }
+
+    /// Opens the database and checks it, and starts the writer on it.
+    pub(crate) fn start_at(
+        layout: Arc<Layout>,
+        lock: File,
+        medium: Medium,
+        place: Place,
+    ) -> Result<Self, OpenError> {
         let path = layout.catalogue();
         let fault = |fault| OpenError::from_fault(&path, fault);
         let database: Database = fenced(&medium).map_err(fault)?;
@@ -84,8 +111,9 @@ impl Store {
         if found < supported {
             return Err(OpenError::OlderFormat { found, supported });
         }
+        let shelf = place.bind(&database, &path)?;
         let counters: Counters = fenced(|| load_counters(&database)).map_err(fault)?;
-        let shared = Arc::new(Shared::new(layout, lock, database, medium));
+        let shared = Arc::new(Shared::new(layout, shelf, lock, database, medium));
         partial::remove_strays(&shared)?;
         let writer = Writer::start(Arc::clone(&shared), counters)
             .map_err(OpenError::io(shared.layout.dir()))?;
@@ -98,12 +126,23 @@ impl Store {
         self.inner.shared.layout.dir().to_path_buf()
     }
 
-    /// Writes a batch. When this returns `Ok` all of it is on disk. Waits while the queue is full. When the future is
-    /// dropped before it is ready the batch is written whole or not at all.
+    /// Writes a batch. When this returns `Ok` all of it is on disk, and its blobs are where this store has them; if that
+    /// is elsewhere, that takes as long as sending them. Waits while the queue is full. When the future is dropped
+    /// before it is ready the batch is written whole or not at all.
     ///
     /// # Errors
     /// [`WriteError`]; see there for what happened to the batch.
-    pub async fn commit(&self, batch: Batch) -> Result<(), WriteError> {
+    pub async fn commit(&self, mut batch: Batch) -> Result<(), WriteError> {
+        let shared = &self.inner.shared;
+        if shared.shelf.is_far() && batch.has_files() {
+            let shared = Arc::clone(shared);
+            let prepared = tokio::task::spawn_blocking(move || {
+                prepare_blobs(&*shared.shelf, &mut batch)?;
+                Ok(batch)
+            });
+            // Not begun when the runtime stops.
+            batch = prepared.await.unwrap_or(Err(WriteError::Closed))?;
+        }
         self.inner.writer.commit(batch).await
     }
 
@@ -114,7 +153,11 @@ impl Store {
     ///
     /// # Panics
     /// When called from an async task.
-    pub fn commit_blocking(&self, batch: Batch) -> Result<(), WriteError> {
+    pub fn commit_blocking(&self, mut batch: Batch) -> Result<(), WriteError> {
+        let shelf = &*self.inner.shared.shelf;
+        if shelf.is_far() {
+            prepare_blobs(shelf, &mut batch)?;
+        }
         self.inner.writer.commit_blocking(batch)
     }
 

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `meta` | `format` | version, u32 |
 //! | `meta` | `counters` | record count, record bytes, package bytes, blob bytes, u64 each |
+//! | `meta` | `backend` | where the blobs are, if not in the directory; see `backend` |
 //! | `records` | author (32), seq (u64) | record id (32), record bytes |
 //! | `record_ids` | record id (32) | author (32), seq (u64) |
 //! | `packages` | package id (32) | manifest bytes |
@@ -49,6 +50,9 @@ pub(crate) const PIECE_LIST: u32 = u32::MAX;
 
 /// Row of `meta` with the format version. Its place and form never change, so that any version can refuse any other.
 pub(crate) const FORMAT_KEY: &[u8] = b"format";
+
+/// Row of `meta` that says where blobs are, if that is elsewhere.
+pub(crate) const BACKEND_KEY: &[u8] = b"backend";
 
 /// Row of `meta` with the totals.
 pub(crate) const COUNTERS_KEY: &[u8] = b"counters";

@@ -10,6 +10,8 @@ mod import;
 mod model;
 mod open;
 mod partials;
+#[cfg(feature = "s3")]
+mod remote;
 mod rows;
 mod scrub;
 mod sweep;

@@ -21,6 +21,8 @@ mod apply;
 mod files;
 mod trees;
 
+pub(crate) use files::prepare_blobs;
+
 /// Most requests that wait for the writer. A transaction takes milliseconds, so this is what arrives during a few of
 /// them; when full, callers wait.
 pub const QUEUE_CAPACITY: usize = 256;

@@ -107,7 +107,8 @@ impl Node for Api {
     }
 
     async fn blob(&self, hash: Hash) -> Answer<Blob> {
-        let (file, len_bytes) = self.0.store.open_blob(&hash).map_err(blob_error)?;
+        let opened = tokio::task::block_in_place(|| self.0.store.open_blob(&hash));
+        let (file, len_bytes) = opened.map_err(blob_error)?;
         Ok(Blob { len_bytes, content: Box::pin(tokio::fs::File::from_std(file)) })
     }
 

@@ -260,10 +260,12 @@ impl App {
             let known = trusting && lock(&self.checked).contains(&file.hash);
             let good = match known {
                 // Its bytes were hashed since the start; whether the file is there in its length costs nothing.
-                true => {
-                    let opened = self.store.open_blob(&file.hash);
-                    opened.is_ok_and(|(_, len_bytes)| len_bytes == file.len_bytes)
-                }
+                true => match tokio::task::block_in_place(|| self.store.probe_blob(&file.hash)) {
+                    Ok(len_bytes) => len_bytes == file.len_bytes,
+                    // Storage that does not answer has not lost it.
+                    Err(error) if error.remote_fault().is_some() => return Err(error.into()),
+                    Err(_) => false,
+                },
                 false => self.has_good_blob(&file.hash, file.len_bytes)?,
             };
             if !good {

@@ -27,7 +27,7 @@ use super::{
     App, CALLS_MAX, EVENTS_MAX, HELLOS_MAX, INSPECTIONS_MAX, SERVED_MAX, answers, drive, effects,
     housekeeping, leases, lock, replicas, transfer, upkeep,
 };
-use crate::config::Config;
+use crate::config::{Config, NoS3};
 use crate::home::{self, Home};
 use crate::tasks::Tasks;
 
@@ -70,7 +70,7 @@ pub(crate) async fn start(home: Home, options: Options) -> Result<Running, Start
     config.content.replicas_max = options.replicas_max.unwrap_or(config.content.replicas_max);
     let identity = home.identity(&config.org)?;
     let founding = home.founding()?;
-    let store = open_store(&home)?;
+    let store = open_store(&home, &config).await?;
     check_owner(&store, &identity).await?;
 
     let api = options.api.unwrap_or(config.api);
@@ -156,8 +156,12 @@ fn serve_http(
     (http, http_token)
 }
 
-fn open_store(home: &Home) -> Result<Store, StartError> {
-    Store::open(&home.store()).map_err(|error| match error {
+/// Opens the store with its blobs where the configuration says. On a blocking thread: a server may be asked first.
+async fn open_store(home: &Home, config: &Config) -> Result<Store, StartError> {
+    let (dir, backend) = (home.store(), config.content.backend()?);
+    let opened = tokio::task::spawn_blocking(move || Store::open_with(&dir, &backend)).await;
+    let opened = opened.map_err(|_| StartError::Panicked { task: "opening the store" })?;
+    opened.map_err(|error| match error {
         OpenError::Locked { .. } => StartError::InUse { home: home.path().to_owned() },
         error => StartError::Store(error),
     })
@@ -179,7 +183,7 @@ async fn check_owner(store: &Store, identity: &Identity) -> Result<(), StartErro
 
 /// Gives a restored store to the new keys of its home.
 pub(crate) async fn adopt_store(home: &Home, identity: &Identity) -> Result<(), StartError> {
-    let store = open_store(home)?;
+    let store = open_store(home, &home.config()?).await?;
     let mut batch = Batch::new();
     let owner = identity.node.public();
     batch.put_document(Collection::Identity, OWNER_KEY, owner.as_bytes().to_vec());
@@ -304,7 +308,7 @@ fn assemble(
         inspections: Arc::new(Semaphore::new(INSPECTIONS_MAX)),
         chores: tokio::sync::Mutex::new(()),
         holding: tokio::sync::Mutex::new(()),
-        content: config.content,
+        content: config.content.clone(),
         replicas: replicas::Schedule::default(),
         copies: Mutex::new(BTreeMap::new()),
         leases: leases::Leases::default(),
@@ -377,6 +381,8 @@ pub(crate) enum StartError {
     Overlay(#[from] overlay::StartError),
     #[error("the store does not open: {0}")]
     Store(OpenError),
+    #[error(transparent)]
+    NoS3(#[from] NoS3),
     #[error("the store is not readable: {0}")]
     Read(#[from] guildhall_store::ReadError),
     #[error("the store is not writable: {0}")]

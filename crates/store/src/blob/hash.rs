@@ -1,8 +1,9 @@
 //! Hashing a file with several threads: each takes the next piece, reads it a slice at a time, and hashes the slice
 //! while it is in the processor's cache.
 
+use std::fmt;
 use std::fs::File;
-use std::os::unix::fs::FileExt as _;
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -19,6 +20,23 @@ pub const HASH_THREADS_MAX: usize = 8;
 /// large enough that system calls cost nothing beside it.
 const SLICE_BYTES: usize = 256 * 1024;
 
+/// Bytes at offsets: a file, or what is elsewhere.
+pub(crate) trait Source: fmt::Debug + Send + Sync {
+    /// Fills `out` from `offset` on.
+    fn read_exact_at(&self, out: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// How much is best read at a time, bytes: a divisor of a piece.
+    fn slice_bytes(&self) -> usize {
+        SLICE_BYTES
+    }
+}
+
+impl Source for File {
+    fn read_exact_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
+        std::os::unix::fs::FileExt::read_exact_at(self, out, offset)
+    }
+}
+
 /// What happens to slices and pieces on the way.
 pub(crate) trait Visit: Sync {
     /// A slice was read. Stops everything with an error.
@@ -30,7 +48,7 @@ pub(crate) trait Visit: Sync {
 
 /// Reads all pieces of `file` and shows them to `visit`. The file must have more than one group.
 pub(crate) fn hash_file(
-    file: &File,
+    file: &dyn Source,
     path: &Path,
     shape: Shape,
     visit: &impl Visit,
@@ -41,7 +59,7 @@ pub(crate) fn hash_file(
     let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     let failed = Mutex::new(None);
     let work = || {
-        let mut buffer = vec![0; SLICE_BYTES];
+        let mut buffer = vec![0; file.slice_bytes()];
         while !stop.load(Ordering::Relaxed) {
             let index = next.fetch_add(1, Ordering::Relaxed);
             if index >= pieces {
@@ -67,7 +85,7 @@ pub(crate) fn hash_file(
 }
 
 fn hash_piece(
-    file: &File,
+    file: &dyn Source,
     path: &Path,
     span: Span,
     buffer: &mut [u8],
@@ -88,8 +106,8 @@ fn hash_piece(
 }
 
 /// The CVs of the groups of one piece in a file.
-pub(crate) fn groups_of(file: &File, path: &Path, span: Span) -> Result<Vec<Cv>, BlobError> {
-    hash_piece(file, path, span, &mut vec![0; SLICE_BYTES], &Ignore)
+pub(crate) fn groups_of(file: &dyn Source, path: &Path, span: Span) -> Result<Vec<Cv>, BlobError> {
+    hash_piece(file, path, span, &mut vec![0; file.slice_bytes()], &Ignore)
 }
 
 /// Looks at nothing.

@@ -11,8 +11,11 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use crate::error::{BlobDamage, BlobError, ReadError, Row};
 use crate::row::BlobRow;
 use crate::shared::Shared;
+use crate::shelf::Unopened;
 use crate::store::Store;
 use crate::table::{BLOBS, PIECE_LIST, TREES, parse_hash, tree_key, unseal};
+
+use super::hash::Source;
 
 /// Where a blob's bytes are.
 #[derive(Debug)]
@@ -173,9 +176,26 @@ impl Store {
             .ok_or(ReadError::Corrupt { what: Row::Tree { hash: *hash, piece } })
     }
 
+    /// Whether the blob's file is where it should be, with the length it should have; returns that. Blocking, short:
+    /// nothing is read, or fetched from elsewhere.
+    ///
+    /// # Errors
+    /// As [`Store::open_blob`].
+    pub fn probe_blob(&self, hash: &Hash) -> Result<u64, BlobError> {
+        let shared = &self.inner.shared;
+        match shared.blob_at(hash)?.ok_or(BlobError::Missing { hash: *hash })? {
+            BlobAt::Inline(bytes) => Ok(bytes.len() as u64),
+            BlobAt::File { len_bytes } => match shared.shelf.source(hash, len_bytes) {
+                Ok(_) => Ok(len_bytes),
+                Err(why) => Err(self.unopened(hash, why)?),
+            },
+        }
+    }
+
     /// Opens the blob for reading, with its length in bytes, which the file has at this moment. The bytes of a file are
     /// not checked: whoever hands them on must know their hash or their tree, or call [`Store::verify_blob`]. A blob
-    /// that lives in its row comes as a file in memory that nobody can change.
+    /// that lives in its row comes as a file in memory that nobody can change. One that is stored elsewhere is fetched
+    /// first, unless it was lately, which blocks for as long as that takes.
     ///
     /// # Errors
     /// [`BlobError::Missing`] without a row, [`BlobError::Damaged`] if the file does not go with the row.
@@ -193,26 +213,28 @@ impl Store {
 
     /// Opens a blob's file, which should have this length.
     pub(crate) fn open_file(&self, hash: &Hash, expected_bytes: u64) -> Result<File, BlobError> {
-        let hash = *hash;
+        let opened = self.inner.shared.shelf.open(hash, expected_bytes);
+        opened.or_else(|why| Err(self.unopened(hash, why)?))
+    }
+
+    /// A blob's bytes as they are stored, for checking them. What this node has of a blob that is stored elsewhere is
+    /// not trusted any more.
+    pub(crate) fn source(&self, hash: &Hash, len_bytes: u64) -> Result<Box<dyn Source>, BlobError> {
         let shelf = &self.inner.shared.shelf;
-        let file = match shelf.open(&hash) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // It may have been forgotten since the row was read.
-                return Err(if self.has_blob(&hash)? {
-                    BlobError::Damaged { hash, damage: BlobDamage::FileMissing }
-                } else {
-                    BlobError::Missing { hash }
-                });
-            }
-            Err(error) => return Err(BlobError::io(&shelf.name(&hash))(error)),
-        };
-        let found_bytes = file.metadata().map_err(BlobError::io(&shelf.name(&hash)))?.len();
-        if found_bytes != expected_bytes {
-            let damage = BlobDamage::Length { expected_bytes, found_bytes };
-            return Err(BlobError::Damaged { hash, damage });
-        }
-        Ok(file)
+        shelf.doubt(hash);
+        shelf.source(hash, len_bytes).or_else(|why| Err(self.unopened(hash, why)?))
+    }
+
+    /// What to say of a file that does not open.
+    pub(crate) fn unopened(&self, hash: &Hash, why: Unopened) -> Result<BlobError, ReadError> {
+        let hash = *hash;
+        Ok(match why {
+            // It may have been forgotten since the row was read.
+            Unopened::Missing if !self.has_blob(&hash)? => BlobError::Missing { hash },
+            Unopened::Missing => BlobError::Damaged { hash, damage: BlobDamage::FileMissing },
+            Unopened::Damaged(damage) => BlobError::Damaged { hash, damage },
+            Unopened::Io(error) => BlobError::io(&self.inner.shared.shelf.name(&hash))(error),
+        })
     }
 
     /// Reads up to `out.len()` bytes from `offset` on; less only at the blob's end. Not checked: whoever hands them on
@@ -260,12 +282,12 @@ impl Store {
             BlobAt::Inline(bytes) => return Ok(bytes),
             BlobAt::File { len_bytes } if len_bytes > max_len_bytes => return Err(too_long()),
             BlobAt::File { len_bytes } => {
-                let file = self.open_file(hash, len_bytes)?;
-                let room = usize::try_from(len_bytes).map_err(|_| too_long())?;
-                let mut bytes = Vec::with_capacity(room);
-                let read = file.take(len_bytes).read_to_end(&mut bytes);
-                read.map_err(BlobError::io(&shared.shelf.name(hash)))?;
-                bytes
+                let bytes = self.read_file(hash, len_bytes)?;
+                // A local copy of what is elsewhere may be what is wrong.
+                match Hash::of(&bytes) != *hash && shared.shelf.doubt(hash) {
+                    true => self.read_file(hash, len_bytes)?,
+                    false => bytes,
+                }
             }
         };
         if Hash::of(&bytes) != *hash {
@@ -276,6 +298,16 @@ impl Store {
             };
             return Err(BlobError::Damaged { hash: *hash, damage });
         }
+        Ok(bytes)
+    }
+
+    fn read_file(&self, hash: &Hash, len_bytes: u64) -> Result<Vec<u8>, BlobError> {
+        let file = self.open_file(hash, len_bytes)?;
+        let room = usize::try_from(len_bytes);
+        let room = room.map_err(|_| BlobError::TooLong { max_len_bytes: usize::MAX as u64 })?;
+        let mut bytes = Vec::with_capacity(room);
+        let read = file.take(len_bytes).read_to_end(&mut bytes);
+        read.map_err(BlobError::io(&self.inner.shared.shelf.name(hash)))?;
         Ok(bytes)
     }
 }

@@ -1,6 +1,5 @@
 //! Checking whole blobs, and saying which of their pieces are damaged.
 
-use std::fs::File;
 use std::sync::{Mutex, PoisonError};
 
 use guildhall_protocol::Hash;
@@ -11,7 +10,7 @@ use crate::shared::Shared;
 use crate::store::Store;
 use crate::table::PIECE_LIST;
 
-use super::hash::{Visit, hash_file};
+use super::hash::{Source, Visit, hash_file};
 use super::read::BlobAt;
 
 /// What was found in a blob's file.
@@ -24,12 +23,12 @@ pub(crate) struct Check {
 }
 
 impl Check {
-    /// Reads the file with several threads. `pace` is called with the number of bytes of each slice, and stops
+    /// Reads all of it with several threads. `pace` is called with the number of bytes of each slice, and stops
     /// everything with an error.
     pub(crate) fn run(
         shared: &Shared,
         hash: &Hash,
-        file: &File,
+        file: &dyn Source,
         shape: Shape,
         pace: &(dyn Fn(usize) -> Result<(), BlobError> + Sync),
     ) -> Result<Self, BlobError> {
@@ -120,8 +119,8 @@ impl Store {
                 wrong.then_some(BlobDamage::Content { pieces: 1, first_offset: 0 })
             }
             BlobAt::File { len_bytes } => {
-                let file = self.open_file(&hash, len_bytes)?;
-                Check::run(shared, &hash, &file, Shape::of(len_bytes), &|_| Ok(()))?.damage()
+                let file = self.source(&hash, len_bytes)?;
+                Check::run(shared, &hash, &*file, Shape::of(len_bytes), &|_| Ok(()))?.damage()
             }
         };
         damage.map_or(Ok(()), |damage| Err(BlobError::Damaged { hash, damage }))
@@ -135,9 +134,9 @@ impl Store {
     pub fn damaged_pieces(&self, hash: &Hash) -> Result<Vec<u64>, BlobError> {
         match self.inner.shared.blob_at(hash)? {
             Some(BlobAt::File { len_bytes }) => {
-                let file = self.open_file(hash, len_bytes)?;
+                let file = self.source(hash, len_bytes)?;
                 let shape = Shape::of(len_bytes);
-                let check = Check::run(&self.inner.shared, hash, &file, shape, &|_| Ok(()))?;
+                let check = Check::run(&self.inner.shared, hash, &*file, shape, &|_| Ok(()))?;
                 Ok(check.damaged)
             }
             _ => self.verify_blob(hash).map(|()| Vec::new()),

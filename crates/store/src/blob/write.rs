@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::mem;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use guildhall_protocol::Hash;
@@ -185,6 +185,15 @@ impl StagedBlob {
     #[must_use]
     pub fn len_bytes(&self) -> u64 {
         self.len_bytes
+    }
+
+    /// Its file, if it has one.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match &self.content {
+            Content::Inline(_) => None,
+            Content::File { temp, .. } => Some(temp.path()),
+            Content::Partial { path, .. } => Some(path),
+        }
     }
 
     /// What it holds in memory, bytes.

@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 use guildhall_protocol::Hash;
 use guildhall_protocol::tree::{self, PIECE_BYTES, Shape};
@@ -14,6 +15,7 @@ use crate::blob::{BlobAt, known_pieces};
 use crate::layout::Layout;
 use crate::row::{BlobRow, PartialRow};
 use crate::shared::Shared;
+use crate::shelf::Directory;
 use crate::table::{BLOBS, PARTIALS, RECORDS, parse_hash, parse_record_key, unseal};
 use crate::{Batch, ReadError, Store, WriteError};
 
@@ -130,7 +132,9 @@ fn check_image(dir: &Path, image: &Disk, (acknowledged, saved): (u64, u64)) {
     let lock = File::open(dir.join("lock")).expect("opens");
     let database = image.database().expect("opens");
     let medium = Box::new(|| unreachable!("nothing fails"));
-    let shared = Shared::new(Layout::new(dir), lock, database, medium);
+    let layout = Arc::new(Layout::new(dir));
+    let shelf = Box::new(Directory(Arc::clone(&layout)));
+    let shared = Shared::new(layout, shelf, lock, database, medium);
     let mut seqs: [Vec<u64>; 2] = [Vec::new(), Vec::new()];
     let mut overwritten = Vec::new();
     shared

@@ -126,3 +126,28 @@ pub(super) fn start(dir: &Path, disk: &Disk, fresh: bool) -> Store {
     let disk = disk.clone();
     Store::start(layout, lock, Box::new(move || disk.database())).expect("starts")
 }
+
+/// The same with blobs in `objects`.
+#[cfg(feature = "s3")]
+pub(super) fn start_far(
+    dir: &Path,
+    disk: &Disk,
+    fresh: bool,
+    objects: &Arc<dyn object_store::ObjectStore>,
+) -> Store {
+    let mut layout = Layout::new(dir);
+    layout.faults = disk.faults.clone();
+    let lock = File::create(dir.join("lock")).expect("creates");
+    layout.prepare().expect("prepares");
+    let layout = Arc::new(layout);
+    let place = super::remote::place(&layout, objects, "", 1 << 30);
+    if fresh {
+        let database = disk.database().expect("opens");
+        initialise(&database).expect("initialises");
+        let binding = place.new_binding().expect("random").expect("elsewhere");
+        crate::database::write(&database, |transaction| binding.put(transaction)).expect("writes");
+        database.close().expect("closes");
+    }
+    let disk = disk.clone();
+    Store::start_at(layout, lock, Box::new(move || disk.database()), place).expect("starts")
+}

@@ -92,7 +92,12 @@ impl<'t> Tables<'t> {
             Operation::DeleteDocument { collection, key } => {
                 self.documents(collection).remove(key.as_slice())?;
             }
-            Operation::AddBlob(staged) => self.add_blob(&staged, counters, effects)?,
+            Operation::AddBlob(staged) => {
+                self.add_blob(&staged, counters, effects)?;
+                if staged.path().is_some() {
+                    effects.added(staged);
+                }
+            }
             Operation::ForgetBlob(hash) => {
                 if let Some(old) = self.blobs.remove(hash.as_bytes().as_slice())? {
                     counters.remove_blob(old.value());

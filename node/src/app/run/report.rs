@@ -153,10 +153,8 @@ impl App {
                 _ => Ok(futures::stream::empty().boxed()),
             };
         };
-        let (file, _) = self
-            .store
-            .open_blob(&outputs)
-            .map_err(|error| ApiError::internal(error.to_string()))?;
+        let opened = tokio::task::block_in_place(|| self.store.open_blob(&outputs));
+        let (file, _) = opened.map_err(|error| ApiError::internal(error.to_string()))?;
         let lines = tokio::io::BufReader::new(tokio::fs::File::from_std(file)).lines();
         let lines = futures::stream::unfold(lines, |mut lines| async {
             let line = match lines.next_line().await {

@@ -213,15 +213,15 @@ async fn t13_no_hostile_name_gets_through_the_api() {
     assert!(Manifest::open(PackageId(Hash::of(&good)), &good).is_ok(), "only the name is wrong");
     let (status, said) = post(&a, "publish", &publication("good.txt")).await;
     assert_eq!(status, 200, "only the name is wrong: {said}");
-    let mut stored = Vec::new();
     for name in &names {
         let request = publication(name);
         let (status, said) = post(&a, "publish", &request).await;
         assert!((400..500).contains(&status), "{name:?}: {status} {said}");
-        stored.push((name, a.client().upload_bytes(manifest_with(name)).await));
     }
-    for (name, stored) in stored {
-        let package = PackageId(stored.expect("bytes are bytes").hash);
+    let manifests: Vec<Vec<u8>> = names.iter().map(|name| manifest_with(name)).collect();
+    let stored = a.client().upload_batch(&manifests).await.expect("bytes are bytes");
+    for (name, stored) in names.iter().zip(stored) {
+        let package = PackageId(stored.hash);
         let request = json!({"ref": package});
         let (status, said) = post(&a, "fetch", &request).await;
         assert!((400..600).contains(&status) && said.contains("manifest"), "{name:?}: {said}");

@@ -8,7 +8,8 @@ use guildhall_protocol::tree::{GROUP_BYTES, Shape};
 use super::content::{Movement, processor, seconds};
 use super::figures::{Row, Samples};
 use super::fixture::Package;
-use super::{Bench, peers, raw};
+use super::raw::Limit;
+use super::{Bench, peers};
 use crate::network::NetworkError;
 
 /// Length of a hash in a list, bytes.
@@ -19,11 +20,15 @@ pub(super) async fn run(bench: &Bench) -> Result<Vec<Row>, NetworkError> {
     let mut movement = Movement::start(bench).await?;
     let package = Package::one_file(movement.folder("source"), "large", "1.0.0", len_bytes, 0)?;
     movement.publish(&package, &["--link"]).await?;
-    let fetches = movement.fetch_anew(&package, runs).await?;
-    let (ours, used) = (seconds(&fetches), processor(&fetches));
-    let limit = raw::measure(&package.file(), None, runs).await?;
+    let (mut fetches, mut limit, mut written) = (Vec::new(), Limit::default(), Limit::default());
     let out = movement.folder("raw.out");
-    let written = raw::measure(&package.file(), Some(&out), runs).await?;
+    // By turns: what else the machine does changes by the minute.
+    for _ in 0..runs {
+        fetches.extend(movement.fetch_anew(&package, 1).await?);
+        limit.measure(&package.file(), None).await?;
+        written.measure(&package.file(), Some(&out)).await?;
+    }
+    let (ours, used) = (seconds(&fetches), processor(&fetches));
     let sendme = peers::sendme(&package.file(), len_bytes, &movement.folder("sendme"), runs).await;
     let aria2 = peers::aria2(&package.file(), &movement.folder("aria2"), runs).await;
     movement.stop().await;

@@ -193,26 +193,25 @@ pub(super) struct Limit {
     pub(super) processor: Samples,
 }
 
-/// Measures the limit, with a file at the receiver or without.
-pub(super) async fn measure(
-    file: &Path,
-    out: Option<&Path>,
-    runs: usize,
-) -> Result<Limit, NetworkError> {
-    let mut limit = Limit::default();
-    for _ in 0..runs {
+impl Limit {
+    /// Measures it once more, with a file at the receiver or without.
+    pub(super) async fn measure(
+        &mut self,
+        file: &Path,
+        out: Option<&Path>,
+    ) -> Result<(), NetworkError> {
         if let Some(folder) = out.and_then(Path::parent) {
             let len_bytes = file.metadata().map_err(NetworkError::Io)?.len();
             warm(folder, len_bytes)?;
         }
         let (seconds, processor) = once(file, out).await?;
-        limit.seconds.push(seconds);
-        limit.processor.push(processor);
-        if let Some(out) = out {
-            std::fs::remove_file(out).map_err(NetworkError::Io)?;
+        self.seconds.push(seconds);
+        self.processor.push(processor);
+        match out {
+            Some(out) => std::fs::remove_file(out).map_err(NetworkError::Io),
+            None => Ok(()),
         }
     }
-    Ok(limit)
 }
 
 /// Seconds, and processor seconds of both sides.

@@ -67,7 +67,6 @@ async fn who_only_says_that_it_holds_a_package_does_not_count_as_a_copy() {
 ///   lab-a (wants copies) ◀──copy── lab-c ◀──a false listing of it── lab-x
 /// ```
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a known defect: the listing that asks for most decides, whoever wrote it"]
 async fn a_false_listing_of_a_package_keeps_nobody_from_copying_it() {
     let lab = lab();
     let [a, mut x] = lab.federation(["lab-a", "lab-x"]).await;

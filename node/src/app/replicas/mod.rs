@@ -29,6 +29,7 @@ use self::schedule::{Due, Known};
 use super::fetch::Purpose;
 use super::patterns::Patterns;
 use super::{App, lock};
+use crate::clock;
 
 /// How often it is looked for what is due. With four packages each time, ten thousand take three quarters of an hour.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -100,6 +101,11 @@ struct Wanted {
     candidates: BTreeSet<PublicKey>,
 }
 
+/// How long a copy of so many bytes may take before others have their turn: its parts are kept.
+fn copy_max(len_bytes: u64) -> Duration {
+    Duration::from_secs(60 * 60 + (len_bytes >> 20))
+}
+
 /// Copies being made, with their producers' orgs.
 pub(super) type Copies = Mutex<BTreeMap<PackageId, PublicKey>>;
 
@@ -165,16 +171,14 @@ impl App {
     /// Nodes that hold a package, and whether its copies are too few. `None` when that is not known.
     async fn try_look(self: &Arc<Self>, due: Due) -> Option<(BTreeSet<PublicKey>, bool)> {
         let Due { package, tries, known } = due;
-        let wanted = self.wanted(package)?;
-        let files = match known {
-            Known::Nothing => self.find_out(package, &wanted).await?,
+        let known = match known {
+            Known::Nothing => self.find_out(package).await?,
             known => known,
         };
-        let files = match files {
-            Known::Files(files) => files,
-            // As if there were enough of it.
-            Known::Unwanted | Known::Nothing => return Some((BTreeSet::new(), false)),
-        };
+        // As if there were enough of it.
+        let enough = Some((BTreeSet::new(), false));
+        let Known::Content { len_bytes, files } = known else { return enough };
+        let Some(wanted) = self.wanted(package, len_bytes) else { return enough };
         let nodes = self.proven_holders(package, &files, ANSWER_MAX).await;
         let held = self.held(package);
         let me = self.core().identity().root;
@@ -209,7 +213,7 @@ impl App {
     }
 
     /// Learns of a package what has to be known to look at it.
-    async fn find_out(self: &Arc<Self>, package: PackageId, wanted: &Wanted) -> Option<Known> {
+    async fn find_out(self: &Arc<Self>, package: PackageId) -> Option<Known> {
         let manifest = match self.manifest(package) {
             Ok(Some(manifest)) => manifest,
             _ => {
@@ -219,15 +223,18 @@ impl App {
                 Manifest::open(package, &bytes.ok()?).ok()?
             }
         };
-        let known = Known::of(&manifest, wanted.len_bytes);
+        let known = Known::of(&manifest, &clock::random());
         self.replicas.learned(package, &known);
         Some(known)
     }
 
-    fn wanted(&self, package: PackageId) -> Option<Wanted> {
+    /// What the listings of a package want that say its true length; anybody may list what is somebody else's.
+    fn wanted(&self, package: PackageId, len_bytes: u64) -> Option<Wanted> {
         let core = self.core();
-        let entry = core.catalog().of_package(package).map(|shown| shown.entry);
-        let entry = entry.filter(|entry| is_for_all(entry)).max_by_key(|e| e.listing.replicas)?;
+        let entries = core.catalog().of_package(package).map(|shown| shown.entry);
+        let entry = entries
+            .filter(|entry| is_for_all(entry) && entry.listing.len_bytes == len_bytes)
+            .max_by_key(|entry| entry.listing.replicas)?;
         let me = core.identity();
         let follows = |node: &guildhall_core::NodeView| {
             let categories = &entry.listing.categories;
@@ -239,7 +246,6 @@ impl App {
         let mut candidates: BTreeSet<PublicKey> = in_reach.map(|(_, view)| view.root).collect();
         candidates.insert(me.root);
         let target = entry.listing.replicas.min(TARGET_MAX);
-        let len_bytes = entry.listing.len_bytes;
         Some(Wanted { producer: entry.root, target, len_bytes, candidates })
     }
 
@@ -302,10 +308,15 @@ impl App {
         let hints: Vec<PublicKey> = holders.iter().copied().collect();
         self.tasks.spawn("copy", async move {
             let _turn = turn;
+            let copying = app.make_copy(package, &wanted, &hints);
             tokio::select! {
                 biased;
                 () = app.tasks.token().cancelled() => {}
-                () = app.make_copy(package, &wanted, &hints) => {}
+                made = tokio::time::timeout(copy_max(wanted.len_bytes), copying) => {
+                    if made.is_err() {
+                        debug!(%package, "a copy takes too long; it goes on later");
+                    }
+                }
             }
         });
     }

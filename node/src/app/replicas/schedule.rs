@@ -43,21 +43,30 @@ struct Look {
 #[derive(Clone, Debug)]
 pub(super) enum Known {
     Nothing,
-    /// No copy is to be made, whatever happens.
-    Unwanted,
-    /// Some of its files.
-    Files(Arc<[FileEntry]>),
+    /// Its data is declared sensitive: no copy is to be made, whatever anybody lists.
+    Sensitive,
+    /// What a copy of it would be.
+    Content {
+        /// Bytes of its files.
+        len_bytes: u64,
+        /// Some of its files.
+        files: Arc<[FileEntry]>,
+    },
 }
 
 impl Known {
-    /// What is kept of a manifest. What its listing says of its length decides whether there is room, so it has to be
-    /// true.
-    pub(super) fn of(manifest: &Manifest, listed_bytes: u64) -> Self {
-        if manifest.sensitive || manifest.len_bytes() != listed_bytes {
-            return Self::Unwanted;
+    /// What is kept of a manifest. Which files it is begins somewhere else at every node, so that nobody can have just
+    /// those.
+    pub(super) fn of(manifest: &Manifest, seed: &Hash) -> Self {
+        if manifest.sensitive {
+            return Self::Sensitive;
         }
         let step = manifest.files.len().div_ceil(PROBES_MAX).max(1);
-        Self::Files(manifest.files.iter().step_by(step).cloned().collect())
+        let (numbers, _) = seed.as_bytes().as_chunks::<8>();
+        let number = numbers.first().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+        let first = usize::try_from(number % step as u64).unwrap_or(0);
+        let files = manifest.files.iter().skip(first).step_by(step).cloned().collect();
+        Self::Content { len_bytes: manifest.len_bytes(), files }
     }
 }
 

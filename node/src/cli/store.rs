@@ -205,7 +205,11 @@ async fn gc(context: &Context, client: &Client, args: &GcArgs) -> Result<(), Fai
     if output.is_quiet() {
         return output.line(&report.freed_bytes.to_string());
     }
-    output.line(&gc_text(&report, args.dry_run))
+    output.line(&gc_text(&report, args.dry_run))?;
+    if !report.packages.is_empty() && !args.dry_run {
+        output.note("what came or was used within the last hour goes with a later gc");
+    }
+    Ok(())
 }
 
 fn gc_text(report: &GcReport, dry_run: bool) -> String {

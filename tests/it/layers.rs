@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Our crates that each of our crates may use, besides `protocol`, which all may. What is not here may use everything.
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 13] = [
     ("protocol", &[]),
     ("catalog", &[]),
     ("federation", &[]),
@@ -14,6 +14,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("sync", &[]),
     ("core", &["catalog", "federation", "pipeline", "sync"]),
     ("store", &[]),
+    ("text", &["catalog"]),
     ("overlay", &[]),
     ("sandbox", &[]),
     ("gateway", &[]),

@@ -11,7 +11,7 @@ use guildhall_protocol::PackageId;
 use guildhall_protocol::name::{Category, CategoryPrefix, OrgName, PackageName, Version};
 
 use crate::entry::{Entry, Slot};
-use crate::words::{self, Wanted};
+use crate::old_words::{self, Wanted};
 
 /// A name, shared by the catalogue's map and every posting list.
 pub(crate) type Key = Arc<Name>;
@@ -141,7 +141,7 @@ pub(crate) fn searchable(slot: &Slot) -> Option<&Entry> {
 }
 
 fn distinct_words(entry: &Entry) -> BTreeSet<String> {
-    words::of_listing(&entry.listing).map(|(_, word)| word.to_lowercase()).collect()
+    old_words::of_listing(&entry.listing).map(|(_, word)| word.to_lowercase()).collect()
 }
 
 fn distinct_categories(entry: &Entry) -> BTreeSet<&Category> {

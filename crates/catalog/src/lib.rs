@@ -18,8 +18,10 @@ pub mod entry;
 mod filter;
 mod index;
 mod nearest;
+mod old_words;
 pub mod rank;
-mod words;
+pub mod text;
+pub mod words;
 
 pub use catalog::{Catalog, ResolveError, Shown};
 pub use entry::{Entry, Inserted};

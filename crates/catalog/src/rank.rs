@@ -20,7 +20,7 @@ use guildhall_protocol::query::{Query, Suggestion, Term, TypeQuery};
 
 use crate::entry::Entry;
 use crate::filter::{best_accuracy, best_latency, matches};
-use crate::words::Wanted;
+use crate::old_words::Wanted;
 
 /// Share of the words of the query: whoever types words means them first.
 pub const TEXT_WEIGHT: f64 = 0.35;

@@ -185,6 +185,12 @@ impl<'q> Ranker<'q> {
             categories: listing.categories.clone(),
             interface: listing.interface.clone(),
             claims: listing.claims.clone(),
+            licence: listing.licence.clone(),
+            len_bytes: listing.len_bytes,
+            time_ms: entry.time_ms,
+            reviews: guildhall_protocol::query::ReviewSummary::default(),
+            holders: 0,
+            looks_like: None,
             score: self.score(entry),
             terms: terms.collect(),
         }

@@ -159,7 +159,7 @@ impl Core {
         for (ask, open) in &mut self.asks {
             if open.wanted.remove(&peer) {
                 open.awaited.insert(peer);
-                calls.push((*ask, Box::new(open.query.facets())));
+                calls.push((*ask, Box::new(open.query.to_ask())));
             }
         }
         for (ask, query) in calls {
@@ -308,7 +308,7 @@ impl Core {
             respond(out, reply, refused(Reason::Invalid, error.to_string()));
             return;
         }
-        let results = self.catalog.search(&query.facets());
+        let results = self.catalog.search(&query.to_ask());
         let listings = results.into_iter().map(|suggestion| suggestion.listing_id).collect();
         out.push(Effect::RespondListings { reply, listings });
     }

@@ -18,7 +18,7 @@ use guildhall_protocol::facts::Facts;
 use guildhall_protocol::limits::{FOLLOWS_MAX, INVITE_MAX_LIFE_MS};
 use guildhall_protocol::manifest::Manifest;
 use guildhall_protocol::name::{CategoryPrefix, FileName, Reference};
-use guildhall_protocol::query::Query;
+use guildhall_protocol::query::{Query, ReviewSummary};
 use guildhall_protocol::wire::Invite;
 use guildhall_protocol::{Hash, PackageId, PublicKey, RecordId, RunId};
 use tokio::sync::oneshot;
@@ -132,6 +132,14 @@ impl Node for Api {
             answered: found.answered,
             holders: found.holders,
             notes: found.notes,
+            total: 0,
+            next: None,
+            nodes: Vec::new(),
+            age_s: None,
+            facets: Vec::new(),
+            did_you_mean: Vec::new(),
+            nearest: Vec::new(),
+            excluded: Vec::new(),
         })
     }
 
@@ -302,6 +310,8 @@ impl App {
             jobs: self.jobs.load(Ordering::Relaxed),
             software: settings.software.clone(),
             uptime_s: self.started.elapsed().as_secs(),
+            notices: 0,
+            heard_s: None,
         }
     }
 
@@ -401,6 +411,12 @@ impl App {
                 manifest: None,
                 versions: versions.map(|shown| shown.entry.version().clone()).collect(),
                 holders: Vec::new(),
+                time_ms: entry.time_ms,
+                yanked: Vec::new(),
+                rating: ReviewSummary::default(),
+                reviews: Vec::new(),
+                looks_like: None,
+                standing: None,
             }
         };
         detail.manifest = self.manifest(detail.package_id).map_err(internal)?;

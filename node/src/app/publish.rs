@@ -37,7 +37,7 @@ impl App {
         self: &Arc<Self>,
         request: PublishRequest,
     ) -> Result<Published, ApiError> {
-        let PublishRequest { manifest, listing: draft, dry_run } = request;
+        let PublishRequest { manifest, listing: draft, dry_run, .. } = request;
         let _alone = self.publishing.lock().await;
         manifest.check().map_err(|error| {
             ApiError::failed("bad_manifest", error.to_string())

@@ -175,6 +175,14 @@ impl Node for Fake {
             answered: 0,
             holders: 0,
             notes: query.text.into_iter().collect(),
+            total: 0,
+            next: None,
+            nodes: Vec::new(),
+            age_s: None,
+            facets: Vec::new(),
+            did_you_mean: Vec::new(),
+            nearest: Vec::new(),
+            excluded: Vec::new(),
         })
     }
 

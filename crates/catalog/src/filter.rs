@@ -4,8 +4,9 @@
 //! without a contract meets a bound on memory only when nothing of it is executed, as with data and notebooks.
 
 use guildhall_protocol::body::{AccuracyClaim, Claims, LatencyClaim};
+use guildhall_protocol::interface::Port;
 use guildhall_protocol::name::Reference;
-use guildhall_protocol::query::{Query, TypeQuery};
+use guildhall_protocol::query::{Query, Side, TypeQuery};
 
 use crate::entry::Entry;
 
@@ -13,8 +14,9 @@ use crate::entry::Entry;
 #[must_use]
 pub fn matches(query: &Query, entry: &Entry) -> bool {
     let listing = &entry.listing;
-    let ports = |asked: &Option<TypeQuery>, ports: &[guildhall_protocol::interface::Port]| {
-        asked.as_ref().is_none_or(|asked| ports.iter().any(|port| asked.matches(&port.port_type)))
+    let ports = |asked: &Option<TypeQuery>, ports: &[Port], side| {
+        let meets = |asked: &TypeQuery| ports.iter().any(|p| asked.matches(&p.port_type, side));
+        asked.as_ref().is_none_or(meets)
     };
     query.kind.is_none_or(|kind| listing.kind == kind)
         && query
@@ -22,8 +24,8 @@ pub fn matches(query: &Query, entry: &Entry) -> bool {
             .as_ref()
             .is_none_or(|prefix| listing.categories.iter().any(|one| one.is_within(prefix)))
         && query.reference.as_ref().is_none_or(|reference| is_meant(reference, entry))
-        && ports(&query.input, &listing.interface.inputs)
-        && ports(&query.output, &listing.interface.outputs)
+        && ports(&query.input, &listing.interface.inputs, Side::Input)
+        && ports(&query.output, &listing.interface.outputs, Side::Output)
         && query.max_latency_ms.is_none_or(|max| {
             best_latency(&listing.claims).is_some_and(|claim| claim.p50_ms <= max)
         })

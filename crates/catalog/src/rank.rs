@@ -13,10 +13,10 @@ use std::cmp::Reverse;
 use std::fmt;
 
 use guildhall_protocol::body::Listing;
-use guildhall_protocol::interface::{Port, PortType};
+use guildhall_protocol::interface::Port;
 use guildhall_protocol::manifest::Kind;
 use guildhall_protocol::name::CategoryPrefix;
-use guildhall_protocol::query::{Query, Suggestion, Term, TypeQuery};
+use guildhall_protocol::query::{Query, Side, Suggestion, Term, TypeQuery};
 
 use crate::entry::Entry;
 use crate::filter::{best_accuracy, best_latency, matches};
@@ -46,8 +46,6 @@ const NEUTRAL: f64 = 0.5;
 const SECOND_CATEGORY: f64 = 0.9;
 /// Value of a category below the one asked for, when it is the listing's first; of another one, the product.
 const BELOW_CATEGORY: f64 = 0.8;
-/// Value of a port that takes or yields any media type, when one was asked for.
-const ANY_MEDIA_TYPE: f64 = 0.8;
 /// Value of a version before 1.0.0.
 const BEFORE_ONE: f64 = 0.5;
 /// Value of a prerelease.
@@ -238,16 +236,21 @@ impl<'q> Ranker<'q> {
     fn types(&self, listing: &Listing, why: &mut Why) -> f64 {
         let interface = &listing.interface;
         let sides = [
-            (&self.query.input, &interface.inputs, "input", "takes"),
-            (&self.query.output, &interface.outputs, "output", "yields"),
+            (&self.query.input, &interface.inputs, Side::Input, "input", "takes"),
+            (&self.query.output, &interface.outputs, Side::Output, "output", "yields"),
         ];
-        let asked = sides.into_iter().filter_map(|(asked, ports, side, verb)| {
+        let asked = sides.into_iter().filter_map(|(asked, ports, side, place, verb)| {
             let asked = asked.as_ref()?;
-            let (port, worth) = best_port(asked, ports)?;
+            let (port, worth) = best_port(asked, ports, side)?;
             let port_type = quote(&port.port_type.to_string());
-            why.say(format_args!("{side} `{}` {verb} {port_type}", port.name));
+            why.say(format_args!("{place} `{}` {verb} {port_type}", port.name));
             if worth < 1.0 {
-                why.say(format_args!("any media type, not only {}", quote(&written(asked))));
+                let asked_text = quote(&asked.to_string());
+                if asked.is_whole_type() {
+                    why.say(format_args!("it fits {asked_text}, but is not the same type"));
+                } else {
+                    why.say(format_args!("any media type, not only {asked_text}"));
+                }
             }
             Some(worth)
         });
@@ -338,29 +341,12 @@ fn stability(listing: &Listing, why: &mut Why) -> f64 {
 }
 
 /// The port that meets `asked` best, and how well.
-fn best_port<'a>(asked: &TypeQuery, ports: &'a [Port]) -> Option<(&'a Port, f64)> {
-    let names_media_type = written(asked).contains('/');
-    let worth = |port: &Port| match &port.port_type {
-        PortType::Image(types)
-        | PortType::Audio(types)
-        | PortType::Video(types)
-        | PortType::Bytes(types)
-            if names_media_type && types.media_types.is_empty() =>
-        {
-            ANY_MEDIA_TYPE
-        }
-        _ => 1.0,
-    };
+fn best_port<'a>(asked: &TypeQuery, ports: &'a [Port], side: Side) -> Option<(&'a Port, f64)> {
     ports
         .iter()
-        .filter(|port| asked.matches(&port.port_type))
-        .map(|port| (port, worth(port)))
+        .map(|port| (port, asked.worth(&port.port_type, side)))
+        .filter(|(_, worth)| *worth > 0.0)
         .reduce(|best, next| if next.1 > best.1 { next } else { best })
-}
-
-/// The query as it was written: a family or a media type.
-fn written(asked: &TypeQuery) -> String {
-    asked.clone().into()
 }
 
 /// A producer's text on one line, cut to a readable length.

@@ -3,16 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::cbor::DecodeError;
-<<<<<<< HEAD
-use crate::hash::{Hash, PackageId, RecordId};
-use crate::interface::{Interface, Port, PortType};
-use crate::limits::{QUERY_MAX_RESULTS, QUERY_TEXT_MAX_BYTES, QUERY_WORD_MAX_BYTES};
-=======
 use crate::fit::fit;
-use crate::hash::{PackageId, RecordId};
-use crate::interface::{Interface, PortType, TYPE_TEXT_MAX_BYTES, TypeError};
-use crate::limits::{QUERY_MAX_RESULTS, QUERY_TEXT_MAX_BYTES};
->>>>>>> fit
+use crate::hash::{Hash, PackageId, RecordId};
+use crate::interface::{Interface, Port, PortType, TYPE_TEXT_MAX_BYTES, TypeError};
+use crate::limits::{QUERY_MAX_RESULTS, QUERY_TEXT_MAX_BYTES, QUERY_WORD_MAX_BYTES};
 use crate::manifest::Kind;
 use crate::name::{CategoryPrefix, OrgName, Reference};
 
@@ -275,6 +269,16 @@ impl TypeQuery {
             return Err(UnknownType::TooLong);
         }
         Ok(Self(Asked::Exactly(Box::new(port_type))))
+    }
+
+    /// The family and media type that are asked for; `None` for a whole type.
+    #[must_use]
+    pub fn family(&self) -> Option<(&'static str, Option<&str>)> {
+        match &self.0 {
+            Asked::Family(family) => Some((family, None)),
+            Asked::MediaType { family, media_type } => Some((family, Some(media_type))),
+            Asked::Exactly(_) => None,
+        }
     }
 
     /// Whether it is a whole type and neither a family nor a media type.

@@ -65,12 +65,12 @@ impl Range {
     pub(crate) fn push(&mut self, number: u32, bucket: Bucket) {
         self.fine.resize_with(BUCKETS, RoaringBitmap::new);
         self.up_to.resize_with(BUCKETS / BUCKETS_PER_BLOCK, RoaringBitmap::new);
-        self.has.push(number);
+        self.has.insert(number);
         if let Some(set) = self.fine.get_mut(bucket.0) {
-            set.push(number);
+            set.insert(number);
         }
         for set in self.up_to.iter_mut().skip(bucket.0 / BUCKETS_PER_BLOCK) {
-            set.push(number);
+            set.insert(number);
         }
     }
 

@@ -10,8 +10,11 @@
 
 use std::collections::BTreeMap;
 
+use guildhall_protocol::PublicKey;
 use guildhall_protocol::name::OrgName;
 use guildhall_protocol::query::Term;
+
+use crate::catalog::Catalog;
 
 /// What each term counts, before scaling.
 #[derive(Clone, Debug, PartialEq)]
@@ -184,6 +187,52 @@ pub(crate) const FRESH_HALF_DAYS: f64 = 365.0;
 /// Stars that stand for having no review: the middle. They weigh as much as this many orgs' reviews, so that one
 /// enthusiast does not make a package the best.
 pub(crate) const REVIEWS_PRIOR: (f64, f64) = (3.0, 2.0);
+
+impl Catalog {
+    /// How this org ranks from now on.
+    pub fn set_ranking(&mut self, ranking: Ranking) {
+        if self.ranking != ranking {
+            self.ranking = ranking;
+            self.restand_all();
+        }
+    }
+
+    /// How this org ranks.
+    #[must_use]
+    pub const fn ranking(&self) -> &Ranking {
+        &self.ranking
+    }
+
+    /// Whose catalogue it is: its own listings are trusted fully.
+    pub fn set_home(&mut self, root: PublicKey) {
+        if self.home != Some(root) {
+            self.home = Some(root);
+            self.restand_all();
+        }
+    }
+
+    /// What day it is, in days since 1970; listings grow older by it.
+    pub fn set_day(&mut self, day: u32) {
+        if self.day != day {
+            self.day = day;
+            self.restand_all();
+        }
+    }
+
+    fn restand_all(&mut self) {
+        (0..self.next_number()).for_each(|number| self.restand(number));
+    }
+
+    /// What a row is worth has changed.
+    pub(crate) fn restand(&mut self, number: u32) {
+        let Some(row) = self.row(number) else { return };
+        let (from, to) = (row.standing, self.standing_of(row));
+        self.sets.move_level(number, from, to);
+        if let Some(row) = self.row_mut(number) {
+            row.standing = to;
+        }
+    }
+}
 
 /// The words of a term. They are only written for results that are shown.
 pub(crate) struct Why(Option<String>);

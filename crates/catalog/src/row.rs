@@ -8,7 +8,8 @@ use guildhall_protocol::interface::{Interface, Port, PortType, PredictionType};
 use guildhall_protocol::manifest::Kind;
 use guildhall_protocol::name::{Category, Version};
 use guildhall_protocol::{PackageId, RecordId, cbor};
-use serde::{Deserialize, Serialize};
+
+use crate::filter;
 
 /// In place of a symbol: there is none.
 pub(crate) const NONE: u16 = u16::MAX;
@@ -17,10 +18,10 @@ pub(crate) const NONE: u16 = u16::MAX;
 const SYMBOLS_MAX: usize = NONE as usize;
 
 /// Claims of one listing that are kept for queries by metric.
-const CLAIMS_MAX: usize = 16;
+pub(crate) const CLAIMS_MAX: usize = 16;
 
 /// A listing, as far as search goes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Row {
     /// `org/name`.
     pub(crate) name: u32,
@@ -65,11 +66,9 @@ impl Row {
 }
 
 /// Numbers for values that come again and again.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(bound(deserialize = "T: Ord + Clone + Deserialize<'de>"))]
+#[derive(Clone, Debug)]
 pub(crate) struct Dictionary<T> {
     values: Vec<T>,
-    #[serde(skip)]
     numbers: BTreeMap<T, u32>,
 }
 
@@ -116,16 +115,10 @@ impl<T: Ord + Clone> Dictionary<T> {
     pub(crate) fn values(&self) -> &[T] {
         &self.values
     }
-
-    /// After reading: numbers of values are not stored.
-    pub(crate) fn reindex(&mut self) {
-        let numbered = self.values.iter().cloned().zip(0..);
-        self.numbers = numbered.collect();
-    }
 }
 
 /// The dictionaries of all rows.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Symbols {
     pub(crate) categories: Dictionary<Category>,
     pub(crate) licences: Dictionary<String>,
@@ -133,33 +126,15 @@ pub(crate) struct Symbols {
     pub(crate) metrics: Dictionary<String>,
     /// Interfaces by their encoding, without label sets.
     interface_numbers: Dictionary<Vec<u8>>,
-    #[serde(skip)]
     interfaces: Vec<Interface>,
     /// Claims of all rows: metric and value.
     claims: Vec<(u16, f32)>,
 }
 
 impl Symbols {
-    /// Dictionaries do not store what can be derived.
-    pub(crate) fn reindex(&mut self) {
-        self.categories.reindex();
-        self.licences.reindex();
-        self.engines.reindex();
-        self.metrics.reindex();
-        self.interface_numbers.reindex();
-        let encoded = self.interface_numbers.values().iter();
-        self.interfaces =
-            encoded.map(|bytes| cbor::decode(bytes, bytes.len()).unwrap_or_default()).collect();
-    }
-
     /// An interface by its number.
     pub(crate) fn interface(&self, number: u32) -> Option<&Interface> {
         self.interfaces.get(usize::try_from(number).ok()?)
-    }
-
-    /// How many different interfaces there are.
-    pub(crate) const fn interfaces(&self) -> usize {
-        self.interfaces.len()
     }
 
     fn interface_number(&mut self, interface: &Interface) -> u32 {
@@ -195,10 +170,10 @@ impl Symbols {
         }
         let claims_from = u32::try_from(self.claims.len()).unwrap_or(u32::MAX);
         let usable = |value: f64| (0.0..=1.0).contains(&value);
-        let claims = listing.claims.accuracy.iter().filter(|claim| usable(claim.value));
+        let claims = listing.claims.accuracy.iter().take(CLAIMS_MAX);
         let mut count = 0_u8;
         let mut accuracy = f32::NAN;
-        for claim in claims.take(CLAIMS_MAX) {
+        for claim in claims.filter(|claim| usable(claim.value)) {
             let value = narrow(claim.value);
             self.claims.push((self.metrics.symbol(&claim.metric.to_lowercase()), value));
             accuracy = accuracy.max(value);
@@ -206,13 +181,7 @@ impl Symbols {
         }
         let latencies = listing.claims.latency.iter().map(|claim| claim.p50_ms);
         let usable = latencies.filter(|ms| ms.is_finite() && *ms >= 0.0);
-        let contract = listing.contract.as_ref();
-        let hardware = contract.map_or(&listing.suggested.hardware, |contract| &contract.hardware);
-        let memory_bytes = match contract {
-            Some(contract) => contract.memory_bytes,
-            None if listing.engines.is_empty() => 0,
-            None => u64::MAX,
-        };
+        let hardware = filter::hardware_of(listing);
         let licence = listing.licence.trim();
         let has_licence = !licence.is_empty() && licence != "unknown";
         Row {
@@ -228,7 +197,7 @@ impl Symbols {
             categories,
             interface: self.interface_number(&listing.interface),
             engines: self.engines.symbol(&listing.engines),
-            licence: self.licences.symbol(&licence.to_lowercase()),
+            licence: self.licences.symbol(&filter::licence(licence)),
             documented: u8::from(!listing.summary.trim().is_empty())
                 | u8::from(listing.documentation.is_some()) << 1
                 | u8::from(!listing.examples.is_empty()) << 2
@@ -236,7 +205,7 @@ impl Symbols {
             accuracy,
             latency_ms: usable.reduce(f64::min).map_or(f32::NAN, narrow),
             claims: (claims_from, count),
-            memory_bytes,
+            memory_bytes: filter::memory_of(listing),
             cores: hardware.cores,
             gpu_bytes: hardware.gpu_memory_bytes,
             len_bytes: listing.len_bytes,

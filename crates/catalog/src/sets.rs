@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use guildhall_protocol::interface::{Interface, Port, PortType};
 use guildhall_protocol::manifest::Kind;
+use guildhall_protocol::query::Side;
 use roaring::RoaringBitmap;
 
 use crate::range::{Bucket, Range};
@@ -13,30 +14,24 @@ use crate::row::{Row, Symbols};
 /// Steps of what a row is worth without a query; see [`Sets::levels`].
 pub(crate) const LEVELS: usize = 64;
 
-/// Which side of an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Side {
-    Input,
-    Output,
-}
-
-impl Side {
-    /// The ports on this side.
-    pub(crate) fn ports(self, interface: &Interface) -> &[Port] {
-        match self {
-            Self::Input => &interface.inputs,
-            Self::Output => &interface.outputs,
-        }
-    }
-
-    /// `input` or `output`.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Input => "input",
-            Self::Output => "output",
-        }
+/// The ports on one side of an interface.
+pub(crate) fn ports(side: Side, interface: &Interface) -> &[Port] {
+    match side {
+        Side::Input => &interface.inputs,
+        Side::Output => &interface.outputs,
     }
 }
+
+/// Rows by the types on one side of their interface.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct TypeSets {
+    pub(crate) families: BTreeMap<&'static str, RoaringBitmap>,
+    /// By family and media type; [`ANY_MEDIA`] for ports that take or yield any.
+    pub(crate) media: BTreeMap<(&'static str, String), RoaringBitmap>,
+}
+
+/// In place of a media type: any.
+pub(crate) const ANY_MEDIA: &str = "*";
 
 /// All sets.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -50,9 +45,10 @@ pub(crate) struct Sets {
     pub(crate) categories: BTreeMap<String, RoaringBitmap>,
     pub(crate) roots: BTreeMap<u32, RoaringBitmap>,
     pub(crate) licences: BTreeMap<u16, RoaringBitmap>,
-    pub(crate) engines: BTreeMap<String, RoaringBitmap>,
-    /// Rows by side and type: a family, a media type, or a family and `*` for any media type of it.
-    pub(crate) types: BTreeMap<(Side, String), RoaringBitmap>,
+    /// Rows by the number of the list of engines that they need.
+    pub(crate) engines: BTreeMap<u16, RoaringBitmap>,
+    pub(crate) inputs: TypeSets,
+    pub(crate) outputs: TypeSets,
     pub(crate) latency: Range,
     pub(crate) accuracy: Range,
     pub(crate) memory: Range,
@@ -67,7 +63,7 @@ impl Sets {
     /// Adds a row, whose number is greater than every one before. Whether it is shown is decided elsewhere.
     pub(crate) fn push(&mut self, number: u32, row: &Row, symbols: &Symbols) {
         let add = |set: &mut RoaringBitmap| {
-            set.push(number);
+            set.insert(number);
         };
         add(self.kinds.entry(row.kind).or_default());
         for symbol in row.categories() {
@@ -81,41 +77,15 @@ impl Sets {
         }
         add(self.roots.entry(row.root).or_default());
         add(self.licences.entry(row.licence).or_default());
-        for engine in symbols.engines.value(u32::from(row.engines)).into_iter().flatten() {
-            match self.engines.get_mut(engine) {
-                Some(set) => add(set),
-                None => add(self.engines.entry(engine.clone()).or_default()),
-            }
-        }
+        add(self.engines.entry(row.engines).or_default());
         if let Some(interface) = symbols.interface(row.interface) {
-            for side in [Side::Input, Side::Output] {
-                for port in side.ports(interface) {
-                    self.push_type(side, &port.port_type, number);
-                }
-            }
+            interface.inputs.iter().for_each(|port| self.inputs.push(number, port));
+            interface.outputs.iter().for_each(|port| self.outputs.push(number, port));
         }
         self.push_numbers(number, row);
         self.levels.resize_with(LEVELS, RoaringBitmap::new);
         if let Some(level) = self.levels.get_mut(level_of(row.standing)) {
             add(level);
-        }
-    }
-
-    fn push_type(&mut self, side: Side, port_type: &PortType, number: u32) {
-        let mut add = |name: String| {
-            self.types.entry((side, name)).or_default().push(number);
-        };
-        let family = port_type.family();
-        add(family.to_owned());
-        if let PortType::Image(types)
-        | PortType::Audio(types)
-        | PortType::Video(types)
-        | PortType::Bytes(types) = port_type
-        {
-            if types.media_types.is_empty() {
-                add(any_media(family));
-            }
-            types.media_types.iter().for_each(|media| add(media.clone()));
         }
     }
 
@@ -145,6 +115,27 @@ impl Sets {
     }
 }
 
+impl TypeSets {
+    fn push(&mut self, number: u32, port: &Port) {
+        let family = port.port_type.family();
+        self.families.entry(family).or_default().insert(number);
+        let media = match &port.port_type {
+            PortType::Image(types)
+            | PortType::Audio(types)
+            | PortType::Video(types)
+            | PortType::Bytes(types) => &types.media_types,
+            _ => return,
+        };
+        let mut add = |media: &str| {
+            self.media.entry((family, media.to_owned())).or_default().insert(number);
+        };
+        if media.is_empty() {
+            add(ANY_MEDIA);
+        }
+        media.iter().for_each(|one| add(one));
+    }
+}
+
 /// The level of a worth from 0 to 1.
 #[expect(
     clippy::cast_possible_truncation,
@@ -152,16 +143,11 @@ impl Sets {
     clippy::cast_precision_loss,
     reason = "clamped to the levels before"
 )]
-fn level_of(worth: f32) -> usize {
+pub(crate) fn level_of(worth: f32) -> usize {
     (worth * LEVELS as f32).clamp(0.0, (LEVELS - 1) as f32) as usize
 }
 
-/// The key of rows that take or yield any media type of a family.
-pub(crate) fn any_media(family: &str) -> String {
-    format!("{family}/*")
-}
-
 /// A category and everything it lies in: `a/b/c`, `a/b`, `a`.
-fn starts(category: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn starts(category: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(category), |path| path.rsplit_once('/').map(|(start, _)| start))
 }

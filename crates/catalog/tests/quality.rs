@@ -8,7 +8,7 @@ mod corpus;
 use std::collections::{BTreeMap, BTreeSet};
 
 use corpus::{Class, Question};
-use guildhall_catalog::Catalog;
+use guildhall_catalog::{Asked, Catalog};
 use guildhall_protocol::body::RecordBody;
 use guildhall_protocol::limits::QUERY_MAX_RESULTS;
 use guildhall_protocol::query::Query;
@@ -18,10 +18,10 @@ const LOOKED_AT: usize = 10;
 
 /// Least mean nDCG of the first ten results: 0.03 below what was measured, so that a small reordering passes and a
 /// worse ranking does not. Raise it when the ranking gets better.
-const NDCG_FLOOR: f64 = 0.847;
+const NDCG_FLOOR: f64 = 0.893;
 
 /// Least mean recall of the first ten results, by the same rule.
-const RECALL_FLOOR: f64 = 0.821;
+const RECALL_FLOOR: f64 = 0.869;
 
 /// Below this nDCG the table shows what was found instead.
 const SHOWN_BELOW: f64 = 0.8;
@@ -37,7 +37,7 @@ struct Score {
 fn answers_are_not_worse_than_they_were() {
     let mut catalog = Catalog::default();
     for entry in corpus::entries() {
-        catalog.insert(entry);
+        catalog.insert(entry, false);
     }
     let questions = corpus::questions();
     let scores: Vec<Score> = questions.iter().map(|one| score(&catalog, one)).collect();
@@ -70,7 +70,7 @@ fn the_corpus_is_valid_and_every_wanted_answer_is_in_it() {
         for (name, grade) in &question.answers {
             assert!((1..=3).contains(grade), "{}: {name}", question.want);
             let entry = by_name.get(name).unwrap_or_else(|| panic!("{name} is not listed"));
-            let facets = question.query().facets();
+            let facets = question.query();
             assert!(guildhall_catalog::matches(&facets, entry), "{}: {name}", question.want);
             assert!(question.lets_through(entry), "{}: {name}", question.want);
         }
@@ -85,7 +85,8 @@ fn score(catalog: &Catalog, question: &Question) -> Score {
         .map(|entry| entry.reference().to_string())
         .collect();
     let found: Vec<String> = catalog
-        .search(&query)
+        .search(&query, Asked::default())
+        .results
         .iter()
         .map(|one| one.reference.to_string())
         .filter(|name| passing.contains(name))

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use std::sync::Arc;
+
 use guildhall_catalog::Entry;
 use guildhall_protocol::body::{
     AccuracyClaim, Claims, LatencyClaim, Listing, Release, Suggested, Visibility,
@@ -138,7 +140,7 @@ fn entry(line: Line) -> Entry {
         listing_id,
         seq: 0,
         time_ms: NOW_MS - line.age_days * DAY_MS,
-        listing: listing(line, package, (name, version)),
+        listing: Arc::new(listing(line, package, (name, version))),
         org,
     }
 }

@@ -1,0 +1,363 @@
+//! The catalogue itself: what is inserted and removed, and which listing of a version is shown.
+//!
+//! Every listing that is taken in becomes a [`Row`] with a number that is never used again. [`Sets`] and the text index
+//! know rows by that number; a row that does not count any more is taken out of the set of shown ones and left where it
+//! is until the catalogue is built anew at the next start.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use guildhall_protocol::name::{OrgName, Version};
+use guildhall_protocol::{PackageId, PublicKey};
+use roaring::RoaringBitmap;
+
+use crate::entry::{Entry, Inserted};
+use crate::listings::{Listings, Shelf};
+use crate::names::Names;
+use crate::opinions::Opinions;
+use crate::rank::Ranking;
+use crate::row::{Dictionary, Place, Row, Symbols};
+use crate::sets::Sets;
+use crate::slot::{self, Claimant};
+use crate::text::{MemoryIndex, TextIndex};
+use crate::words::Terms;
+
+/// Every listing a node knows, ready to be searched. The same listings in any order give the same answers, but for how
+/// several words of one query are weighed, which is an estimate.
+#[derive(Debug)]
+pub struct Catalog {
+    pub(crate) names: Names,
+    pub(crate) roots: Dictionary<PublicKey>,
+    /// Roots by the name of their org.
+    orgs: BTreeMap<OrgName, BTreeSet<u32>>,
+    authors: Dictionary<PublicKey>,
+    pub(crate) rows: Vec<Row>,
+    live: RoaringBitmap,
+    /// Live rows by the start of their package's id.
+    packages: BTreeSet<(u64, u32)>,
+    pub(crate) symbols: Symbols,
+    pub(crate) sets: Sets,
+    pub(crate) text: Box<dyn TextIndex>,
+    listings: Listings,
+    pub(crate) opinions: Opinions,
+    pub(crate) ranking: Ranking,
+    /// The org whose catalogue it is.
+    pub(crate) home: Option<PublicKey>,
+    /// Days since 1970.
+    pub(crate) day: u32,
+    versions_count: usize,
+}
+
+impl Default for Catalog {
+    fn default() -> Self {
+        Self::with_text(Box::new(MemoryIndex::default()))
+    }
+}
+
+impl Catalog {
+    /// An empty catalogue whose words are found by `text`, which is empty too.
+    #[must_use]
+    pub fn with_text(text: Box<dyn TextIndex>) -> Self {
+        Self {
+            names: Names::default(),
+            roots: Dictionary::default(),
+            orgs: BTreeMap::new(),
+            authors: Dictionary::default(),
+            rows: Vec::new(),
+            live: RoaringBitmap::new(),
+            packages: BTreeSet::new(),
+            symbols: Symbols::default(),
+            sets: Sets::default(),
+            text,
+            listings: Listings::default(),
+            opinions: Opinions::default(),
+            ranking: Ranking::default(),
+            home: None,
+            day: 0,
+            versions_count: 0,
+        }
+    }
+
+    /// Lets listings that [`insert`](Self::insert) is told are on disk be read from there. Without a shelf all stay in
+    /// memory.
+    pub fn set_shelf(&mut self, shelf: Arc<dyn Shelf>) {
+        self.listings.set_shelf(shelf);
+    }
+
+    /// Takes a verified listing in and says what became of it. `on_shelf` says whether its record is on disk.
+    pub fn insert(&mut self, entry: Entry, on_shelf: bool) -> Inserted {
+        let name = self.names.number(&entry.org, entry.listing.release.name.as_str());
+        let number = match u32::try_from(self.rows.len()) {
+            Ok(number) if number < u32::MAX => number,
+            _ => return Inserted::Full,
+        };
+        let before = self.claimants(name, entry.version());
+        let claimant = Claimant {
+            number,
+            package: entry.package(),
+            root: entry.root,
+            author: entry.author,
+            seq: entry.seq,
+            listing_id: entry.listing_id,
+        };
+        let mut all = before.clone();
+        all.push(claimant);
+        let kept = slot::kept(&all);
+        if !kept.iter().any(|one| one.number == number) {
+            return Self::outcome_of_unkept(&before, &claimant);
+        }
+        let shown_before = slot::shown(&before).map(|one| one.number);
+        let root = self.roots.number(&entry.root);
+        self.orgs.entry(entry.org.clone()).or_default().insert(root);
+        let place = Place {
+            name,
+            root,
+            author: self.authors.number(&entry.author),
+            seq: entry.seq,
+            time_ms: entry.time_ms,
+            listing_id: entry.listing_id,
+        };
+        let mut row = self.symbols.row(&entry.listing, place);
+        row.standing = self.standing_of(&row);
+        let terms = Terms::of(&entry.listing);
+        let version = row.version.clone();
+        self.push(number, row, &terms);
+        self.listings.add(number, entry.listing, on_shelf);
+        for gone in before.iter().filter(|one| !kept.iter().any(|k| k.number == one.number)) {
+            self.drop_row(gone.number);
+        }
+        self.settle(name, &version);
+        if before.is_empty() {
+            self.versions_count += 1;
+        }
+        match slot::shown(&kept) {
+            _ if slot::is_contested(&kept) => Inserted::Contested,
+            Some(shown) if shown.number != number => Inserted::Older,
+            _ if shown_before.is_some() => Inserted::Replaced,
+            _ => Inserted::New,
+        }
+    }
+
+    fn outcome_of_unkept(before: &[Claimant], claimant: &Claimant) -> Inserted {
+        let same = |one: &&Claimant| {
+            (one.package, one.root, one.author)
+                == (claimant.package, claimant.root, claimant.author)
+        };
+        match before.iter().find(same) {
+            Some(_) => Inserted::Older,
+            None => Inserted::Full,
+        }
+    }
+
+    fn push(&mut self, number: u32, row: Row, terms: &Terms) {
+        self.sets.push(number, &row, &self.symbols);
+        self.text.put(number, terms);
+        self.live.insert(number);
+        self.packages.insert((start_of(row.package), number));
+        self.names.add_row(row.name, number);
+        self.rows.push(row);
+    }
+
+    /// A row does not count any more.
+    fn drop_row(&mut self, number: u32) {
+        let Some(row) = self.row(number) else { return };
+        let (name, package) = (row.name, row.package);
+        self.live.remove(number);
+        self.sets.shown.remove(number);
+        self.sets.latest.remove(number);
+        self.packages.remove(&(start_of(package), number));
+        self.names.remove_row(name, number);
+        self.listings.remove(number);
+        self.text.forget(number);
+    }
+
+    /// Decides anew which row of a version is shown, and which version of the name is preferred.
+    pub(crate) fn settle(&mut self, name: u32, version: &Version) {
+        let claimants = self.claimants(name, version);
+        let shown = match slot::is_contested(&claimants) {
+            true => None,
+            false => slot::shown(&claimants).filter(|one| !self.is_yanked(one.number)),
+        };
+        for one in &claimants {
+            if shown.is_some_and(|shown| shown.number == one.number) {
+                self.sets.shown.insert(one.number);
+            } else {
+                self.sets.shown.remove(one.number);
+            }
+        }
+        let rows = self.names.rows(name);
+        let best = rows.iter().filter(|row| self.sets.shown.contains(**row)).max_by(|a, b| {
+            let key = |row: &u32| self.row(*row).map(|row| preference(&row.version));
+            key(a).cmp(&key(b))
+        });
+        let best = best.copied();
+        for row in rows {
+            self.sets.latest.remove(*row);
+        }
+        if let Some(best) = best {
+            self.sets.latest.insert(best);
+        }
+    }
+
+    /// The live rows of one version.
+    pub(crate) fn claimants(&self, name: u32, version: &Version) -> Vec<Claimant> {
+        let rows = self.names.rows(name).iter();
+        let of_version = rows.filter_map(|number| Some((*number, self.row(*number)?)));
+        of_version
+            .filter(|(_, row)| row.version == *version)
+            .filter_map(|(number, row)| {
+                Some(Claimant {
+                    number,
+                    package: row.package,
+                    root: *self.roots.value(row.root)?,
+                    author: *self.authors.value(row.author)?,
+                    seq: row.seq,
+                    listing_id: row.listing_id,
+                })
+            })
+            .collect()
+    }
+
+    /// Forgets everything the org of `root` listed, and says how many listings that were.
+    pub fn remove_org(&mut self, root: &PublicKey) -> usize {
+        let rows = self.rows_of(root);
+        self.forget_name_of(root);
+        for number in &rows {
+            let Some((name, version)) = self.name_and_version(*number) else { continue };
+            self.drop_row(*number);
+            self.settle(name, &version);
+            if self.claimants(name, &version).is_empty() {
+                self.versions_count -= 1;
+            }
+        }
+        rows.len()
+    }
+
+    /// Lets everything that the org of `root` listed stand under its new name.
+    pub fn rename_org(&mut self, root: &PublicKey, org: &OrgName) {
+        self.forget_name_of(root);
+        if let Some(root) = self.roots.find(root) {
+            self.orgs.entry(org.clone()).or_default().insert(root);
+        }
+        for number in self.rows_of(root) {
+            let Some((before, version)) = self.name_and_version(number) else { continue };
+            let Some(name) = self.names.get(before).map(|(_, name)| name.to_owned()) else {
+                continue;
+            };
+            let after = self.names.number(org, &name);
+            if before == after {
+                continue;
+            }
+            if self.claimants(after, &version).is_empty() {
+                self.versions_count += 1;
+            }
+            self.names.remove_row(before, number);
+            self.names.add_row(after, number);
+            if let Some(row) = self.row_mut(number) {
+                row.name = after;
+            }
+            if self.claimants(before, &version).is_empty() {
+                self.versions_count -= 1;
+            }
+            self.settle(before, &version);
+            self.settle(after, &version);
+        }
+    }
+
+    fn forget_name_of(&mut self, root: &PublicKey) {
+        if let Some(root) = self.roots.find(root) {
+            self.orgs.retain(|_, roots| {
+                roots.remove(&root);
+                !roots.is_empty()
+            });
+        }
+    }
+
+    /// Everything that the org of that name listed.
+    pub(crate) fn rows_of_org(&self, org: &OrgName) -> RoaringBitmap {
+        let roots = self.orgs.get(org).into_iter().flatten();
+        roots
+            .filter_map(|root| self.sets.roots.get(root))
+            .fold(RoaringBitmap::new(), |all, one| all | one)
+    }
+
+    /// Orgs that list something, and the rows of each.
+    pub(crate) fn rows_by_org(&self) -> impl Iterator<Item = (&OrgName, RoaringBitmap)> {
+        self.orgs.keys().map(|org| (org, self.rows_of_org(org)))
+    }
+
+    fn rows_of(&self, root: &PublicKey) -> Vec<u32> {
+        let rows = self.roots.find(root).and_then(|root| self.sets.roots.get(&root));
+        rows.map(|rows| (rows & &self.live).iter().collect()).unwrap_or_default()
+    }
+
+    fn name_and_version(&self, number: u32) -> Option<(u32, Version)> {
+        self.row(number).map(|row| (row.name, row.version.clone()))
+    }
+
+    pub(crate) fn row(&self, number: u32) -> Option<&Row> {
+        self.rows.get(usize::try_from(number).ok()?)
+    }
+
+    pub(crate) fn row_mut(&mut self, number: u32) -> Option<&mut Row> {
+        self.rows.get_mut(usize::try_from(number).ok()?)
+    }
+
+    /// Live rows of one package, in order of their numbers.
+    pub(crate) fn rows_of_package(&self, package: PackageId) -> impl Iterator<Item = u32> + '_ {
+        let start = start_of(package);
+        let from = self.packages.range((start, 0)..=(start, u32::MAX));
+        from.map(|(_, number)| *number)
+            .filter(move |number| self.row(*number).is_some_and(|row| row.package == package))
+    }
+
+    /// The whole entry of a row; `None` when its listing cannot be read.
+    pub(crate) fn entry(&self, number: u32) -> Option<Entry> {
+        let row = self.row(number)?;
+        let author = *self.authors.value(row.author)?;
+        let (org, _) = self.names.get(row.name)?;
+        Some(Entry {
+            org: org.clone(),
+            root: *self.roots.value(row.root)?,
+            listing: self.listings.get(number, &author, row.seq)?,
+            listing_id: row.listing_id,
+            seq: row.seq,
+            author,
+            time_ms: row.time_ms,
+        })
+    }
+
+    /// How many versions are listed.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.versions_count
+    }
+
+    /// Whether nothing is listed.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.versions_count == 0
+    }
+
+    /// The number that the next listing will have. Rows below it are those that are known now.
+    #[must_use]
+    pub fn next_number(&self) -> u32 {
+        u32::try_from(self.rows.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The index of words, to have it written to disk.
+    pub fn text_mut(&mut self) -> &mut dyn TextIndex {
+        self.text.as_mut()
+    }
+}
+
+/// What sorts preferred versions to the end: releases after prereleases, then the higher one.
+pub(crate) fn preference(version: &Version) -> (bool, &Version) {
+    (version.pre.is_empty(), version)
+}
+
+fn start_of(package: PackageId) -> u64 {
+    let mut start = [0; 8];
+    start.iter_mut().zip(package.0.as_bytes()).for_each(|(to, from)| *to = *from);
+    u64::from_be_bytes(start)
+}

@@ -1,5 +1,7 @@
 //! "Did you mean": words and categories that are here, for those that are not.
 
+use std::cmp::Reverse;
+
 use guildhall_protocol::api::Correction;
 use guildhall_protocol::name::CategoryPrefix;
 
@@ -17,6 +19,12 @@ const LETTERS_PER_SLIP: usize = 4;
 /// Shortest word that is corrected, letters: of shorter ones everything is near.
 const WORD_MIN_CHARS: usize = 4;
 
+/// Longest ending that a stem may lack, letters: `-ation` and the like.
+const ENDING_MAX_CHARS: usize = 5;
+
+/// Stems whose written form is looked up for one misspelt word.
+const WRITTEN_MAX: usize = 16;
+
 /// Categories that are proposed for one.
 const CATEGORIES_MAX: usize = 3;
 
@@ -28,7 +36,7 @@ impl Evaluation<'_> {
         let unknown = words.filter(|(_, frequency)| *frequency == 0).map(|(word, _)| word);
         let mut corrections: Vec<Correction> = unknown
             .filter_map(|word| {
-                Some(Correction { asked: word.word.clone(), meant: self.near_word(&word.stem)? })
+                Some(Correction { asked: word.word.clone(), meant: self.near_word(&word.word)? })
             })
             .collect();
         if let Some(asked) = &self.query.category {
@@ -37,31 +45,43 @@ impl Evaluation<'_> {
         corrections
     }
 
-    /// The most frequent of the terms nearest to `stem`, as a listing writes it.
-    fn near_word(&self, stem: &str) -> Option<String> {
-        let letters: Vec<char> = stem.chars().collect();
+    /// The word nearest to `word` that some listing writes, the more frequent one of two.
+    fn near_word(&self, word: &str) -> Option<String> {
+        let letters: Vec<char> = word.chars().collect();
         if letters.len() < WORD_MIN_CHARS {
             return None;
         }
         let slips_max = (letters.len() / LETTERS_PER_SLIP).max(1);
-        let first = letters.first()?.to_string();
-        let mut best: Option<(usize, std::cmp::Reverse<u64>, String)> = None;
+        let near = self.near_terms(&letters, slips_max).into_iter().take(WRITTEN_MAX);
+        let written = near.filter_map(|(_, Reverse(count), term)| {
+            let written = self.as_written(&term).unwrap_or(term);
+            Some((distance(&letters, &written, slips_max)?, Reverse(count), written))
+        });
+        written.min().map(|(_, _, written)| written)
+    }
+
+    /// Stems that the start of a word is near to, the nearest first. Endings do not count here: stems have none.
+    fn near_terms(&self, letters: &[char], slips_max: usize) -> Vec<(usize, Reverse<u64>, String)> {
+        let starts: Vec<&[char]> = (0..=ENDING_MAX_CHARS)
+            .filter_map(|ending| letters.get(..letters.len().checked_sub(ending)?))
+            .filter(|start| start.len() >= WORD_MIN_CHARS - 1)
+            .collect();
+        let first: String = letters.iter().take(1).collect();
+        let mut near = Vec::new();
         let mut looked_at = 0_usize;
         self.catalog.text.terms_from(&first, &mut |term, count| {
             looked_at += 1;
             if !term.starts_with(&first) || looked_at > TERMS_MAX {
                 return false;
             }
-            if let Some(slips) = distance(&letters, term, slips_max) {
-                let found = (slips, std::cmp::Reverse(count), term.to_owned());
-                if best.as_ref().is_none_or(|best| found < *best) {
-                    best = Some(found);
-                }
+            let slips = starts.iter().filter_map(|start| distance(start, term, slips_max)).min();
+            if let Some(slips) = slips {
+                near.push((slips, Reverse(count), term.to_owned()));
             }
             true
         });
-        let (_, _, term) = best?;
-        Some(self.as_written(&term).unwrap_or(term))
+        near.sort_unstable();
+        near
     }
 
     /// The word that a listing writes for a stem.

@@ -90,8 +90,9 @@ impl<'q> Criterion<'q> {
             Self::Kind(kind) => sets.kinds.get(kind),
             Self::Licence(asked) => {
                 let symbol = catalog.symbols.licences.find(&licence(asked));
-                symbol
-                    .and_then(|symbol| sets.licences.get(&u16::try_from(symbol).unwrap_or_default()))
+                symbol.and_then(|symbol| {
+                    sets.licences.get(&u16::try_from(symbol).unwrap_or_default())
+                })
             }
             Self::Engine(engine) => return Some(Cow::Owned(with_engine(catalog, engine))),
             Self::Type(side, asked) => {
@@ -105,7 +106,9 @@ impl<'q> Criterion<'q> {
                     Some(media) => {
                         let rows = |media: &str| types.media.get(&(family, media.to_owned()));
                         let all = [rows(media), rows(ANY_MEDIA)].into_iter().flatten();
-                        return Some(Cow::Owned(all.fold(RoaringBitmap::new(), |all, one| all | one)));
+                        return Some(Cow::Owned(
+                            all.fold(RoaringBitmap::new(), |all, one| all | one),
+                        ));
                     }
                 }
             }
@@ -290,11 +293,7 @@ fn resolved(catalog: &Catalog, bounded: Bounded, meets: &dyn Fn(&Row) -> bool) -
 }
 
 /// Those of `rows` that meet the bound.
-fn checked(
-    catalog: &Catalog,
-    rows: &RoaringBitmap,
-    meets: &dyn Fn(&Row) -> bool,
-) -> RoaringBitmap {
+fn checked(catalog: &Catalog, rows: &RoaringBitmap, meets: &dyn Fn(&Row) -> bool) -> RoaringBitmap {
     let meets = |number: &u32| catalog.row(*number).is_some_and(meets);
     RoaringBitmap::from_sorted_iter(rows.iter().filter(meets)).unwrap_or_default()
 }

@@ -56,7 +56,10 @@ impl Evaluation<'_> {
                 let named = known.filter_map(|(symbol, set)| {
                     Some((catalog.symbols.licences.value(u32::from(*symbol))?, set))
                 });
-                named.filter(|(name, _)| !name.is_empty()).map(|(name, set)| value(name, set)).collect()
+                named
+                    .filter(|(name, _)| !name.is_empty())
+                    .map(|(name, set)| value(name, set))
+                    .collect()
             }
             "engine" => self.engines(rows),
             "input" | "output" => {

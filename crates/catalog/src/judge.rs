@@ -251,9 +251,7 @@ impl<'c> Ranker<'c> {
             Rule::Category => {
                 query.category.as_ref().is_some_and(|c| *c != CategoryPrefix::everything())
             }
-            Rule::Fit => {
-                query.input.is_some() || query.output.is_some() || !query.fits.is_empty()
-            }
+            Rule::Fit => query.input.is_some() || query.output.is_some() || !query.fits.is_empty(),
             Rule::Resources => {
                 query.max_memory_bytes.is_some()
                     || query.cores.is_some_and(|cores| cores > 0)
@@ -327,10 +325,8 @@ impl<'c> Ranker<'c> {
                 claim.value
             }
             (Some(value), None) => f64::from(value),
-            (None, None) => {
-                undeclared(row.kind, &quote(name.unwrap_or("accuracy")), why)
-                    .min(if row.accuracy.is_nan() { 1.0 } else { 0.0 })
-            }
+            (None, None) => undeclared(row.kind, &quote(name.unwrap_or("accuracy")), why)
+                .min(if row.accuracy.is_nan() { 1.0 } else { 0.0 }),
         }
     }
 
@@ -369,7 +365,10 @@ impl<'c> Ranker<'c> {
         let (memory, cores, gpu, len) = needs;
         let query = self.query;
         let mut spare = Vec::new();
-        let mut compare = |what: &str, need: u64, have: Option<u64>, written: &dyn Fn(u64) -> String| {
+        let mut compare = |what: &str,
+                           need: u64,
+                           have: Option<u64>,
+                           written: &dyn Fn(u64) -> String| {
             let Some(have) = have.filter(|have| *have > 0) else { return };
             why.say(format_args!("{what}: {} of {}", written(need), written(have)));
             #[expect(clippy::cast_precision_loss, reason = "a share needs no more than 53 bits")]
@@ -422,8 +421,7 @@ impl<'c> Ranker<'c> {
 
     fn text(&self, terms: &Terms, why: &mut Why) -> f64 {
         let words = self.wanted.words();
-        let hits: Vec<_> =
-            words.iter().filter_map(|word| Some((word, terms.hit(word)?))).collect();
+        let hits: Vec<_> = words.iter().filter_map(|word| Some((word, terms.hit(word)?))).collect();
         why.say(format_args!("{} of {} words found", hits.len(), words.len()));
         for (word, hit) in &hits {
             why.say(format_args!("`{}` in the {}", quote(&word.word), hit.field.as_str()));
@@ -448,8 +446,7 @@ impl<'c> Ranker<'c> {
 
     fn say_fit(&self, listing: &Listing, why: &mut Why) {
         let interface = &listing.interface;
-        for (side, asked) in
-            [(Side::Input, &self.query.input), (Side::Output, &self.query.output)]
+        for (side, asked) in [(Side::Input, &self.query.input), (Side::Output, &self.query.output)]
         {
             if let Some(asked) = asked {
                 say_port(asked, side, crate::sets::ports(side, interface), why);
@@ -457,21 +454,33 @@ impl<'c> Ranker<'c> {
         }
         let gap = &self.query.fits;
         if let Some(given) = &gap.input {
-            let fits = interface.inputs.iter().map(|port| {
-                (port, guildhall_protocol::fit::fit(given, &port.port_type))
-            });
-            let best = fits.reduce(|best, next| if next.1.worth() > best.1.worth() { next } else { best });
+            let fits = interface
+                .inputs
+                .iter()
+                .map(|port| (port, guildhall_protocol::fit::fit(given, &port.port_type)));
+            let best =
+                fits.reduce(|best, next| if next.1.worth() > best.1.worth() { next } else { best });
             if let Some((port, fit)) = best {
-                why.say(format_args!("what comes in: input `{}` {}", port.name, quote(&fit.to_string())));
+                why.say(format_args!(
+                    "what comes in: input `{}` {}",
+                    port.name,
+                    quote(&fit.to_string())
+                ));
             }
         }
         if let Some(wanted) = &gap.output {
-            let fits = interface.outputs.iter().map(|port| {
-                (port, guildhall_protocol::fit::fit(&port.port_type, wanted))
-            });
-            let best = fits.reduce(|best, next| if next.1.worth() > best.1.worth() { next } else { best });
+            let fits = interface
+                .outputs
+                .iter()
+                .map(|port| (port, guildhall_protocol::fit::fit(&port.port_type, wanted)));
+            let best =
+                fits.reduce(|best, next| if next.1.worth() > best.1.worth() { next } else { best });
             if let Some((port, fit)) = best {
-                why.say(format_args!("what goes on: output `{}` {}", port.name, quote(&fit.to_string())));
+                why.say(format_args!(
+                    "what goes on: output `{}` {}",
+                    port.name,
+                    quote(&fit.to_string())
+                ));
             }
         }
     }

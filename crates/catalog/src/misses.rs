@@ -46,7 +46,8 @@ impl Evaluation<'_> {
 
     /// Rows that meet all criteria but these, and have one of the words.
     fn rows_but(&self, left_out: &[usize]) -> RoaringBitmap {
-        let others = self.criteria.iter().enumerate().filter(|(place, _)| !left_out.contains(place));
+        let others =
+            self.criteria.iter().enumerate().filter(|(place, _)| !left_out.contains(place));
         let rows = meet(self.catalog, others.map(|(_, one)| one), &self.catalog.sets.shown);
         match self.hits(&rows) {
             Some(hits) => hits.into_iter().map(|(number, _)| number).collect(),
@@ -56,16 +57,14 @@ impl Evaluation<'_> {
 
     fn nearest(&self, ranker: &Ranker<'_>, rows: &RoaringBitmap) -> Vec<Near> {
         let hits = self.hits(rows).filter(|hits| !hits.is_empty());
-        let best =
-            self.catalog.best(ranker, rows, hits.as_deref(), NEAREST_MAX, &BTreeSet::new());
+        let best = self.catalog.best(ranker, rows, hits.as_deref(), NEAREST_MAX, &BTreeSet::new());
         let near = best.iter().filter_map(|one| {
             let entry = self.catalog.entry(one.number)?;
             let alone = RoaringBitmap::from([one.number]);
             let missed = self.criteria.iter().filter(|criterion| {
                 meet(self.catalog, std::iter::once(*criterion), &alone).is_empty()
             });
-            let mut misses: Vec<String> =
-                missed.map(|criterion| criterion.miss(&entry)).collect();
+            let mut misses: Vec<String> = missed.map(|criterion| criterion.miss(&entry)).collect();
             if self.hits(&alone).is_some_and(|hits| hits.is_empty()) {
                 misses.push("has none of the words".to_owned());
             }

@@ -85,9 +85,8 @@ impl Catalog {
             return false;
         }
         let of_package = of_org.entry(package).or_default();
-        let same = |one: &&mut Yanked| {
-            (&one.yank.name, &one.yank.version) == (&yank.name, &yank.version)
-        };
+        let same =
+            |one: &&mut Yanked| (&one.yank.name, &one.yank.version) == (&yank.name, &yank.version);
         if let Some(known) = of_package.iter_mut().find(same) {
             // The earlier one holds, so that the order in which they come does not matter.
             if (time_ms, &yank.why) < (known.time_ms, &known.yank.why) {

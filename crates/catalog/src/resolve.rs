@@ -2,7 +2,9 @@
 
 use std::cmp::Reverse;
 
-use guildhall_protocol::name::{Category, CategoryPrefix, OrgName, PackageName, Reference, Version};
+use guildhall_protocol::name::{
+    Category, CategoryPrefix, OrgName, PackageName, Reference, Version,
+};
 use guildhall_protocol::{PackageId, PublicKey, RecordId};
 
 use crate::catalog::{Catalog, preference};
@@ -97,9 +99,10 @@ impl<'c> Brief<'c> {
     /// Whether one of its categories lies within one of `follows`.
     #[must_use]
     pub fn is_within(&self, follows: &[CategoryPrefix]) -> bool {
-        let mut categories = self.row.categories().filter_map(|symbol| {
-            self.catalog.symbols.categories.value(u32::from(symbol))
-        });
+        let mut categories = self
+            .row
+            .categories()
+            .filter_map(|symbol| self.catalog.symbols.categories.value(u32::from(symbol)));
         categories.any(|category| follows.iter().any(|prefix| category.is_within(prefix)))
     }
 

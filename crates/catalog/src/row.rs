@@ -158,7 +158,8 @@ impl Symbols {
 
     /// The best claim by `metric`, compared without regard to case.
     pub(crate) fn accuracy_by(&self, row: &Row, metric: u16) -> Option<f32> {
-        let by = self.claims(row).iter().filter(|(name, _)| *name == metric).map(|(_, value)| *value);
+        let by =
+            self.claims(row).iter().filter(|(name, _)| *name == metric).map(|(_, value)| *value);
         by.reduce(f32::max)
     }
 

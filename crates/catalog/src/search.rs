@@ -83,10 +83,8 @@ impl Catalog {
             criteria: Criterion::all(query, asked.places),
             wanted: self.wanted(query),
         };
-        let mut page = asked.page.cloned().unwrap_or(Page {
-            below: self.next_number(),
-            ..Page::default()
-        });
+        let mut page =
+            asked.page.cloned().unwrap_or(Page { below: self.next_number(), ..Page::default() });
         let ranker = Ranker::new(self, query, &evaluation.wanted);
         let matched = evaluation.meet_all(page.below);
         let hits = evaluation.hits(&matched);
@@ -144,7 +142,8 @@ impl Catalog {
         count: usize,
         shown: &BTreeSet<u32>,
     ) -> Vec<Scored> {
-        let mut top = Top { catalog: self, shown, count, best: BinaryHeap::new(), older: Vec::new() };
+        let mut top =
+            Top { catalog: self, shown, count, best: BinaryHeap::new(), older: Vec::new() };
         match hits {
             Some(hits) => {
                 for (number, text) in hits {
@@ -234,9 +233,7 @@ pub(crate) struct Scored {
 impl Ord for Scored {
     fn cmp(&self, other: &Self) -> Ordering {
         let by_score = other.score.total_cmp(&self.score);
-        by_score
-            .then(other.time_ms.cmp(&self.time_ms))
-            .then(self.listing_id.cmp(&other.listing_id))
+        by_score.then(other.time_ms.cmp(&self.time_ms)).then(self.listing_id.cmp(&other.listing_id))
     }
 }
 

@@ -138,16 +138,22 @@ fn a_version_with_two_packages_is_contested_shown_and_resolves_only_by_id() {
 fn a_version_keeps_a_bounded_number_of_packages_and_authors() {
     let mut catalog = Catalog::default();
     for n in 0..50_u64 {
-        catalog.insert(Entry {
-            seq: n,
-            listing_id: record(n),
-            ..with("lab/digits@1.0.0", |l| l.release.package = package(&n.to_string()))
-        }, false);
-        catalog.insert(Entry {
-            author: key(&n.to_string()),
-            listing_id: record(100 + n),
-            ..entry("lab/letters@1.0.0")
-        }, false);
+        catalog.insert(
+            Entry {
+                seq: n,
+                listing_id: record(n),
+                ..with("lab/digits@1.0.0", |l| l.release.package = package(&n.to_string()))
+            },
+            false,
+        );
+        catalog.insert(
+            Entry {
+                author: key(&n.to_string()),
+                listing_id: record(100 + n),
+                ..entry("lab/letters@1.0.0")
+            },
+            false,
+        );
     }
     let kept = (0..50).filter(|n: &u64| catalog.of_package(package(&n.to_string())).count() > 0);
     assert_eq!(kept.count(), PACKAGES_MAX);

@@ -1,4 +1,4 @@
-//! Listings and queries for benchmarks, in any number: the same seed gives the same ones.
+//! Listings and queries for benchmarks and tests, in any number: the same seed gives the same ones.
 //!
 //! What is drawn follows what is seen on public hubs: few orgs and few tasks have most of the content, most names have
 //! one version, sizes and latencies spread over powers of ten. Words follow Zipf's law. A name is unique within its

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{entry, key, package};
+use common::{entry, key, package, with};
 use guildhall_catalog::{Asked, Catalog, ResolveError, Reviewed};
 use guildhall_protocol::body::{Review, Yank};
 use guildhall_protocol::name::Reference;
@@ -117,6 +117,15 @@ fn reviews_of_other_orgs_count_once_each_and_their_newest_holds() {
     catalog.forget_opinions(&key("mercy"));
     catalog.forget_opinions(&key("clinic"));
     assert_eq!(catalog.rating(package(bb), &key("lab")).orgs, 0);
+}
+
+#[test]
+fn a_category_that_is_empty_after_a_yank_is_not_counted() {
+    let mut catalog = Catalog::default();
+    let listed = with("lab/digits@1.0.0", |l| l.categories = vec!["a/b".parse().unwrap()]);
+    catalog.insert(listed, false);
+    catalog.yank(key("lab"), yank("lab/digits@1.0.0", "gone"), 1);
+    assert!(catalog.category_counts().is_empty());
 }
 
 #[test]

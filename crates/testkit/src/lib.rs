@@ -10,6 +10,7 @@ mod disk;
 pub mod hostile;
 pub mod http;
 mod lab;
+pub mod listings;
 mod memory;
 mod package;
 mod process;

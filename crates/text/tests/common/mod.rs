@@ -22,7 +22,7 @@ pub(crate) fn terms(name: &str, keywords: &[&str], category: &str, summary: &str
             version: "1.0.0".parse().unwrap(),
             package: PackageId(Hash::of(name.as_bytes())),
         },
-        kind: Kind::Dataset,
+        kind: Kind::Data,
         categories: vec![category.parse().unwrap()],
         summary: summary.into(),
         keywords: keywords.iter().map(|word| (*word).to_owned()).collect(),

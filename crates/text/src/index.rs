@@ -15,13 +15,13 @@ use roaring::RoaringBitmap;
 use crate::evaluate::{self, DiskHit, MemoryHit, Window};
 use crate::expand::{Answer, expand};
 use crate::open::{self, OpenError};
-use crate::shared::{PENDING_MAX, Shared, State};
+use crate::shared::{Shared, State};
 use crate::terms;
 use crate::writer::{ASKS_MAX, Ask, Writer};
 
 /// How long a `put` waits for the disk when memory is full. Filling an empty index comes here now and then; it goes on
-/// as soon as a commit is done, some tenths of a second.
-const PUT_WAIT_MAX: Duration = Duration::from_secs(1);
+/// as soon as a commit is done, some tenths of a second. A disk that takes longer than this is as good as none.
+const PUT_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// How long dropping the index waits for its thread: a commit that has begun is done by then. A merge is not waited for.
 const DROP_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -91,21 +91,20 @@ impl DiskIndex {
         }
     }
 
-    /// There are too many listings in memory: waits for the disk, or drops the oldest.
+    /// When memory is full, waits for the disk, and drops the oldest batch if that does not help.
     fn make_room(&mut self) {
         // The lock is there for the type only; nobody else can have it.
         let room = self.room.get_mut().unwrap_or_else(PoisonError::into_inner);
         // A ring from before says nothing about now.
         let _ = room.try_recv();
-        let is_full = |state: &State| state.pending() > PENDING_MAX;
-        if !is_full(&self.shared.read()) {
+        if !self.shared.read().is_full() {
             return;
         }
         if !self.shared.read().is_failing() {
             let _ = room.recv_timeout(PUT_WAIT_MAX);
         }
         let mut state = self.shared.write();
-        if is_full(&state) {
+        if state.is_full() {
             if !state.has_lost() {
                 tracing::warn!(
                     kept_below = state.kept_below(),
@@ -135,9 +134,7 @@ impl TextIndex for DiskIndex {
         let look = self.shared.write().put(number, terms);
         if look {
             self.look();
-            if self.shared.read().pending() > PENDING_MAX {
-                self.make_room();
-            }
+            self.make_room();
         }
     }
 

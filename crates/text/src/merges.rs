@@ -2,8 +2,9 @@
 //!
 //! Segments are in order of their numbers, and only neighbours are merged, so that numbers go on growing inside each.
 //! A segment's rank is how often it was merged, about: one more for each factor of [`FACTOR`] in its size. Where
-//! [`FACTOR`] neighbours have no more than some rank, they become one. So a document is copied about once for each rank,
-//! and there are at most `FACTOR - 1` segments of each, some 30 for a million listings.
+//! [`FACTOR`] neighbours have no more than some rank, they become one, unless the largest of them alone makes up more
+//! than half: it would be copied for the sake of a few small ones. So a document is copied about once for each rank,
+//! and there are some 30 segments for a million listings.
 
 use std::ops::Range;
 
@@ -11,7 +12,7 @@ use std::ops::Range;
 const FACTOR: usize = 8;
 
 /// Segments of up to so many documents are of the first rank: smaller ones cost as much to look at as to merge.
-const FIRST_RANK: u32 = 1024;
+const FIRST_RANK: u32 = 128;
 
 /// A segment of which half is deleted is written again.
 const DELETED_MAX_PERCENT: u64 = 50;
@@ -27,7 +28,12 @@ pub(crate) struct Size {
 
 impl Size {
     fn rank(self) -> u32 {
-        (self.alive.max(1).div_ceil(FIRST_RANK)).ilog(8)
+        self.weight().ilog(8)
+    }
+
+    /// What it costs to copy, in segments of the first rank.
+    fn weight(self) -> u32 {
+        self.alive.max(1).div_ceil(FIRST_RANK)
     }
 
     fn is_mostly_deleted(self) -> bool {
@@ -45,13 +51,19 @@ pub(crate) fn next(sizes: &[Size]) -> Option<Range<usize>> {
         for run in ranks.split_inclusive(|other| *other > rank) {
             // The last of a run is the larger neighbour that ends it, if there is one.
             let len = run.iter().take_while(|other| **other <= rank).count();
-            if len >= FACTOR {
+            if len >= FACTOR && is_worth_it(&sizes[from..from + len]) {
                 return Some(from..from + len);
             }
             from += run.len();
         }
     }
     sizes.iter().position(|size| size.is_mostly_deleted()).map(|at| at..at + 1)
+}
+
+/// Whether none of them is larger than the others together.
+fn is_worth_it(sizes: &[Size]) -> bool {
+    let sum: u64 = sizes.iter().map(|size| u64::from(size.weight())).sum();
+    sizes.iter().all(|size| u64::from(size.weight()) * 2 <= sum)
 }
 
 #[cfg(test)]

@@ -100,6 +100,11 @@ impl State {
         self.sealed.iter().map(|batch| batch.len()).sum::<usize>() + self.open.len()
     }
 
+    /// Whether another full batch is more than memory may hold.
+    pub(crate) fn is_full(&self) -> bool {
+        self.pending() + BATCH_MAX > PENDING_MAX
+    }
+
     /// All batches, oldest first.
     pub(crate) fn batches(&self) -> Vec<&Batch> {
         self.sealed.iter().map(|batch| &**batch).chain([&self.open]).collect()

@@ -91,6 +91,8 @@ struct Both {
     memory: MemoryIndex,
     all: Vec<(u32, Terms)>,
     forgotten: BTreeSet<u32>,
+    /// Listings were deleted on disk and put again: until they are merged away, the deleted ones are counted too.
+    put_again: bool,
 }
 
 impl Both {
@@ -98,7 +100,7 @@ impl Both {
         let dir = tempfile::tempdir().unwrap();
         let disk = Some(DiskIndex::open(dir.path(), 0).unwrap());
         let (memory, all) = (MemoryIndex::default(), Vec::new());
-        Self { dir, disk, memory, all, forgotten: BTreeSet::new() }
+        Self { dir, disk, memory, all, forgotten: BTreeSet::new(), put_again: false }
     }
 
     fn disk(&mut self) -> &mut DiskIndex {
@@ -140,8 +142,10 @@ impl Both {
         let keep_below = u32::try_from(part.index(kept_below as usize + 2)).unwrap();
         let mut disk = DiskIndex::open(self.dir.path(), keep_below).unwrap();
         assert_eq!(disk.kept_below(), keep_below.min(kept_below));
+        let kept_below = disk.kept_below();
         for (number, terms) in &self.all {
-            if *number >= disk.kept_below() {
+            if *number >= kept_below {
+                self.put_again = true;
                 disk.put(*number, terms);
             }
         }
@@ -165,7 +169,10 @@ impl Both {
         };
         let mut on_disk = found(disk, &wanted, within.as_ref());
         let mut in_memory = found(&self.memory, &wanted, within.as_ref());
-        if self.forgotten.is_empty() {
+        if self.put_again && self.forgotten.is_empty() {
+            let at_least = disk.frequencies(wanted.words()).into_iter().zip(frequencies);
+            at_least.for_each(|(disk, memory)| assert!(disk >= memory, "{disk}, {memory}"));
+        } else if self.forgotten.is_empty() {
             assert_eq!(disk.frequencies(wanted.words()), frequencies);
             for start in ["", "d", "dih", "network", "ö", "zzz"] {
                 assert_eq!(terms_from(disk, start), terms_from(&self.memory, start));

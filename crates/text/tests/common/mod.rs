@@ -13,7 +13,7 @@ use guildhall_protocol::manifest::Kind;
 use guildhall_protocol::{FederationId, Hash, PackageId};
 use roaring::RoaringBitmap;
 
-/// The terms of a listing with these words.
+/// The terms of a listing with these words, and with "test", which stands before its category.
 pub(crate) fn terms(name: &str, keywords: &[&str], category: &str, summary: &str) -> Terms {
     Terms::of(&Listing {
         federation: FederationId(Hash::of(b"federation")),
@@ -23,7 +23,7 @@ pub(crate) fn terms(name: &str, keywords: &[&str], category: &str, summary: &str
             package: PackageId(Hash::of(name.as_bytes())),
         },
         kind: Kind::Data,
-        categories: vec![category.parse().unwrap()],
+        categories: vec![format!("test/{category}").parse().unwrap()],
         summary: summary.into(),
         keywords: keywords.iter().map(|word| (*word).to_owned()).collect(),
         interface: Interface { inputs: Vec::new(), outputs: Vec::new() },
@@ -43,7 +43,7 @@ pub(crate) fn terms(name: &str, keywords: &[&str], category: &str, summary: &str
 
 /// A listing whose summary says `words`.
 pub(crate) fn says(words: &str) -> Terms {
-    terms("x", &[], "other", words)
+    terms("xx", &[], "task", words)
 }
 
 /// What a query finds; fails when a listing is found twice.

@@ -44,7 +44,7 @@ pub(crate) enum LoadError {
     #[error("the segments cannot be read")]
     Unreadable(#[from] TantivyError),
     /// They hold something else.
-    #[error("the numbers of a segment do not grow")]
+    #[error("the numbers of a segment do not grow, or are not as many as its documents")]
     Numbers,
 }
 
@@ -64,7 +64,10 @@ impl Disk {
                 Some(numbers) => Arc::clone(numbers),
                 None => {
                     let column = reader.fast_fields().u64(NUMBER)?;
-                    let numbers = Numbers::read(&column, reader.max_doc());
+                    // The count stands in a file without a checksum.
+                    let right = column.num_docs() == reader.max_doc();
+                    let numbers =
+                        right.then(|| Numbers::read(&column, reader.max_doc())).flatten();
                     Arc::new(numbers.ok_or(LoadError::Numbers)?)
                 }
             };

@@ -49,8 +49,8 @@ impl DiskIndex {
     /// is thrown away: [`kept_below`](TextIndex::kept_below) says 0 then.
     ///
     /// # Errors
-    /// [`OpenError`]: the directory is in use or cannot be written, or a thread cannot be started.
-    pub fn open(dir: &Path, keep_below: u32) -> Result<Self, OpenError> {
+    /// With an [`OpenError`] inside: the directory is in use or cannot be written, or a thread cannot be started.
+    pub fn open(dir: &Path, keep_below: u32) -> io::Result<Self> {
         let mut opened = open::open(dir, keep_below)?;
         let kept_below = opened.kept_below;
         let shared = Shared::new(State::new(std::mem::take(&mut opened.disk), kept_below));

@@ -71,6 +71,18 @@ enum Unfit {
     Unreadable(String),
 }
 
+impl From<OpenError> for io::Error {
+    /// An error of the system's kind that still says all of it.
+    fn from(error: OpenError) -> Self {
+        let kind = match &error {
+            OpenError::InUse(_) => io::ErrorKind::ResourceBusy,
+            OpenError::Directory { source, .. } | OpenError::Thread(source) => source.kind(),
+            OpenError::Create(_) => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}
+
 impl From<TantivyError> for Unfit {
     fn from(error: TantivyError) -> Self {
         Self::Unreadable(error.to_string())

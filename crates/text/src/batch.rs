@@ -5,12 +5,21 @@ use std::collections::BTreeMap;
 use guildhall_catalog::text::{MemoryIndex, TextIndex};
 use guildhall_catalog::words::{FieldSet, Terms};
 
+/// What a term takes besides its letters, about: its place in the tree, and the start of its list. Strangers may send
+/// listings whose terms nobody else has.
+const TERM_BYTES: usize = 128;
+
+/// What a term of one more listing takes: a number and a set of fields, in a list that grows by doubling.
+const POSTING_BYTES: usize = 16;
+
 /// Some listings, with neighbouring numbers. It can be searched, and turned round to be written.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     index: MemoryIndex,
     first: Option<u32>,
     below: u32,
+    /// All postings, each with the letters of its term, which are there once only.
+    postings_bytes: usize,
 }
 
 impl Batch {
@@ -19,6 +28,13 @@ impl Batch {
         self.index.put(number, terms);
         self.first.get_or_insert(number);
         self.below = number.saturating_add(1);
+        self.postings_bytes +=
+            terms.iter().map(|(term, _)| term.len() + POSTING_BYTES).sum::<usize>();
+    }
+
+    /// What it takes in memory, about, and not much more.
+    pub(crate) fn len_bytes(&self) -> usize {
+        self.postings_bytes + self.index.terms_len() * TERM_BYTES
     }
 
     /// How many listings are in it.

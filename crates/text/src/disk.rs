@@ -66,8 +66,7 @@ impl Disk {
                     let column = reader.fast_fields().u64(NUMBER)?;
                     // The count stands in a file without a checksum.
                     let right = column.num_docs() == reader.max_doc();
-                    let numbers =
-                        right.then(|| Numbers::read(&column, reader.max_doc())).flatten();
+                    let numbers = right.then(|| Numbers::read(&column, reader.max_doc())).flatten();
                     Arc::new(numbers.ok_or(LoadError::Numbers)?)
                 }
             };

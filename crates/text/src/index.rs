@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use guildhall_catalog::text::TextIndex;
 use guildhall_catalog::words::{Terms, Wanted, WantedWord};
@@ -95,13 +95,20 @@ impl DiskIndex {
     fn make_room(&mut self) {
         // The lock is there for the type only; nobody else can have it.
         let room = self.room.get_mut().unwrap_or_else(PoisonError::into_inner);
-        // A ring from before says nothing about now.
-        let _ = room.try_recv();
-        if !self.shared.read().is_full() {
-            return;
-        }
-        if !self.shared.read().is_failing() {
-            let _ = room.recv_timeout(PUT_WAIT_MAX);
+        let start = Instant::now();
+        loop {
+            // A ring from before says nothing about now.
+            let _ = room.try_recv();
+            let state = self.shared.read();
+            let (is_full, is_failing) = (state.is_full(), state.is_failing());
+            drop(state);
+            if !is_full {
+                return;
+            }
+            let left = PUT_WAIT_MAX.saturating_sub(start.elapsed());
+            if is_failing || left.is_zero() || room.recv_timeout(left).is_err() {
+                break;
+            }
         }
         let mut state = self.shared.write();
         if state.is_full() {

@@ -15,10 +15,16 @@ use crate::disk::Disk;
 /// Listings of a sealed batch. Smaller batches make more segments, larger ones wait longer in memory.
 pub const BATCH_MAX: usize = 4096;
 
-/// Listings that may wait in memory for the disk, some 100 MB of them at the most that a listing can say and a tenth of
-/// it as a rule. When there are more, [`put`](guildhall_catalog::text::TextIndex::put) waits a moment, once for each
-/// [`BATCH_MAX`] listings; if that does not help, or the disk fails, the oldest batch is dropped.
-pub const PENDING_MAX: usize = 131_072;
+/// Memory of a batch that is sealed sooner, because its listings say much: some times what usual ones need.
+const BATCH_MAX_BYTES: usize = 16 << 20;
+
+/// Listings that may wait in memory for the disk: some commits' worth. When there are more, or they take more than
+/// [`PENDING_MAX_BYTES`], [`put`](guildhall_catalog::text::TextIndex::put) waits for the disk, once for each batch; if
+/// that does not help, or the disk fails, the oldest batch is dropped.
+pub const PENDING_MAX: usize = 65_536;
+
+/// Memory that these listings may take: usual ones stay below.
+const PENDING_MAX_BYTES: usize = 128 << 20;
 
 /// Forgotten numbers that make the thread delete their documents without a listing to write: few are cheap to keep,
 /// and every commit is a write to the disk.
@@ -71,7 +77,7 @@ impl State {
     pub(crate) fn put(&mut self, number: u32, terms: &Terms) -> bool {
         let first = self.open.is_empty();
         self.open.put(number, terms);
-        let full = self.open.len() >= BATCH_MAX;
+        let full = self.open.len() >= BATCH_MAX || self.open.len_bytes() >= BATCH_MAX_BYTES;
         if full {
             self.seal();
         }
@@ -102,7 +108,13 @@ impl State {
 
     /// Whether another full batch is more than memory may hold.
     pub(crate) fn is_full(&self) -> bool {
-        self.pending() + BATCH_MAX > PENDING_MAX
+        let bytes: usize = self.batches().iter().map(|batch| batch.len_bytes()).sum();
+        self.pending() + BATCH_MAX > PENDING_MAX || bytes + BATCH_MAX_BYTES > PENDING_MAX_BYTES
+    }
+
+    /// Whether a sealed batch waits.
+    pub(crate) fn has_sealed(&self) -> bool {
+        !self.sealed.is_empty()
     }
 
     /// All batches, oldest first.

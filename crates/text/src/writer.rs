@@ -141,18 +141,21 @@ impl Writer {
         }
     }
 
-    /// Closes the open batch if nothing came to it for a while, or it is wanted now.
+    /// Closes the open batch if nothing came to it for a while, or it is wanted now. While writing fails one batch waits
+    /// for the next attempt, and others are not closed before they are full: many small ones would slow down every
+    /// search.
     fn seal(&mut self, now: bool) {
-        let below = {
+        let (below, waits) = {
             let state = self.shared.read();
-            (!state.open().is_empty()).then(|| state.open().below())
+            let below = (!state.open().is_empty()).then(|| state.open().below());
+            (below, state.is_failing() && state.has_sealed())
         };
         let due = match (below, self.seen) {
             (None, _) => false,
             (Some(below), Some((seen, since))) => seen == below || since.elapsed() > WAIT_MAX,
             (Some(_), None) => false,
         };
-        if now || due {
+        if now || (due && !waits) {
             self.shared.write().seal();
             self.seen = None;
         } else {

@@ -1,5 +1,7 @@
 //! The index on disk finds what the one in memory finds, whatever lies where.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use std::collections::BTreeSet;

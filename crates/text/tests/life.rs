@@ -1,5 +1,7 @@
 //! What becomes of an index: closed, opened again, damaged, without a disk, and used by two threads at once.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use std::collections::BTreeSet;
@@ -218,6 +220,27 @@ fn without_a_disk_new_listings_are_found_until_they_are_too_many() {
     assert_eq!(numbers(&index, "lonely"), [0; 0]);
     assert_eq!(index.kept_below(), 10);
     assert!(index.keep().is_err());
+}
+
+/// Listings as long as may be, with words that nobody else has.
+#[test]
+fn listings_that_say_much_leave_memory_sooner() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("index");
+    let mut index = filled(&path, 0);
+    index.keep().unwrap();
+    fs::remove_dir_all(&path).unwrap();
+    index.put(0, &says("first"));
+    index.keep().unwrap_err();
+    let last = 4000;
+    for number in 1..=last {
+        let words: Vec<String> = (0..500).map(|n| format!("w{number}x{n}")).collect();
+        index.put(number, &says(&words.join(" ")));
+    }
+    assert_eq!(numbers(&index, "first"), [0; 0]);
+    assert_eq!(numbers(&index, &format!("w{last}x499")), [last]);
+    // Each takes some 80 kB.
+    assert!((1000..2000).contains(&index.pending()), "{}", index.pending());
 }
 
 /// Listing n says two words: one that all say, and one of its own. While one thread puts, others look.

@@ -1,6 +1,8 @@
 //! What becomes of an index whose process is killed, or may not write any more: in processes of their own, which are
 //! this program again with one of its ignored tests.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! Listings with given words, and what an index finds.
 
-#![allow(dead_code, reason = "every test uses a part of it")]
+#![allow(dead_code, clippy::unwrap_used, reason = "every test uses a part of it, and may panic")]
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -11,7 +11,9 @@
 //! - **Every number is found exactly once**: it is in the open batch, in a sealed one or in a segment, never in two of
 //!   them. What moves it on changes both sides under one lock.
 //! - **Values are those of [`MemoryIndex`](guildhall_catalog::text::MemoryIndex)**, to the last bit: the same best hit
-//!   of each word, the same order of adding. Values of tantivy's own scoring are not used.
+//!   of each word, the same order of adding. Values of tantivy's own scoring are not used. Two things differ: listings
+//!   deleted on disk are counted until they are merged away, and of a word that starts thousands of terms some are not
+//!   looked at.
 //! - **[`kept_below`](guildhall_catalog::text::TextIndex::kept_below) is honest**: it is written in the commit itself,
 //!   and everything put below it is in that commit.
 //! - **Numbers grow inside every segment**: batches are written in order, only neighbours are merged, and in order. So

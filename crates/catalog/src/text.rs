@@ -71,6 +71,18 @@ impl MemoryIndex {
         self.count == 0
     }
 
+    /// How many different terms the listings have.
+    #[must_use]
+    pub fn terms_len(&self) -> usize {
+        self.terms.len()
+    }
+
+    /// Terms from `start` on, in their order, and the listings that have each: their numbers, growing, and where.
+    pub fn postings_from(&self, start: &str) -> impl Iterator<Item = (&str, &[(u32, FieldSet)])> {
+        let from = self.terms.range::<str, _>((Bound::Included(start), Bound::Unbounded));
+        from.map(|(term, postings)| (&**term, postings.as_slice()))
+    }
+
     /// Posting lists of the terms that answer `word`, and what a hit in them is worth beside the field.
     fn lists<'a>(&'a self, word: &'a WantedWord) -> Vec<(&'a Postings, f32)> {
         let whole = self.terms.get(word.stem.as_str()).map(|postings| (postings, 1.0));

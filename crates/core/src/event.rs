@@ -1,7 +1,8 @@
 //! What happens to a node, and what it decides to do about it.
 
+use guildhall_protocol::api::AskOutcome;
 use guildhall_protocol::body::{Confirmation, NodeBody};
-use guildhall_protocol::name::CategoryPrefix;
+use guildhall_protocol::name::{CategoryPrefix, OrgName};
 use guildhall_protocol::query::{Query, Suggestion};
 use guildhall_protocol::record::Record;
 use guildhall_protocol::wire::{Request, Response};
@@ -68,7 +69,7 @@ pub enum Event {
     },
     /// The DHT named holders for a question.
     Holders {
-        /// The question.
+        /// What [`Effect::FindHolders`] called it.
         ask: Hash,
         /// Nodes that say they hold the category, strangers among them.
         peers: Vec<PublicKey>,
@@ -161,7 +162,7 @@ pub enum Effect {
     Withdraw(Hash),
     /// Ask the DHT who has one of these; the union comes back as [`Event::Holders`].
     FindHolders {
-        /// The question it is for.
+        /// Names the lookup: the same for everybody who asks the same.
         ask: Hash,
         /// Keys to look up.
         keys: Vec<Hash>,
@@ -201,8 +202,39 @@ pub struct Found {
     pub answered: u64,
     /// Holders that the DHT named.
     pub holders: u64,
+    /// Each node that was asked, in this order.
+    pub nodes: Vec<NodeAsked>,
+    /// How old the oldest part of it may be, seconds: since this node last compared its records with another, or since
+    /// a node was asked whose answer is remembered. `None` when it never heard from another.
+    pub age_s: Option<u64>,
     /// What was left out, in words.
     pub notes: Vec<String>,
+}
+
+/// What became of asking a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeAsked {
+    /// The node.
+    pub node: PublicKey,
+    /// Its org.
+    pub org: OrgName,
+    /// What became of it.
+    pub outcome: AskOutcome,
+    /// Listings it named that hold.
+    pub listings: u64,
+    /// Listings it named that were refused.
+    pub refused: u64,
+    /// How long it took, milliseconds; of a remembered answer, how old that is.
+    pub ms: u64,
+}
+
+/// Questions that one org's nodes asked this node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueriesServed {
+    /// Those that were answered.
+    pub answered: u64,
+    /// Those that came too fast.
+    pub refused: u64,
 }
 
 /// What a node knows of another node: the newest node record of its log.

@@ -43,8 +43,7 @@ impl Core {
 
     pub(crate) fn handle_disconnected(&mut self, peer: PublicKey, out: &mut Vec<Effect>) {
         self.forget_peer(peer);
-        let open: Vec<Hash> = self.asks.keys().copied().collect();
-        open.into_iter().for_each(|ask| self.handle_no_answer(peer, ask, out));
+        self.handle_asked_gone(peer, out);
     }
 
     /// What is still on its way from a peer that is gone must not bring it back.
@@ -306,8 +305,11 @@ impl Core {
         let before = std::mem::replace(&mut self.members, members);
         for root in before.difference(&self.members) {
             self.catalog.remove_org(root);
+            self.looked_up.forget_org(root);
+            self.served.forget_org(root);
             self.nodes.retain(|_, view| view.root != *root);
         }
+        self.questions.forget_idle();
         self.find_strangers();
         self.rename_orgs();
         self.expel_gone(out);
@@ -371,6 +373,7 @@ impl Core {
 
     pub(crate) fn handle_tick(&mut self, now_ms: u64, out: &mut Vec<Effect>) {
         self.ticks += 1;
+        self.now.tick = self.ticks;
         let ticks = self.ticks;
         self.confirming.retain(|it| ticks.saturating_sub(it.since) < CONFIRM_TICKS);
         let due = |state: &PeerState, ticks: u64| {
@@ -388,8 +391,7 @@ impl Core {
         if self.ticks.is_multiple_of(RETRY_TICKS) {
             self.dial_absent(out);
         }
-        self.retry_asks(out);
-        self.expire_asks(out);
+        self.tick_questions(out);
         for lost in self.leases.expire(now_ms).iter().filter(|expired| expired.was_open) {
             out.push(Effect::Note(format!("the job of run {:?} is taken for lost", lost.run)));
         }

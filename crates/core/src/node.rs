@@ -10,13 +10,14 @@ use guildhall_protocol::limits::ADDRESSES_MAX;
 use guildhall_protocol::name::CategoryPrefix;
 use guildhall_protocol::record::{Body, Record, RecordError};
 use guildhall_protocol::wire::{Reason, Refusal, Request, Response};
-use guildhall_protocol::{Hash, PackageId, PublicKey, RecordId, cbor};
+use guildhall_protocol::{Hash, PackageId, PublicKey, cbor};
 use guildhall_sync::{Logs, Schedule};
 
 use crate::event::{CallId, Effect, Event, NodeView, ReplyId};
-use crate::find::Ask;
+use crate::find::{LookedUp, Questions, Served};
 use crate::identity::{DelegatedKey, Identity};
 use crate::membership::Confirming;
+use crate::moment::Moment;
 
 /// Most peers tracked; the overlay's connection limits are far below.
 pub(crate) const PEERS_MAX: usize = 4_096;
@@ -54,7 +55,8 @@ pub struct Core {
     pub(crate) peers: BTreeMap<PublicKey, PeerState>,
     pub(crate) calls: BTreeMap<CallId, Call>,
     pub(crate) next_call: u64,
-    pub(crate) asks: BTreeMap<Hash, Ask>,
+    pub(crate) questions: Questions,
+    pub(crate) served: Served,
     pub(crate) outsiders: Outsiders,
     /// Orgs that are coming in just now; one for each of this node's own open invites at most, for some ticks.
     pub(crate) confirming: Vec<Confirming>,
@@ -63,7 +65,7 @@ pub struct Core {
     pub(crate) packages: BTreeSet<PackageId>,
     pub(crate) provided: BTreeSet<Hash>,
     /// Listings in the catalogue that are on no disk here.
-    pub(crate) looked_up: BTreeSet<RecordId>,
+    pub(crate) looked_up: LookedUp,
     /// The org of every log's author; as many as there are logs.
     pub(crate) roots: BTreeMap<PublicKey, PublicKey>,
     /// Authors of logs here whose org is not a member.
@@ -71,6 +73,10 @@ pub struct Core {
     /// The tick at which a stranger's log was last said to be refused.
     pub(crate) refusal_noted_at: Option<u64>,
     pub(crate) ticks: u64,
+    /// When the event came that is being handled.
+    pub(crate) now: Moment,
+    /// When logs were last compared with another node.
+    pub(crate) heard: Option<Moment>,
 }
 
 /// A connected peer.
@@ -101,7 +107,7 @@ pub(crate) enum Call {
     Hello { peer: PublicKey },
     Heads { peer: PublicKey, after: Option<PublicKey>, page: u32 },
     Pull { peer: PublicKey, author: PublicKey, for_bodies: bool },
-    Query { peer: PublicKey, ask: Hash },
+    Query { peer: PublicKey, question: Hash },
 }
 
 impl Call {
@@ -163,18 +169,21 @@ impl Core {
             peers: BTreeMap::new(),
             calls: BTreeMap::new(),
             next_call: 0,
-            asks: BTreeMap::new(),
+            questions: Questions::default(),
+            served: Served::default(),
             outsiders: Outsiders::default(),
             confirming: Vec::new(),
             leases: lease::Book::default(),
             leases_granted: 0,
             packages: BTreeSet::new(),
             provided: BTreeSet::new(),
-            looked_up: BTreeSet::new(),
+            looked_up: LookedUp::default(),
             roots: BTreeMap::new(),
             strangers: BTreeSet::new(),
             refusal_noted_at: None,
             ticks: 0,
+            now: Moment::default(),
+            heard: None,
         }
     }
 
@@ -182,6 +191,7 @@ impl Core {
     #[must_use]
     pub fn handle(&mut self, now_ms: u64, event: Event) -> Vec<Effect> {
         let mut out = Vec::new();
+        self.now = Moment { tick: self.ticks, ms: now_ms };
         match event {
             Event::Connected { peer } => self.handle_connected(peer, &mut out),
             Event::Disconnected { peer } => self.handle_disconnected(peer, &mut out),
@@ -306,7 +316,9 @@ impl Core {
                 let follows = follows.unwrap_or_else(|| vec![CategoryPrefix::everything()]);
                 out.push(Effect::RespondRecords { reply, author, from_seq, follows });
             }
-            (Request::Query(query), _) => self.handle_query(reply, &query, out),
+            (Request::Query(query), Some(authority)) => {
+                self.handle_query(authority.root, reply, &query, out);
+            }
             (Request::Offer(offer), Some(authority)) => {
                 let response = self.handle_offer(now_ms, peer, &authority, &offer);
                 respond(out, reply, response);
@@ -349,15 +361,9 @@ impl Core {
                     self.compare_soon(peer);
                 }
             }
-            (Some(Call::Query { peer, ask }), Ok(Response::Found { listings })) => {
-                self.handle_found(now_ms, peer, ask, &listings, out);
+            (Some(Call::Query { peer, question }), result) => {
+                self.handle_query_response(peer, question, result, out);
             }
-            (Some(Call::Query { peer, ask }), Ok(Response::Refused(refusal)))
-                if refusal.reason == Reason::NotAdmitted =>
-            {
-                self.ask_again(peer, ask);
-            }
-            (Some(Call::Query { peer, ask }), _) => self.handle_no_answer(peer, ask, out),
             // A refused hello is said again at a later tick; the overlay cuts who is never admitted.
             (Some(Call::Hello { .. }) | None, _) => {}
         }

@@ -187,6 +187,8 @@ impl Core {
         }
         match offered {
             Offered::Appended(records) => {
+                self.handle_news(record);
+                records.iter().skip(1).for_each(|record| self.handle_news(record));
                 out.push(Effect::Store(records.clone()));
                 records.iter().for_each(|record| self.evaluate(record, out));
                 Verdict::Accept
@@ -251,28 +253,32 @@ impl Core {
         self.nodes.insert(header.author, view);
     }
 
-    pub(crate) fn evaluate_listing(
-        &mut self,
-        record: &Record,
-        listing: Listing,
-        out: &mut Vec<Effect>,
-    ) {
+    fn evaluate_listing(&mut self, record: &Record, listing: Listing, out: &mut Vec<Effect>) {
+        let Some(entry) = self.entry_of(record, listing) else { return };
+        self.insert_entry(record, entry, out);
+    }
+
+    /// A listing as the catalogue keeps it, if its org is a member and it is meant for this federation.
+    pub(crate) fn entry_of(&self, record: &Record, listing: Listing) -> Option<Entry> {
         let root = record.delegation().root;
-        let Some(member) = self.federation.member(&root) else { return };
-        if listing.federation != self.federation.id() {
-            return;
-        }
-        let followed = !withhold_body(record, &self.settings.follows);
-        let categories = listing.categories.clone();
-        self.catalog.insert(Entry {
+        let member = self.federation.member(&root)?;
+        let header = record.header();
+        (listing.federation == self.federation.id()).then(|| Entry {
             org: member.org.clone(),
             root,
             listing,
             listing_id: record.id(),
-            author: record.header().author,
-            seq: record.header().seq,
-            time_ms: record.header().time_ms,
-        });
+            author: header.author,
+            seq: header.seq,
+            time_ms: header.time_ms,
+        })
+    }
+
+    /// Puts a verified listing into the catalogue.
+    pub(crate) fn insert_entry(&mut self, record: &Record, entry: Entry, out: &mut Vec<Effect>) {
+        let followed = !withhold_body(record, &self.settings.follows);
+        let categories = entry.listing.categories.clone();
+        self.catalog.insert(entry);
         if followed {
             let shard = shard_of(self.me.node.public());
             for category in categories.iter().flat_map(with_ancestors) {

@@ -113,7 +113,8 @@ pub(crate) fn add_alone(world: &mut World, org: &str, follows: &[&str]) -> usize
 }
 
 /// Names of the orgs of [`federation`], in order.
-pub(crate) const ORGS: [&str; 5] = ["alpha", "bravo", "charlie", "delta", "echo"];
+pub(crate) const ORGS: [&str; 7] =
+    ["alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf"];
 
 /// Nodes of as many orgs as `follows` has entries, all in the federation of the first, which invited the others; not
 /// connected, and each with every record up to here.

@@ -227,7 +227,7 @@ impl Query {
 }
 
 /// A type as a person asks for it: a family (`image`, `tensor`, `prediction`), or a media type (`image/png`).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TypeQuery {
     family: String,
@@ -238,6 +238,18 @@ impl TypeQuery {
     /// The families, as [`PortType::family`] names them.
     pub const FAMILIES: [&'static str; 9] =
         ["tensor", "table", "text", "image", "audio", "video", "json", "bytes", "prediction"];
+
+    /// The family, one of [`FAMILIES`](Self::FAMILIES).
+    #[must_use]
+    pub fn family(&self) -> &str {
+        &self.family
+    }
+
+    /// The same without the media type, which is what somebody wrote.
+    #[must_use]
+    pub fn family_only(&self) -> Self {
+        Self { family: self.family.clone(), media_type: None }
+    }
 
     /// Whether a port of type `port` takes or yields what is asked for.
     #[must_use]

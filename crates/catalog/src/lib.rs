@@ -14,6 +14,7 @@
 //! private `index` module, which is the only one that knows how candidates are found.
 
 mod catalog;
+pub mod demand;
 pub mod entry;
 mod filter;
 mod index;

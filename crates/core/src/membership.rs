@@ -306,6 +306,7 @@ impl Core {
         let before = std::mem::replace(&mut self.members, members);
         for root in before.difference(&self.members) {
             self.catalog.remove_org(root);
+            self.demand.remove_org(root);
             self.nodes.retain(|_, view| view.root != *root);
         }
         self.find_strangers();

@@ -39,6 +39,10 @@ pub(crate) struct Node {
     pub(crate) found: BTreeMap<Hash, Found>,
     pub(crate) notes: Vec<String>,
     pub(crate) verdicts: Vec<Verdict>,
+    /// What other orgs missed, as it was told.
+    pub(crate) demanded: Vec<String>,
+    /// Whether what it misses does not become a record, as on a full disk.
+    pub(crate) is_silent: bool,
     pub(crate) tamper: Option<Tamper>,
     admitted: BTreeSet<PublicKey>,
     seen: BTreeSet<Hash>,
@@ -136,6 +140,8 @@ impl World {
             found: BTreeMap::new(),
             notes: Vec::new(),
             verdicts: Vec::new(),
+            demanded: Vec::new(),
+            is_silent: false,
             tamper: None,
             admitted: BTreeSet::new(),
             seen: BTreeSet::new(),
@@ -177,6 +183,14 @@ impl World {
             self.step();
         }
         self.now_ms = until;
+    }
+
+    /// Lets time pass in which nothing happens, not even a tick: nodes that slept.
+    pub(crate) fn skip(&mut self, ms: u64) {
+        self.now_ms += ms;
+        let queue = std::mem::take(&mut self.queue);
+        self.queue = queue.into_iter().map(|((at, number), it)| ((at + ms, number), it)).collect();
+        self.links.values_mut().for_each(|since| *since += ms);
     }
 
     /// Lets time pass until `done`, at most a while.
@@ -290,6 +304,13 @@ impl World {
             }
             Effect::Store(records) => self.keep(me, records),
             Effect::Publish(record) => self.flood(me, record.bytes()),
+            Effect::Tell(demand) if self.nodes[me].is_silent => drop(demand),
+            Effect::Tell(demand) => drop(self.write_as_node(me, &demand)),
+            Effect::Demanded { org, news } => {
+                let news =
+                    news.iter().map(|unmet| format!("{org}: {} {}", unmet.count, unmet.category));
+                self.nodes[me].demanded.extend(news);
+            }
             Effect::Confirm(confirmation) => drop(self.write_as_node(me, &confirmation)),
             Effect::Admit { peer } => drop(self.nodes[me].admitted.insert(peer)),
             Effect::Expel { peer } => {

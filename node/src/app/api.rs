@@ -8,10 +8,12 @@ use guildhall_core::{Event, Found};
 use guildhall_gateway::{Answer, ApiError, Blob, Node, OutputLines, Upload};
 use guildhall_overlay::peer_id_string;
 use guildhall_protocol::api::{
-    AdoptRequest, BackupMade, BackupRequest, BlobQuery, BlobStored, BlobsKnown, Detail,
-    FederationStatus, FetchRequest, Fetched, Follows, GcReport, GcRequest, HeldPackage,
-    InviteRequest, InviteText, OfferChange, Peer, PublishRequest, Published, RunReport, RunRequest,
-    RunStarted, ScrubReport, ScrubRequest, SearchAnswer, Status, StoreReport, TestLog, Transfer,
+    AdoptRequest, BackupMade, BackupRequest, BlobQuery, BlobStored, BlobsKnown, CategoryCount,
+    DemandReport, Detail, FederationStatus, FetchRequest, Fetched, Follows, GcReport, GcRequest,
+    HeldPackage, InviteRequest, InviteText, ListRequest, Notice, OfferChange, Peer, PublishRequest,
+    Published, Ranking, Reindexed, ReviewRequest, ReviewShown, RunReport, RunRequest, RunStarted,
+    ScrubReport, ScrubRequest, SearchAnswer, Status, StoreReport, Subscriptions, TestLog, Transfer,
+    Unlisted, YankRequest, Yanked,
 };
 use guildhall_protocol::body::HardwareOffer;
 use guildhall_protocol::facts::Facts;
@@ -146,6 +148,50 @@ impl Node for Api {
     async fn show(&self, reference: Reference) -> Answer<Detail> {
         self.0.look_up(&reference).await?;
         self.0.detail(&reference).await
+    }
+
+    async fn categories(&self) -> Answer<Vec<CategoryCount>> {
+        Err(ApiError::unavailable("not_ready", "this node cannot do that yet"))
+    }
+
+    async fn review(&self, _request: ReviewRequest) -> Answer<ReviewShown> {
+        Err(ApiError::unavailable("not_ready", "this node cannot do that yet"))
+    }
+
+    async fn yank(&self, _request: YankRequest) -> Answer<Yanked> {
+        Err(ApiError::unavailable("not_ready", "this node cannot do that yet"))
+    }
+
+    async fn unlisted(&self) -> Answer<Vec<Unlisted>> {
+        Err(ApiError::unavailable("not_ready", "this node cannot do that yet"))
+    }
+
+    async fn list(&self, _request: ListRequest) -> Answer<Published> {
+        Err(ApiError::unavailable("not_ready", "this node cannot do that yet"))
+    }
+
+    async fn demand(&self) -> Answer<DemandReport> {
+        Err(ApiError::unavailable("not_ready", "this node cannot do that yet"))
+    }
+
+    async fn subscribe(&self, _subscriptions: Subscriptions) -> Answer<DemandReport> {
+        Err(ApiError::unavailable("not_ready", "this node cannot do that yet"))
+    }
+
+    async fn ranking(&self) -> Answer<Ranking> {
+        Err(ApiError::unavailable("not_ready", "this node cannot do that yet"))
+    }
+
+    async fn set_ranking(&self, _ranking: Ranking) -> Answer<Ranking> {
+        Err(ApiError::unavailable("not_ready", "this node cannot do that yet"))
+    }
+
+    async fn notices(&self) -> Answer<Vec<Notice>> {
+        Err(ApiError::unavailable("not_ready", "this node cannot do that yet"))
+    }
+
+    async fn reindex(&self) -> Answer<Reindexed> {
+        Err(ApiError::unavailable("not_ready", "this node cannot do that yet"))
     }
 
     async fn fetch(&self, request: FetchRequest) -> Answer<Fetched> {

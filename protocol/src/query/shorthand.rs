@@ -161,8 +161,10 @@ fn text_written(text: &str) -> String {
     if words.join(" ") != text {
         return words::quoted(text);
     }
+    // A quote that is not closed here could be closed by what is written behind the text.
     let plain = |word: &str| {
         matches!(words::next(word), Ok((Word::Text(read), "")) if read == word)
+            && !word.starts_with('"')
             && reference_of(word).is_none()
     };
     let shown = words.iter().map(|word| match plain(word) {

@@ -19,12 +19,14 @@ fn every_key_asks_for_its_part() {
         ("task:vision/ocr", "category", serde_json::json!("vision/ocr")),
         ("category:vision", "category", "vision".into()),
         ("KIND:Model", "kind", "model".into()),
+        ("kind：model", "kind", "model".into()),
         ("by:lab-a", "org", "lab-a".into()),
         ("license:\"MIT OR Apache-2.0\"", "licence", "MIT OR Apache-2.0".into()),
         ("accepts:image", "input", "image".into()),
         ("in=image/png", "input", "image/png".into()),
         ("yields:prediction", "output", "prediction".into()),
         ("latency<50ms", "max_latency_ms", 50.0.into()),
+        ("latency＜50ms", "max_latency_ms", 50.0.into()),
         ("latency<=50", "max_latency_ms", 50.0.into()),
         ("latency<500us", "max_latency_ms", 0.5.into()),
         ("latency≤1.5s", "max_latency_ms", 1500.0.into()),
@@ -107,6 +109,9 @@ fn what_is_nearly_a_key_says_which_was_meant() {
         ("acuracy>0.9", "`accuracy>0.9`"),
         ("recal>0.9", "`recall>0.9`"),
         ("knid:model", "`kind:model`"),
+        // Cyrillic letters, and a space that has no width.
+        ("l\u{456}\u{441}ence:mit", "`licence:mit`"),
+        ("ki\u{200b}nd:model", "`kind:model`"),
     ] {
         let error = refused(text);
         assert!(error.contains(text) && error.contains(meant), "{error}");
@@ -119,6 +124,12 @@ fn wrong_values_say_what_would_be_right() {
     for (text, says) in [
         ("kind:thing", "algorithm"),
         ("kind:", "`kind:model`"),
+        ("kind:m\u{43e}del", "did you mean `kind:model`?"),
+        ("licence:\"MIT \"or\" BSD\"", "quotes are not closed"),
+        ("accepts:tensor((((", "type"),
+        ("latency<NaN", "us, ms or s"),
+        ("latency<-1", "us, ms or s"),
+        ("accuracy>inf", "90%"),
         ("latency>5ms", "`latency<50ms`"),
         ("latency<fast", "us, ms or s"),
         ("accuracy<0.5", "`accuracy>0.9`"),
@@ -148,7 +159,7 @@ fn doubles_agree_or_are_refused_with_both() {
         ("kind:model", "kind:data"),
         ("latency<50ms", "latency<20ms"),
         ("f1>0.8", "auroc>0.8"),
-        ("lab-a/x@1.0.0", "ref:lab-a/x"),
+        ("lab-a/xy@1.0.0", "ref:lab-a/xy"),
         ("fits:image..text", "fits:audio.."),
     ] {
         let error = refused(&format!("{first} digits {second}"));

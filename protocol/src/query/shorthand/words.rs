@@ -39,7 +39,9 @@ pub(super) enum Op {
 }
 
 /// Longest operator first, so that `<=` is not `<` with a value that begins with `=`.
-const OPS: [(&str, Op); 8] = [
+///
+/// Keyboards for Chinese and Japanese type the wide ones.
+const OPS: [(&str, Op); 12] = [
     ("<=", Op::Less),
     (">=", Op::More),
     ("<", Op::Less),
@@ -48,7 +50,14 @@ const OPS: [(&str, Op); 8] = [
     ("≥", Op::More),
     (":", Op::Is),
     ("=", Op::Is),
+    ("：", Op::Is),
+    ("＝", Op::Is),
+    ("＜", Op::Less),
+    ("＞", Op::More),
 ];
+
+/// Characters that stand in no key and in nothing that was meant as one.
+const NEVER_IN_KEYS: [char; 10] = ['"', '\'', '(', ')', '/', '\\', '@', '.', ',', ';'];
 
 /// The first word of `rest`, which begins with no blank, and what is behind it.
 pub(super) fn next(rest: &str) -> Result<(Word<'_>, &str), ShorthandError> {
@@ -89,10 +98,13 @@ pub(super) fn next(rest: &str) -> Result<(Word<'_>, &str), ShorthandError> {
     Ok((Word::Pair(Pair { key, op, value, written }), behind))
 }
 
-/// Key, operator and everything behind it.
+/// Key, operator and everything behind it. The key may hold letters of other scripts and what cannot be seen, so that
+/// one that only looks right is compared with the right ones.
 fn split(rest: &str) -> Option<(&str, Op, &str)> {
-    let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_')))?;
-    let (name, behind) = rest.split_at_checked(end).filter(|(name, _)| !name.is_empty())?;
+    let is_op = |c: char| OPS.iter().any(|(sign, _)| sign.starts_with(c));
+    let ends = |c: char| c.is_whitespace() || is_op(c) || NEVER_IN_KEYS.contains(&c);
+    let (name, behind) = rest.split_at_checked(rest.find(ends)?)?;
+    let name = Some(name).filter(|name| !name.is_empty())?;
     let op = |(sign, op): &(&str, Op)| behind.strip_prefix(sign).map(|value| (name, *op, value));
     OPS.iter().find_map(op)
 }

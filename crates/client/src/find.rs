@@ -20,7 +20,8 @@ impl Client {
         self.send(Method::POST, "search", query).await
     }
 
-    /// `GET /search?q=`: a query as people type it, see [`Query::read`].
+    /// `GET /search?q=`: a query as people type it, see [`Query::read`]. The node reads it; what concerns the answer
+    /// alone, as pages and facets, only [`search`](Self::search) asks for.
     ///
     /// # Errors
     /// [`Error`].
@@ -44,6 +45,15 @@ impl Client {
     /// [`Error`].
     pub async fn categories(&self) -> Result<Vec<CategoryCount>, Error> {
         self.get("categories").await
+    }
+
+    /// `GET /reviews?ref=`: what orgs say of a package, the newest first.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn reviews(&self, reference: &Reference) -> Result<Vec<ReviewShown>, Error> {
+        let request = self.request(Method::GET, "reviews").query(&[("ref", reference)]);
+        json(self.answer(request).await?).await
     }
 
     /// `POST /reviews`: what the node's org thinks of a package.

@@ -135,8 +135,9 @@ impl<S: Send + Sync> FromRequestParts<S> for RefQuery {
 /// The query in `?q=`, as people type it, and which part of its answer is wanted.
 pub(crate) struct Shorthand(pub(crate) Asked);
 
+// A parameter that is not known would be one that silently narrows nothing.
 #[derive(Default, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 struct ShorthandParameters {
     q: String,
     limit: Option<usize>,

@@ -77,6 +77,12 @@ pub trait Node: Send + Sync + 'static {
     /// `GET /categories`: the vocabulary and every other category that is in use, in their order.
     fn categories(&self) -> impl Future<Output = Answer<Vec<CategoryCount>>> + Send;
 
+    /// `GET /reviews?ref=`: what orgs say of a package, the newest first.
+    fn reviews(
+        &self,
+        reference: Reference,
+    ) -> impl Future<Output = Answer<Vec<ReviewShown>>> + Send;
+
     /// `POST /reviews`: the review as it is shown from now on.
     fn review(&self, request: ReviewRequest) -> impl Future<Output = Answer<ReviewShown>> + Send;
 

@@ -66,7 +66,7 @@ pub(crate) fn router<N: Node>(app: Arc<App<N>>) -> Router {
         .route("/api/v1/search", get(find::search_typed).post(find::search))
         .route("/api/v1/show", get(find::show))
         .route("/api/v1/categories", get(find::categories))
-        .route("/api/v1/reviews", post(find::review))
+        .route("/api/v1/reviews", get(find::reviews).post(find::review))
         .route("/api/v1/yanks", post(find::yank))
         .route("/api/v1/unlisted", get(find::unlisted))
         .route("/api/v1/list", post(find::list))

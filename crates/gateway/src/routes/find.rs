@@ -35,6 +35,13 @@ pub(super) async fn categories<N: Node>(State(app): Shared<N>) -> Reply<impl ser
     app.node.categories().await.map(axum::Json)
 }
 
+pub(super) async fn reviews<N: Node>(
+    State(app): Shared<N>,
+    RefQuery(reference): RefQuery,
+) -> Reply<impl serde::Serialize> {
+    app.node.reviews(reference).await.map(axum::Json)
+}
+
 pub(super) async fn review<N: Node>(
     State(app): Shared<N>,
     Json(request): Json<ReviewRequest>,

@@ -124,25 +124,7 @@ impl Node for Api {
     }
 
     async fn search(&self, query: Query) -> Answer<SearchAnswer> {
-        query.check().map_err(|error| ApiError::invalid("bad_query", error.to_string()))?;
-        let (query_id, found) = self.0.ask(query).await?;
-        Ok(SearchAnswer {
-            query_id,
-            results: found.results,
-            via: found.via,
-            asked: found.asked,
-            answered: found.answered,
-            holders: found.holders,
-            notes: found.notes,
-            total: 0,
-            next: None,
-            nodes: Vec::new(),
-            age_s: None,
-            facets: Vec::new(),
-            did_you_mean: Vec::new(),
-            nearest: Vec::new(),
-            excluded: Vec::new(),
-        })
+        self.0.search(query).await
     }
 
     async fn show(&self, reference: Reference) -> Answer<Detail> {
@@ -151,47 +133,51 @@ impl Node for Api {
     }
 
     async fn categories(&self) -> Answer<Vec<CategoryCount>> {
-        Err(ApiError::unavailable("not_ready", "this node cannot do that yet"))
+        Ok(self.0.categories())
     }
 
-    async fn review(&self, _request: ReviewRequest) -> Answer<ReviewShown> {
-        Err(ApiError::unavailable("not_ready", "this node cannot do that yet"))
+    async fn reviews(&self, reference: Reference) -> Answer<Vec<ReviewShown>> {
+        Ok(self.show(reference).await?.reviews)
     }
 
-    async fn yank(&self, _request: YankRequest) -> Answer<Yanked> {
-        Err(ApiError::unavailable("not_ready", "this node cannot do that yet"))
+    async fn review(&self, request: ReviewRequest) -> Answer<ReviewShown> {
+        self.0.review(request).await
+    }
+
+    async fn yank(&self, request: YankRequest) -> Answer<Yanked> {
+        self.0.yank(request).await
     }
 
     async fn unlisted(&self) -> Answer<Vec<Unlisted>> {
-        Err(ApiError::unavailable("not_ready", "this node cannot do that yet"))
+        self.0.unlisted().await
     }
 
-    async fn list(&self, _request: ListRequest) -> Answer<Published> {
-        Err(ApiError::unavailable("not_ready", "this node cannot do that yet"))
+    async fn list(&self, request: ListRequest) -> Answer<Published> {
+        self.0.list(request).await
     }
 
     async fn demand(&self) -> Answer<DemandReport> {
-        Err(ApiError::unavailable("not_ready", "this node cannot do that yet"))
+        self.0.demand().await
     }
 
-    async fn subscribe(&self, _subscriptions: Subscriptions) -> Answer<DemandReport> {
-        Err(ApiError::unavailable("not_ready", "this node cannot do that yet"))
+    async fn subscribe(&self, subscriptions: Subscriptions) -> Answer<DemandReport> {
+        self.0.subscribe(subscriptions).await
     }
 
     async fn ranking(&self) -> Answer<Ranking> {
-        Err(ApiError::unavailable("not_ready", "this node cannot do that yet"))
+        self.0.ranking().await
     }
 
-    async fn set_ranking(&self, _ranking: Ranking) -> Answer<Ranking> {
-        Err(ApiError::unavailable("not_ready", "this node cannot do that yet"))
+    async fn set_ranking(&self, ranking: Ranking) -> Answer<Ranking> {
+        self.0.set_ranking(ranking).await
     }
 
     async fn notices(&self) -> Answer<Vec<Notice>> {
-        Err(ApiError::unavailable("not_ready", "this node cannot do that yet"))
+        self.0.notices().await
     }
 
     async fn reindex(&self) -> Answer<Reindexed> {
-        Err(ApiError::unavailable("not_ready", "this node cannot do that yet"))
+        self.0.reindex().await
     }
 
     async fn fetch(&self, request: FetchRequest) -> Answer<Fetched> {

@@ -1,15 +1,19 @@
-//! Interface types: what flows between stages, and which output fits which input.
+//! Interface types: what flows between stages. Which output fits which input is in [`fit`](crate::fit).
 //!
 //! Plain form, the bytes of one value: *tensor* its elements in little-endian row-major order; *table* CSV with a
 //! header line; *text* UTF-8; *json* and *prediction* JSON; *image*, *audio*, *video* and *bytes* as their media type
 //! says.
+
+mod syntax;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::cbor::DecodeError;
+pub use crate::fit::{Misfit, fits};
 use crate::limits::{INTERFACE_MAX_PORTS, LABELS_MAX, TENSOR_MAX_RANK};
+pub use syntax::{TYPE_TEXT_MAX_BYTES, TypeError};
 
 /// Typed, named inputs and outputs of an algorithm, model, data package or pipeline.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -254,79 +258,6 @@ pub enum Location {
     FrameIndices(Vec<u64>),
 }
 
-/// Decides whether values of `output` may flow into a port of type `input`.
-///
-/// # Errors
-/// [`Misfit`] says what does not fit, in words for the person who composes a pipeline.
-pub fn fits(output: &PortType, input: &PortType) -> Result<(), Misfit> {
-    use PortType::{Audio, Bytes, Image, Json, Prediction, Table, Tensor, Text, Video};
-    match (output, input) {
-        (Tensor(from), Tensor(to)) => tensor_fits(from, to),
-        (Table(from), Table(to)) => match to.columns.iter().find(|c| !from.columns.contains(c)) {
-            Some(missing) => {
-                Err(Misfit(format!("column `{}` ({}) is missing", missing.name, missing.dtype)))
-            }
-            None => Ok(()),
-        },
-        (Text, Text) => Ok(()),
-        (Image(from), Image(to))
-        | (Audio(from), Audio(to))
-        | (Video(from), Video(to))
-        | (Bytes(from), Bytes(to)) => media_fits(from, to),
-        (Json(from), Json(to)) if to.schema.is_none() || from.schema == to.schema => Ok(()),
-        (Json(_), Json(_)) => Err(Misfit("the JSON schemas differ".into())),
-        (Prediction(from), Prediction(to)) => prediction_fits(from, to),
-        (from, to) => Err(Misfit(format!("{from} is not {to}"))),
-    }
-}
-
-fn tensor_fits(from: &TensorType, to: &TensorType) -> Result<(), Misfit> {
-    let shaped = |a: &Dim, b: &Dim| !matches!(b, Dim::Fixed(_)) || a == b;
-    let same_rank = from.dims.len() == to.dims.len();
-    if from.dtype == to.dtype
-        && same_rank
-        && from.dims.iter().zip(&to.dims).all(|(a, b)| shaped(a, b))
-    {
-        return Ok(());
-    }
-    Err(Misfit(format!(
-        "{} is not {}",
-        PortType::Tensor(from.clone()),
-        PortType::Tensor(to.clone())
-    )))
-}
-
-fn media_fits(from: &MediaTypes, to: &MediaTypes) -> Result<(), Misfit> {
-    let takes = |media: &String| to.media_types.contains(media);
-    if to.media_types.is_empty()
-        || (!from.media_types.is_empty() && from.media_types.iter().all(takes))
-    {
-        return Ok(());
-    }
-    let list = |types: &MediaTypes| match types.media_types.as_slice() {
-        [] => "any media type".to_owned(),
-        types => types.join(", "),
-    };
-    Err(Misfit(format!("{} may come, but only {} is taken", list(from), list(to))))
-}
-
-fn prediction_fits(from: &PredictionType, to: &PredictionType) -> Result<(), Misfit> {
-    if from.value != to.value {
-        Err(Misfit(format!("predictions of {} are not predictions of {}", from.value, to.value)))
-    } else if !to.labels.is_empty() && from.labels != to.labels {
-        Err(Misfit("the label sets differ".into()))
-    } else if to.location.is_some() && from.location != to.location {
-        Err(Misfit("the predictions do not say where they are".into()))
-    } else {
-        Ok(())
-    }
-}
-
-/// Why an output does not fit an input.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Misfit(pub String);
-
 impl Interface {
     /// Checks the bounds and that names are unique on each side.
     ///
@@ -456,44 +387,6 @@ impl PortType {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn tensor(dtype: ElementType, dims: &[Dim]) -> PortType {
-        PortType::Tensor(TensorType { dtype, dims: dims.to_vec() })
-    }
-
-    #[test]
-    fn a_tensor_fits_where_every_fixed_dimension_is_met() {
-        use Dim::{Fixed, Free, Named};
-        let batch = || Named("n".into());
-        let from = tensor(ElementType::F32, &[Fixed(3), Fixed(64)]);
-        for (to, expected) in [
-            (tensor(ElementType::F32, &[batch(), Fixed(64)]), true),
-            (tensor(ElementType::F32, &[Free, Free]), true),
-            (tensor(ElementType::F32, &[batch(), Fixed(65)]), false),
-            (tensor(ElementType::F64, &[batch(), Fixed(64)]), false),
-            (tensor(ElementType::F32, &[Fixed(64)]), false),
-            (PortType::Text, false),
-        ] {
-            assert_eq!(fits(&from, &to).is_ok(), expected, "{to}");
-        }
-        let free = tensor(ElementType::F32, &[Free]);
-        assert!(fits(&free, &tensor(ElementType::F32, &[Fixed(64)])).is_err());
-    }
-
-    #[test]
-    fn media_types_must_all_be_taken() {
-        let image = |types: &[&str]| {
-            PortType::Image(MediaTypes {
-                media_types: types.iter().map(|t| (*t).to_owned()).collect(),
-            })
-        };
-        assert!(fits(&image(&["image/png"]), &image(&["image/png", "image/jpeg"])).is_ok());
-        assert!(fits(&image(&["image/png", "image/gif"]), &image(&["image/png"])).is_err());
-        assert!(fits(&image(&[]), &image(&["image/png"])).is_err());
-        assert!(fits(&image(&["image/png"]), &image(&[])).is_ok());
-        let misfit = fits(&image(&["image/gif"]), &image(&["image/png"])).unwrap_err();
-        assert_eq!(misfit.to_string(), "image/gif may come, but only image/png is taken");
-    }
 
     #[test]
     fn dimensions_read_as_number_name_or_any() {

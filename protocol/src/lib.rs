@@ -10,6 +10,7 @@ pub mod body;
 pub mod cbor;
 pub mod contract;
 pub mod facts;
+pub mod fit;
 pub mod hash;
 pub mod interface;
 pub mod key;

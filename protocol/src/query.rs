@@ -1,6 +1,10 @@
 //! Queries and their answers: what a requester asks for, and why each result stands where it does.
 
+mod shorthand;
+
 use serde::{Deserialize, Serialize};
+
+pub use shorthand::{SHORTHAND_MAX_BYTES, ShorthandError, UnknownGap};
 
 use crate::cbor::DecodeError;
 use crate::hash::{Hash, PackageId, RecordId};

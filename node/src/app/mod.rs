@@ -10,6 +10,7 @@ mod disk;
 mod drive;
 mod effects;
 mod fetch;
+mod find;
 mod frames;
 mod held;
 mod housekeeping;

@@ -157,7 +157,7 @@ impl Client {
         self.send(
             Method::POST,
             "fetch",
-            &FetchRequest { reference: reference.clone(), include: Vec::new() },
+            &FetchRequest { reference: reference.clone(), include: Vec::new(), query_id: None },
         )
         .await
     }

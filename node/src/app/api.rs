@@ -193,6 +193,7 @@ impl Node for Api {
             }
             error => ApiError::upstream("not_fetched", error.to_string()).with_help("guild peers"),
         })?;
+        self.0.used(request.query_id, package).await;
         Ok(Fetched {
             reference: request.reference,
             package_id: package,
@@ -342,7 +343,7 @@ impl App {
             jobs: self.jobs.load(Ordering::Relaxed),
             software: settings.software.clone(),
             uptime_s: self.started.elapsed().as_secs(),
-            notices: 0,
+            notices: self.notices.len() as u64,
             heard_s: None,
         }
     }

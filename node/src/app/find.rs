@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use guildhall_gateway::{Answer, ApiError};
 use guildhall_protocol::api::{
-    CategoryCount, DemandReport, ListRequest, Notice, Published, Ranking, Reindexed, ReviewRequest,
-    ReviewShown, SearchAnswer, Subscriptions, Unlisted, YankRequest, Yanked,
+    CategoryCount, Ranking, Reindexed, ReviewRequest, ReviewShown, SearchAnswer, YankRequest,
+    Yanked,
 };
 use guildhall_protocol::query::Query;
 
@@ -61,26 +61,6 @@ impl App {
         not_yet("yank")
     }
 
-    /// `GET /unlisted`.
-    pub(super) async fn unlisted(&self) -> Answer<Vec<Unlisted>> {
-        not_yet("remember what was published without a listing")
-    }
-
-    /// `POST /list`.
-    pub(super) async fn list(&self, _request: ListRequest) -> Answer<Published> {
-        not_yet("list what was published without a listing")
-    }
-
-    /// `GET /demand`.
-    pub(super) async fn demand(&self) -> Answer<DemandReport> {
-        not_yet("tell what is missed")
-    }
-
-    /// `PUT /demand/subscriptions`.
-    pub(super) async fn subscribe(&self, _wanted: Subscriptions) -> Answer<DemandReport> {
-        not_yet("tell what is missed")
-    }
-
     /// `GET /ranking`.
     pub(super) async fn ranking(&self) -> Answer<Ranking> {
         not_yet("say how it ranks")
@@ -89,11 +69,6 @@ impl App {
     /// `PUT /ranking`.
     pub(super) async fn set_ranking(&self, _change: Ranking) -> Answer<Ranking> {
         not_yet("rank in another way")
-    }
-
-    /// `GET /notices`.
-    pub(super) async fn notices(&self) -> Answer<Vec<Notice>> {
-        not_yet("give notice")
     }
 
     /// `POST /store/reindex`.

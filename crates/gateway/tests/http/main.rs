@@ -76,6 +76,7 @@ async fn runs_are_waited_for_and_their_outputs_stream() {
         input: RunInput::Package("lab-b/digits-images".parse().unwrap()),
         on: Placement::Auto,
         limits: LimitSet::default(),
+        query_id: None,
     };
     let run = client.start_run(&request).await.unwrap();
     let mut seen = 0;

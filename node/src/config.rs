@@ -33,6 +33,9 @@ pub(crate) struct Config {
     /// Categories whose listings are kept.
     #[serde(default = "default_follows")]
     pub(crate) follows: Vec<CategoryPrefix>,
+    /// Categories whose demand the org wants to be told of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) subscriptions: Vec<CategoryPrefix>,
     /// Token that the API asks for; needed when it listens on more than loopback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) token: Option<String>,
@@ -157,6 +160,7 @@ impl Config {
             listen: default_listen(),
             peers: Vec::new(),
             follows: default_follows(),
+            subscriptions: Vec::new(),
             token: None,
             offer: None,
             upload: Upload::default(),

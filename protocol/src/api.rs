@@ -196,7 +196,7 @@ pub struct Published {
     pub kind: Kind,
     /// The package.
     pub package_id: PackageId,
-    /// The listing's record; `None` after a dry run.
+    /// The listing's record; `None` after a dry run, or when it is to be listed later.
     pub listing_id: Option<RecordId>,
     /// What was tested, in order.
     pub checks: Vec<Check>,
@@ -240,6 +240,9 @@ pub struct FetchRequest {
     /// character); none means all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub include: Vec<String>,
+    /// The query that led to it, if one did: it was of use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query_id: Option<Hash>,
 }
 
 /// The answer to `POST /fetch`.
@@ -495,6 +498,9 @@ pub struct RunRequest {
     /// Limits the requester asks for.
     #[serde(default)]
     pub limits: LimitSet,
+    /// The query that led to it, if one did: it was of use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query_id: Option<Hash>,
 }
 
 /// Where a run's records come from.

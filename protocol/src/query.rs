@@ -1,6 +1,10 @@
 //! Queries and their answers: what a requester asks for, and why each result stands where it does.
 
+mod shorthand;
+
 use serde::{Deserialize, Serialize};
+
+pub use shorthand::{SHORTHAND_MAX_BYTES, ShorthandError, UnknownGap};
 
 use crate::cbor::DecodeError;
 use crate::fit::fit;
@@ -252,6 +256,19 @@ pub enum Side {
     Output,
 }
 
+impl PartialOrd for TypeQuery {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// In order of what is written.
+impl Ord for TypeQuery {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.to_string().cmp(&other.to_string())
+    }
+}
+
 impl TypeQuery {
     /// The families, as [`PortType::family`] names them.
     pub const FAMILIES: [&'static str; 9] =
@@ -271,9 +288,24 @@ impl TypeQuery {
         Ok(Self(Asked::Exactly(Box::new(port_type))))
     }
 
+    /// The family, one of [`FAMILIES`](Self::FAMILIES).
+    #[must_use]
+    pub const fn family(&self) -> &'static str {
+        match &self.0 {
+            Asked::Family(family) | Asked::MediaType { family, .. } => family,
+            Asked::Exactly(port_type) => port_type.family(),
+        }
+    }
+
+    /// The family alone. Media types and shapes are what somebody wrote.
+    #[must_use]
+    pub const fn family_only(&self) -> Self {
+        Self(Asked::Family(self.family()))
+    }
+
     /// The family and media type that are asked for; `None` for a whole type.
     #[must_use]
-    pub fn family(&self) -> Option<(&'static str, Option<&str>)> {
+    pub fn parts(&self) -> Option<(&'static str, Option<&str>)> {
         match &self.0 {
             Asked::Family(family) => Some((family, None)),
             Asked::MediaType { family, media_type } => Some((family, Some(media_type))),

@@ -96,7 +96,7 @@ impl<'q> Criterion<'q> {
             }
             Self::Engine(engine) => return Some(Cow::Owned(with_engine(catalog, engine))),
             Self::Type(side, asked) => {
-                let (family, media) = asked.family()?;
+                let (family, media) = asked.parts()?;
                 let types = match side {
                     Side::Input => &sets.inputs,
                     Side::Output => &sets.outputs,

@@ -16,6 +16,7 @@
 mod catalog;
 mod correct;
 mod criteria;
+pub mod demand;
 pub mod entry;
 mod facets;
 mod filter;

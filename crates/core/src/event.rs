@@ -1,7 +1,7 @@
 //! What happens to a node, and what it decides to do about it.
 
 use guildhall_protocol::api::AskOutcome;
-use guildhall_protocol::body::{Confirmation, NodeBody};
+use guildhall_protocol::body::{Confirmation, Demand, NodeBody, Unmet};
 use guildhall_protocol::name::{CategoryPrefix, OrgName};
 use guildhall_protocol::query::{Query, Suggestion};
 use guildhall_protocol::record::Record;
@@ -66,6 +66,13 @@ pub enum Event {
         ask: Hash,
         /// What is asked.
         query: Box<Query>,
+    },
+    /// Somebody at this node fetched a package, ran it or put it into a pipeline.
+    Used {
+        /// The query that led there, if it was named.
+        query_id: Option<Hash>,
+        /// What was used.
+        package: PackageId,
     },
     /// The DHT named holders for a question.
     Holders {
@@ -132,6 +139,16 @@ pub enum Effect {
     Publish(Box<Record>),
     /// Write a record into the node's log, as [`Core::write_as_node`](crate::Core::write_as_node) does: an org comes in.
     Confirm(Confirmation),
+    /// Write a record into the node's log, as [`Core::write_as_node`](crate::Core::write_as_node) does: what was missed
+    /// here. Should it not get there, it comes again.
+    Tell(Demand),
+    /// Another org missed what it had not missed before; for whoever wants to be told.
+    Demanded {
+        /// Who.
+        org: OrgName,
+        /// What.
+        news: Vec<Unmet>,
+    },
     /// Let a peer take part in everything.
     Admit {
         /// Who.

@@ -12,6 +12,7 @@
 
 mod bodies;
 mod compare;
+mod demand;
 mod event;
 mod find;
 mod identity;

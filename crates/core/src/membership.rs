@@ -307,6 +307,7 @@ impl Core {
             self.catalog.remove_org(root);
             self.looked_up.forget_org(root);
             self.served.forget_org(root);
+            self.demand.remove_org(root);
             self.nodes.retain(|_, view| view.root != *root);
         }
         self.questions.forget_idle();

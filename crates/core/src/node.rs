@@ -13,6 +13,7 @@ use guildhall_protocol::wire::{Reason, Refusal, Request, Response};
 use guildhall_protocol::{Hash, PackageId, PublicKey, cbor};
 use guildhall_sync::{Logs, Schedule};
 
+use crate::demand;
 use crate::event::{CallId, Effect, Event, NodeView, ReplyId};
 use crate::find::{LookedUp, Questions, Served};
 use crate::identity::{DelegatedKey, Identity};
@@ -49,6 +50,7 @@ pub struct Core {
     pub(crate) logs: Logs,
     pub(crate) schedule: Schedule,
     pub(crate) catalog: Catalog,
+    pub(crate) demand: demand::State,
     pub(crate) nodes: BTreeMap<PublicKey, NodeView>,
     /// Roots of the members at the last change, to see who is gone.
     pub(crate) members: BTreeSet<PublicKey>,
@@ -164,6 +166,7 @@ impl Core {
             logs: Logs::default(),
             schedule: Schedule::default(),
             catalog: Catalog::default(),
+            demand: demand::State::default(),
             nodes: BTreeMap::new(),
             members,
             peers: BTreeMap::new(),
@@ -205,7 +208,11 @@ impl Core {
                 self.handle_gossip(now_ms, from, message, &bytes, &mut out);
             }
             Event::Wrote(record) => self.handle_wrote(*record, &mut out),
-            Event::Search { ask, query } => self.handle_search(ask, *query, &mut out),
+            Event::Search { ask, query } => {
+                self.watch_question(ask, &query);
+                self.handle_search(ask, *query, &mut out);
+            }
+            Event::Used { query_id, package } => self.handle_used(query_id, package, now_ms),
             Event::Holders { ask, peers } => self.handle_holders(ask, &peers, &mut out),
             Event::PackageHeld(package) => {
                 self.packages.insert(package);
@@ -218,8 +225,12 @@ impl Core {
                     out.push(Effect::Withdraw(key));
                 }
             }
-            Event::Tick => self.handle_tick(now_ms, &mut out),
+            Event::Tick => {
+                self.handle_tick(now_ms, &mut out);
+                self.tell_demand(now_ms, &mut out);
+            }
         }
+        self.watch_answers(now_ms, &out);
         self.start_pulls(&mut out);
         out
     }
@@ -279,8 +290,9 @@ impl Core {
 
     /// Takes the place of a core whose answers may still be on their way: calls are numbered on from its own, so that
     /// no late answer is taken for one to this core's calls.
-    pub const fn succeed(&mut self, before: &Self) {
+    pub fn succeed(&mut self, before: &Self) {
         self.next_call = before.next_call;
+        self.succeed_demand(before);
     }
 
     /// What the keeper decided now.

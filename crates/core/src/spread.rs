@@ -4,7 +4,7 @@ use guildhall_catalog::Entry;
 use guildhall_federation::{Change, Outsider, check_record};
 use guildhall_protocol::PublicKey;
 use guildhall_protocol::body::{
-    Acceptance, Admission, Confirmation, Listing, NodeBody, RecordBody as _,
+    Acceptance, Admission, Confirmation, Demand, Listing, NodeBody, RecordBody as _,
 };
 use guildhall_protocol::name::CategoryPrefix;
 use guildhall_protocol::record::Record;
@@ -34,9 +34,11 @@ pub fn withhold_body(record: &Record, follows: &[CategoryPrefix]) -> bool {
     }
 }
 
-/// Whether every node needs the body: without it, nodes would disagree on who is a member or where nodes are.
+/// Whether every node needs the body: without it, nodes would disagree on who is a member, where nodes are or what is
+/// missed.
 pub(crate) fn travels_whole(record: &Record) -> bool {
-    let kinds = [Admission::TYPE, Acceptance::TYPE, Confirmation::TYPE, NodeBody::TYPE];
+    let kinds =
+        [Admission::TYPE, Acceptance::TYPE, Confirmation::TYPE, Demand::TYPE, NodeBody::TYPE];
     kinds.contains(&record.header().record_type.as_str())
 }
 
@@ -59,6 +61,8 @@ impl Core {
         let mut out = Vec::new();
         self.logs.offer(record);
         self.evaluate(record, &mut out);
+        // It was told when it came.
+        out.retain(|effect| !matches!(effect, Effect::Demanded { .. }));
         out
     }
 
@@ -237,6 +241,8 @@ impl Core {
             self.evaluate_node(record, body, out);
         } else if let Some(Ok(listing)) = record.body_as::<Listing>() {
             self.evaluate_listing(record, listing, out);
+        } else if let Some(Ok(demand)) = record.body_as::<Demand>() {
+            self.evaluate_demand(record, &demand, out);
         }
     }
 

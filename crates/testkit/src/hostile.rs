@@ -20,7 +20,7 @@ use guildhall_overlay::{
     Config, Event, Events, Limits, Overlay, Stream, StreamKind, Verdict, parse_peer_id,
     peer_id_string, start,
 };
-use guildhall_protocol::body::{Listing, RecordBody as _, Release};
+use guildhall_protocol::body::{Listing, RecordBody, Release};
 use guildhall_protocol::limits::RECORD_MAX_BYTES;
 use guildhall_protocol::record::{Body, Position, Record};
 use guildhall_protocol::statement::{Delegation, Founding, Role, Signed};
@@ -150,19 +150,29 @@ impl Hostile {
     /// Lists a release as the producer of `home`, who has listed nothing yet, whatever it says. Whoever it meets from
     /// now on pulls it.
     pub fn list(&self, home: &Path, listing: &Listing) {
+        let release = (Release::TYPE, cbor::encode(&listing.release));
+        self.write(home, &[release, (Listing::TYPE, cbor::encode(listing))]);
+    }
+
+    /// Says something in the log of the producer of `home`, who has said nothing yet. Whoever it meets from now on pulls
+    /// it.
+    pub fn say<T: RecordBody>(&self, home: &Path, body: &T) {
+        self.write(home, &[(T::TYPE, cbor::encode(body))]);
+    }
+
+    fn write(&self, home: &Path, bodies: &[(&str, Vec<u8>)]) {
         let key = SecretKey::from_seed(&seed_in(&home.join("keys/producer.key")));
         let delegation = signed_in(&home.join("keys/producer.delegation"));
         let issued = delegation.open::<Delegation>().expect("a delegation").issued_ms;
         let mut at = Position::default();
-        let mut write = |record_type: &str, bytes: Vec<u8>| {
-            let body = Body { record_type, version: 1, bytes: &bytes };
+        let mut log = Vec::new();
+        for (record_type, bytes) in bodies {
+            let body = Body { record_type, version: 1, bytes };
             let record = Record::write(&key, &delegation, at, &body, issued).expect("a record");
             at = Position { seq: at.seq + 1, prev: Some(record.id()) };
-            record
-        };
-        let release = write(Release::TYPE, cbor::encode(&listing.release));
-        let listing = write(Listing::TYPE, cbor::encode(listing));
-        *self.log.lock().expect("nobody panicked") = vec![release, listing];
+            log.push(record);
+        }
+        *self.log.lock().expect("nobody panicked") = log;
     }
 
     /// Opens a blob stream to a node.

@@ -72,6 +72,8 @@ impl App {
                 Ok(_) => {}
                 Err(error) => warn!(%error, "a record was not gossiped; peers will pull it"),
             },
+            Effect::Tell(demand) => self.tell_demand(demand),
+            Effect::Demanded { org, news } => self.handle_demanded(&org, &news),
             Effect::Confirm(confirmation) => self.confirm(confirmation),
             Effect::Admit { peer } => self.overlay.admit(peer).await,
             Effect::Expel { peer } => self.overlay.expel(peer).await,

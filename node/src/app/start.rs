@@ -24,8 +24,8 @@ use super::api::Api;
 use super::keeper::Keeper;
 use super::run::isolation_names;
 use super::{
-    App, CALLS_MAX, EVENTS_MAX, HELLOS_MAX, INSPECTIONS_MAX, SERVED_MAX, answers, drive, effects,
-    housekeeping, leases, lock, replicas, transfer, upkeep,
+    App, CALLS_MAX, EVENTS_MAX, HELLOS_MAX, INSPECTIONS_MAX, SERVED_MAX, answers, demand, drive,
+    effects, housekeeping, leases, lock, notices, replicas, transfer, upkeep,
 };
 use crate::config::{Config, NoS3};
 use crate::home::{self, Home};
@@ -103,6 +103,7 @@ pub(crate) async fn start(home: Home, options: Options) -> Result<Running, Start
     let isolation = isolation_of(&spawner).await?;
     let mut core = new_core(&home, &config, identity, founding, isolation)?;
     core.set_addresses(addresses.clone());
+    demand::restore(&store, &mut core);
     let provided = load_records(&store, &mut core)?;
     check_name(&core)?;
     let parts = (tasks.clone(), spawner);
@@ -122,6 +123,7 @@ pub(crate) async fn start(home: Home, options: Options) -> Result<Running, Start
     }
     tasks.spawn("drive", drive::run(Arc::clone(&app), events, inbox));
     tasks.spawn("upkeep", upkeep::run(Arc::clone(&app)));
+    tasks.spawn("demand", demand::run(Arc::clone(&app)));
     tasks.spawn("replicas", replicas::run(Arc::clone(&app)));
     tasks.spawn("housekeeping", housekeeping::run(Arc::clone(&app)));
 
@@ -279,6 +281,7 @@ fn assemble(
 ) -> (Arc<App>, mpsc::Receiver<Event>) {
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
     let keeper = Keeper::start(&tasks, &store);
+    let notices = notices::Notices::load(&store);
     let uplink = transfer::Limits {
         total: config.upload.max_per_second.map(|size| size.0),
         per_org: config.upload.max_per_second_and_org.map(|size| size.0),
@@ -309,6 +312,8 @@ fn assemble(
         chores: tokio::sync::Mutex::new(()),
         holding: tokio::sync::Mutex::new(()),
         content: config.content.clone(),
+        subscriptions: Mutex::new(config.subscriptions.clone()),
+        notices,
         replicas: replicas::Schedule::default(),
         copies: Mutex::new(BTreeMap::new()),
         leases: leases::Leases::default(),

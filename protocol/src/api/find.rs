@@ -364,3 +364,12 @@ pub struct Notice {
     /// When, milliseconds since 1970.
     pub time_ms: u64,
 }
+
+/// The answer to `POST /store/reindex`: the catalogue was built from the records.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reindexed {
+    /// Listings in it.
+    pub listings: u64,
+    /// How long it took, seconds.
+    pub seconds: f64,
+}

@@ -191,6 +191,8 @@ pub(crate) fn assert_restart_changes_nothing(world: &World, node: usize) {
     assert_eq!(new.logs().heads(), old.logs().heads());
     assert_eq!(new.nodes().collect::<Vec<_>>(), old.nodes().collect::<Vec<_>>());
     assert_eq!(new.catalog(), old.catalog());
+    let demand = |core: &Core| core.demand_report(&[], world.now_ms).federation;
+    assert_eq!(demand(&new), demand(old));
     let everything = Query { limit: 100, ..Query::default() };
     assert_eq!(new.catalog().search(&everything), old.catalog().search(&everything));
 }

@@ -7,6 +7,7 @@
 
 mod bounds;
 mod chaos;
+mod demand;
 mod finding;
 mod fixture;
 mod garbage;

@@ -46,6 +46,10 @@ pub(crate) struct Node {
     pub(crate) found: BTreeMap<Hash, Found>,
     pub(crate) notes: Vec<String>,
     pub(crate) verdicts: Vec<Verdict>,
+    /// What other orgs missed, as it was told.
+    pub(crate) demanded: Vec<String>,
+    /// Whether what it misses does not become a record, as on a full disk.
+    pub(crate) is_silent: bool,
     pub(crate) tamper: Option<Tamper>,
     /// How long it takes over a query; for ever, if that is longer than a request may take.
     pub(crate) ponders_ms: u64,
@@ -145,6 +149,8 @@ impl World {
             found: BTreeMap::new(),
             notes: Vec::new(),
             verdicts: Vec::new(),
+            demanded: Vec::new(),
+            is_silent: false,
             tamper: None,
             ponders_ms: 0,
             admitted: BTreeSet::new(),
@@ -187,6 +193,14 @@ impl World {
             self.step();
         }
         self.now_ms = until;
+    }
+
+    /// Lets time pass in which nothing happens, not even a tick: nodes that slept.
+    pub(crate) fn skip(&mut self, ms: u64) {
+        self.now_ms += ms;
+        let queue = std::mem::take(&mut self.queue);
+        self.queue = queue.into_iter().map(|((at, number), it)| ((at + ms, number), it)).collect();
+        self.links.values_mut().for_each(|since| *since += ms);
     }
 
     /// Lets time pass until `done`, at most a while.
@@ -300,6 +314,13 @@ impl World {
             }
             Effect::Store(records) => self.keep(me, records),
             Effect::Publish(record) => self.flood(me, record.bytes()),
+            Effect::Tell(demand) if self.nodes[me].is_silent => drop(demand),
+            Effect::Tell(demand) => drop(self.write_as_node(me, &demand)),
+            Effect::Demanded { org, news } => {
+                let news =
+                    news.iter().map(|unmet| format!("{org}: {} {}", unmet.count, unmet.category));
+                self.nodes[me].demanded.extend(news);
+            }
             Effect::Confirm(confirmation) => drop(self.write_as_node(me, &confirmation)),
             Effect::Admit { peer } => drop(self.nodes[me].admitted.insert(peer)),
             Effect::Expel { peer } => {

@@ -80,7 +80,15 @@ impl App {
             reference: request.reference,
             limits: request.limits,
         };
-        self.begin(prepared, placed).await
+        let data = match &prepared.input {
+            Input::Package { package, .. } => Some(*package),
+            Input::Records(_) => None,
+        };
+        let run = self.begin(prepared, placed).await?;
+        for used in [package].into_iter().chain(data) {
+            self.used(request.query_id, used).await;
+        }
+        Ok(run)
     }
 
     async fn begin(

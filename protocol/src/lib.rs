@@ -8,6 +8,7 @@
 pub mod api;
 pub mod body;
 pub mod cbor;
+pub mod confusable;
 pub mod contract;
 pub mod facts;
 pub mod fit;

@@ -11,6 +11,7 @@ use guildhall_protocol::name::{OrgName, Version};
 use guildhall_protocol::{PackageId, PublicKey};
 use roaring::RoaringBitmap;
 
+use crate::alike::Skeletons;
 use crate::entry::{Entry, Inserted};
 use crate::listings::{Listings, Shelf};
 use crate::names::Names;
@@ -27,6 +28,7 @@ use crate::words::Terms;
 #[derive(Debug)]
 pub struct Catalog {
     pub(crate) names: Names,
+    pub(crate) skeletons: Skeletons,
     pub(crate) roots: Dictionary<PublicKey>,
     /// Roots by the name of their org.
     orgs: BTreeMap<OrgName, BTreeSet<u32>>,
@@ -60,6 +62,7 @@ impl Catalog {
     pub fn with_text(text: Box<dyn TextIndex>) -> Self {
         Self {
             names: Names::default(),
+            skeletons: Skeletons::default(),
             roots: Dictionary::default(),
             orgs: BTreeMap::new(),
             authors: Dictionary::default(),
@@ -154,6 +157,11 @@ impl Catalog {
         self.text.put(number, terms);
         self.live.insert(number);
         self.packages.insert((start_of(row.package), number));
+        if self.names.rows(row.name).is_empty()
+            && let Some((_, name)) = self.names.get(row.name)
+        {
+            self.skeletons.add(name, row.name);
+        }
         self.names.add_row(row.name, number);
         self.rows.push(row);
     }
@@ -252,6 +260,7 @@ impl Catalog {
                 self.versions_count += 1;
             }
             self.names.remove_row(before, number);
+            self.skeletons.add(&name, after);
             self.names.add_row(after, number);
             if let Some(row) = self.row_mut(number) {
                 row.name = after;
@@ -279,6 +288,12 @@ impl Catalog {
         roots
             .filter_map(|root| self.sets.roots.get(root))
             .fold(RoaringBitmap::new(), |all, one| all | one)
+    }
+
+    /// Orgs that listed something, by root key, and how they are called here.
+    pub fn orgs(&self) -> impl Iterator<Item = (&PublicKey, &OrgName)> {
+        let roots = self.orgs.iter().flat_map(|(org, roots)| roots.iter().map(move |r| (r, org)));
+        roots.filter_map(|(root, org)| Some((self.roots.value(*root)?, org)))
     }
 
     /// Orgs that list something, and the rows of each.

@@ -16,7 +16,7 @@ use crate::row::{Row, narrow};
 use crate::sets::ANY_MEDIA;
 
 /// Hardware that things can be run on: this node, or one that lends.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// Engines it has.
     pub engines: Vec<String>,

@@ -13,6 +13,7 @@
 //! have which value, a [`TextIndex`](text::TextIndex) finds words. The listings themselves are read for the results
 //! that are shown, from memory or from the [`Shelf`] that the caller gave.
 
+mod alike;
 mod catalog;
 mod correct;
 mod criteria;

@@ -7,8 +7,8 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
-use guildhall_protocol::RecordId;
-use guildhall_protocol::api::{Correction, Excluded, Facet, Near};
+use guildhall_protocol::{PackageId, RecordId};
+use guildhall_protocol::api::{Correction, Excluded, Facet, Near, Standing};
 use guildhall_protocol::query::{Query, Suggestion};
 use roaring::RoaringBitmap;
 
@@ -16,7 +16,7 @@ use crate::catalog::{Catalog, preference};
 use crate::criteria::{Criterion, Place, meet};
 use crate::judge::Ranker;
 use crate::rank::as_f64;
-use crate::sets::LEVELS;
+use crate::sets::{LEVELS, level_of};
 use crate::words::Wanted;
 
 /// What a query is answered with beside the catalogue.
@@ -33,16 +33,23 @@ pub struct Asked<'a> {
 pub struct Page {
     /// Only rows below this were known.
     below: u32,
-    /// Names that were shown.
-    shown: BTreeSet<u32>,
+    /// Names that were shown, in order.
+    shown: Vec<u32>,
     total: u64,
 }
 
 impl Page {
     /// Results on the pages before.
     #[must_use]
-    pub fn offset(&self) -> usize {
+    pub const fn offset(&self) -> usize {
         self.shown.len()
+    }
+
+    /// As it was after the first `offset` results; `None` when fewer were shown.
+    #[must_use]
+    pub fn back_to(&self, offset: usize) -> Option<Self> {
+        let shown = self.shown.get(..offset)?.to_vec();
+        Some(Self { shown, ..*self })
     }
 }
 
@@ -88,10 +95,13 @@ impl Catalog {
         let ranker = Ranker::new(self, query, &evaluation.wanted);
         let matched = evaluation.meet_all(page.below);
         let hits = evaluation.hits(&matched);
-        page.total = hits.as_ref().map_or(matched.len(), |hits| as_u64(hits.len()));
+        if asked.page.is_none() {
+            page.total = hits.as_ref().map_or(matched.len(), |hits| as_u64(hits.len()));
+        }
         let count = query.results();
+        let shown: BTreeSet<u32> = page.shown.iter().copied().collect();
         // One more than is shown says whether there is a further page.
-        let mut best = self.best(&ranker, &matched, hits.as_deref(), count + 1, &page.shown);
+        let mut best = self.best(&ranker, &matched, hits.as_deref(), count + 1, &shown);
         let has_more = best.len() > count;
         best.truncate(count);
         page.shown.extend(best.iter().filter_map(|one| Some(self.row(one.number)?.name)));
@@ -169,6 +179,24 @@ impl Catalog {
         }
     }
 
+    /// How the preferred version of a name stands in its main category: its place by what it is worth without a query,
+    /// from 1, and of how many names.
+    #[must_use]
+    pub fn standing(&self, listing: &RecordId, package: PackageId) -> Option<Standing> {
+        let is_it = |number: &u32| self.row(*number).is_some_and(|row| row.listing_id == *listing);
+        let number = self.rows_of_package(package).find(is_it)?;
+        let row = self.row(number).filter(|_| self.sets.latest.contains(number))?;
+        let category = self.symbols.categories.value(u32::from(row.categories().next()?))?;
+        let rows = self.sets.categories.get(category.as_str())? & &self.sets.latest;
+        let level = level_of(row.standing);
+        let above = self.sets.levels.iter().skip(level + 1).map(|set| set.intersection_len(&rows));
+        let mut place = above.sum::<u64>() + 1;
+        let own = self.sets.levels.get(level).map(|set| set & &rows).unwrap_or_default();
+        let better = |one: &u32| self.row(*one).is_some_and(|one| one.standing > row.standing);
+        place += own.iter().filter(better).count() as u64;
+        Some(Standing { category: category.clone(), place, of: rows.len() })
+    }
+
     pub(crate) fn suggestions(&self, ranker: &Ranker<'_>, best: &[Scored]) -> Vec<Suggestion> {
         best.iter().filter_map(|one| self.suggestion(ranker, one.number)).collect()
     }
@@ -194,7 +222,12 @@ impl Catalog {
             time_ms: entry.time_ms,
             reviews: self.rating(entry.package(), &entry.root),
             holders: u64::from(self.opinions.holders(entry.package())),
-            looks_like: None,
+            looks_like: self.alike(
+                &entry.root,
+                &entry.org,
+                &listing.release.name,
+                entry.time_ms,
+            ),
             score: score.clamp(0.0, 1.0),
             terms,
         })

@@ -1,9 +1,9 @@
 //! What happens to a node, and what it decides to do about it.
 
 use guildhall_protocol::api::AskOutcome;
-use guildhall_protocol::body::{Confirmation, Demand, NodeBody, Unmet};
-use guildhall_protocol::name::{CategoryPrefix, OrgName};
-use guildhall_protocol::query::{Query, Suggestion};
+use guildhall_protocol::body::{Confirmation, Demand, NodeBody, Unmet, Yank};
+use guildhall_protocol::name::{CategoryPrefix, OrgName, Reference};
+use guildhall_protocol::query::{PageMark, Query, Suggestion};
 use guildhall_protocol::record::Record;
 use guildhall_protocol::wire::{Request, Response};
 use guildhall_protocol::{Hash, PackageId, PublicKey, RecordId, api};
@@ -191,6 +191,20 @@ pub enum Effect {
         /// The answer.
         found: Box<Found>,
     },
+    /// Tell a requester that the page it asks for is forgotten.
+    PageGone {
+        /// The question.
+        ask: Hash,
+    },
+    /// A version was taken back by its producer.
+    Yanked {
+        /// `org/name@version`.
+        reference: Reference,
+        /// What it says.
+        yank: Box<Yank>,
+        /// The producer's clock, milliseconds since 1970.
+        time_ms: u64,
+    },
     /// Something was refused or dropped; for the log.
     Note(String),
 }
@@ -211,6 +225,18 @@ pub enum Verdict {
 pub struct Found {
     /// Ranked results.
     pub results: Vec<Suggestion>,
+    /// Versions that answer, on all pages.
+    pub total: u64,
+    /// Names the next page.
+    pub next: Option<PageMark>,
+    /// Counts by dimension, if they were asked for.
+    pub facets: Vec<api::Facet>,
+    /// What may have been meant.
+    pub did_you_mean: Vec<api::Correction>,
+    /// When nothing was found: what was nearest.
+    pub nearest: Vec<api::Near>,
+    /// When nothing was found: how much each criterion excludes.
+    pub excluded: Vec<api::Excluded>,
     /// How they were found.
     pub via: api::Via,
     /// Nodes that were asked.

@@ -1,6 +1,5 @@
 //! Who is at the other end, and who may come in.
 
-use guildhall_catalog::Entry;
 use guildhall_federation::{Authority, Joining, Outsider, check_delegation};
 use guildhall_protocol::body::{Acceptance, Admission};
 use guildhall_protocol::limits::INVITE_MAX_LIFE_MS;
@@ -305,6 +304,7 @@ impl Core {
         let before = std::mem::replace(&mut self.members, members);
         for root in before.difference(&self.members) {
             self.catalog.remove_org(root);
+            self.catalog.forget_opinions(root);
             self.looked_up.forget_org(root);
             self.served.forget_org(root);
             self.demand.remove_org(root);
@@ -332,17 +332,16 @@ impl Core {
 
     /// An org whose name another member claims too is called otherwise from now on.
     fn rename_orgs(&mut self) {
-        let name_of = |root: &PublicKey| self.federation.member(root).map(|member| &member.org);
-        let entries = self.catalog.entries().map(|shown| shown.entry);
-        let renamed: Vec<Entry> =
-            entries.filter(|entry| name_of(&entry.root) != Some(&entry.org)).cloned().collect();
-        for entry in &renamed {
-            self.catalog.remove_org(&entry.root);
-        }
-        for entry in renamed {
-            if let Some(org) = name_of(&entry.root).cloned() {
-                self.catalog.insert(Entry { org, ..entry });
-            }
+        let renamed: Vec<(PublicKey, OrgName)> = self
+            .catalog
+            .orgs()
+            .filter_map(|(root, org)| {
+                let now = &self.federation.member(root)?.org;
+                (now != org).then(|| (*root, now.clone()))
+            })
+            .collect();
+        for (root, org) in renamed {
+            self.catalog.rename_org(&root, &org);
         }
         for state in self.peers.values_mut() {
             if let Some(authority) = &mut state.admitted

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use guildhall_catalog::Catalog;
+use guildhall_catalog::rank::Ranking;
 use guildhall_federation::{Authority, State};
 use guildhall_pipeline::lease;
 use guildhall_protocol::body::{HardwareOffer, NodeBody, RecordBody};
@@ -15,13 +16,16 @@ use guildhall_sync::{Logs, Schedule};
 
 use crate::demand;
 use crate::event::{CallId, Effect, Event, NodeView, ReplyId};
-use crate::find::{LookedUp, Questions, Served};
+use crate::find::{LookedUp, Pages, Questions, Served};
 use crate::identity::{DelegatedKey, Identity};
 use crate::membership::Confirming;
 use crate::moment::Moment;
 
 /// Most peers tracked; the overlay's connection limits are far below.
 pub(crate) const PEERS_MAX: usize = 4_096;
+
+/// Listings grow older by the day.
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// What the node's keeper decided.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +55,7 @@ pub struct Core {
     pub(crate) schedule: Schedule,
     pub(crate) catalog: Catalog,
     pub(crate) demand: demand::State,
+    pub(crate) pages: Pages,
     pub(crate) nodes: BTreeMap<PublicKey, NodeView>,
     /// Roots of the members at the last change, to see who is gone.
     pub(crate) members: BTreeSet<PublicKey>,
@@ -158,6 +163,8 @@ impl Core {
     #[must_use]
     pub fn new(me: Identity, settings: Settings, federation: State) -> Self {
         let members = federation.members().map(|(root, _)| *root).collect();
+        let mut catalog = Catalog::default();
+        catalog.set_home(me.root);
         Self {
             me,
             settings,
@@ -165,8 +172,9 @@ impl Core {
             federation,
             logs: Logs::default(),
             schedule: Schedule::default(),
-            catalog: Catalog::default(),
+            catalog,
             demand: demand::State::default(),
+            pages: Pages::default(),
             nodes: BTreeMap::new(),
             members,
             peers: BTreeMap::new(),
@@ -195,6 +203,7 @@ impl Core {
     pub fn handle(&mut self, now_ms: u64, event: Event) -> Vec<Effect> {
         let mut out = Vec::new();
         self.now = Moment { tick: self.ticks, ms: now_ms };
+        self.catalog.set_day(u32::try_from(now_ms / DAY_MS).unwrap_or(u32::MAX));
         match event {
             Event::Connected { peer } => self.handle_connected(peer, &mut out),
             Event::Disconnected { peer } => self.handle_disconnected(peer, &mut out),
@@ -209,10 +218,16 @@ impl Core {
             }
             Event::Wrote(record) => self.handle_wrote(*record, &mut out),
             Event::Search { ask, query } => {
-                self.watch_question(ask, &query);
+                // Turning a page is no question of its own.
+                if query.page.is_none() {
+                    self.watch_question(ask, &query);
+                }
                 self.handle_search(ask, *query, &mut out);
             }
-            Event::Used { query_id, package } => self.handle_used(query_id, package, now_ms),
+            Event::Used { query_id, package } => {
+                self.handle_used(query_id, package, now_ms);
+                self.catalog.used(package);
+            }
             Event::Holders { ask, peers } => self.handle_holders(ask, &peers, &mut out),
             Event::PackageHeld(package) => {
                 self.packages.insert(package);
@@ -298,6 +313,16 @@ impl Core {
     /// What the keeper decided now.
     pub fn set_settings(&mut self, settings: Settings) {
         self.settings = settings;
+    }
+
+    /// How the org ranks now.
+    pub fn set_ranking(&mut self, ranking: Ranking) {
+        self.catalog.set_ranking(ranking);
+    }
+
+    /// Orgs besides the producer that were found to hold a package.
+    pub fn set_holders(&mut self, package: PackageId, orgs: u16) {
+        self.catalog.set_holders(package, orgs);
     }
 
     /// Where the overlay listens now.

@@ -10,6 +10,7 @@
 
 mod here;
 mod order;
+mod pages;
 mod question;
 mod serve;
 mod take;
@@ -32,12 +33,17 @@ use crate::node::{Call, Core};
 
 use self::question::{Asking, Waiting};
 
+pub(crate) use self::pages::Pages;
 pub(crate) use self::question::Questions;
 pub(crate) use self::serve::Served;
 pub(crate) use self::take::LookedUp;
 
 impl Core {
     pub(crate) fn handle_search(&mut self, ask: Hash, query: Query, out: &mut Vec<Effect>) {
+        if let Some(mark) = query.page {
+            self.turn_page(ask, mark, query.limit, out);
+            return;
+        }
         if query.local || self.is_covered(&query) {
             self.answer_from_here(ask, &query, Vec::new(), out);
             return;
@@ -68,14 +74,25 @@ impl Core {
         }
     }
 
+    /// A further page asks nobody: it comes from what was known when the first one was asked for.
+    fn turn_page(&mut self, ask: Hash, mark: PageMark, limit: usize, out: &mut Vec<Effect>) {
+        let Some((query, page)) = self.pages.turn(mark) else {
+            out.push(Effect::PageGone { ask });
+            return;
+        };
+        let query = Query { limit: if limit == 0 { query.limit } else { limit }, ..query };
+        let found = self.found_here(mark.query, &query, Some(page), Asking::nobody());
+        out.push(Effect::Answer { ask, found: Box::new(found) });
+    }
+
     fn answer_from_here(
-        &self,
+        &mut self,
         ask: Hash,
         query: &Query,
         notes: Vec<String>,
         out: &mut Vec<Effect>,
     ) {
-        let found = self.found_here(query, Asking { notes, ..Asking::nobody() });
+        let found = self.found_here(ask, query, None, Asking { notes, ..Asking::nobody() });
         out.push(Effect::Answer { ask, found: Box::new(found) });
     }
 
@@ -119,7 +136,7 @@ impl Core {
         }
         let Some((waiting, asking)) = self.questions.end(&id, now) else { return };
         for Waiting { ask, query } in waiting {
-            let found = self.found_here(&query, asking.clone());
+            let found = self.found_here(ask, &query, None, asking.clone());
             out.push(Effect::Answer { ask, found: Box::new(found) });
         }
     }

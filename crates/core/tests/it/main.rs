@@ -5,6 +5,7 @@
     reason = "a test may panic, and its shared parts are not tests to clippy"
 )]
 
+mod asking;
 mod bounds;
 mod chaos;
 mod finding;
@@ -12,6 +13,8 @@ mod fixture;
 mod garbage;
 mod joining;
 mod leases;
+mod lies;
 mod spreading;
 mod trust;
+mod union;
 mod world;

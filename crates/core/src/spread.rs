@@ -274,6 +274,8 @@ impl Core {
 
     fn evaluate_listing(&mut self, record: &Record, listing: Listing, out: &mut Vec<Effect>) {
         let Some(entry) = self.entry_of(record, listing) else { return };
+        // It is on disk now, if it was not before.
+        self.looked_up.forget((entry.author, entry.seq));
         self.insert_entry(record, entry, out);
     }
 
@@ -295,11 +297,12 @@ impl Core {
 
     /// Puts a verified listing into the catalogue.
     pub(crate) fn insert_entry(&mut self, record: &Record, entry: Entry, out: &mut Vec<Effect>) {
-        let followed = !withhold_body(record, &self.settings.follows);
+        // An org's own listings are kept whatever it follows, and perhaps by nobody else.
+        let is_kept = entry.root == self.me.root || !withhold_body(record, &self.settings.follows);
         let categories = entry.listing.categories.clone();
         let is_logged = self.logs.id_at(&entry.author, entry.seq) == Some(entry.listing_id);
         self.catalog.insert(entry, is_logged);
-        if followed {
+        if is_kept {
             let shard = shard_of(self.me.node.public());
             for category in categories.iter().flat_map(with_ancestors) {
                 self.provide(shard_key(self.federation.id(), &category, shard), out);

@@ -12,6 +12,7 @@ mod here;
 mod order;
 mod pages;
 mod question;
+mod questions;
 mod serve;
 mod take;
 mod told;
@@ -34,7 +35,7 @@ use crate::node::{Call, Core};
 use self::question::{Asking, Waiting};
 
 pub(crate) use self::pages::Pages;
-pub(crate) use self::question::Questions;
+pub(crate) use self::questions::Questions;
 pub(crate) use self::serve::Served;
 pub(crate) use self::take::LookedUp;
 

@@ -1,19 +1,16 @@
 //! A question that other nodes are or were asked: who was asked in which order, what each said, who waits for the
 //! answer.
 //!
-//! Nothing here sends or verifies. Whoever asks the same again, while it is open, waits for the same answer; for some
-//! time after it the nodes' answers are remembered. A *round* is the time from somebody's asking to the answer.
-//!
-//! Invariants, there is a round while somebody waits, and only then; a
-//! round asks at most [`ASKED_MAX`] nodes, each once; there are never more than [`QUESTIONS_MAX`] questions, nor more
-//! than [`ASKS_MAX`] who wait.
+//! Nothing here sends or verifies. A *round* is the time from somebody's asking to the answer; after it the nodes'
+//! answers are remembered for some time. Invariants: somebody waits if and only if there is a round, and a round asks at
+//! most [`ASKED_MAX`] nodes, each once.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use guildhall_protocol::api::{AskOutcome, Via};
 use guildhall_protocol::name::OrgName;
 use guildhall_protocol::query::Query;
-use guildhall_protocol::{Hash, PublicKey, cbor};
+use guildhall_protocol::{Hash, PublicKey};
 
 use super::told::{Got, REMEMBERED_MS, Step, Told};
 use crate::event::NodeAsked;
@@ -25,12 +22,6 @@ pub(super) const ENOUGH: usize = 3;
 
 /// Nodes asked in one round, with those that stand in for slow, absent and lying ones.
 pub(super) const ASKED_MAX: usize = 8;
-
-/// Requesters that may wait for other nodes at once; a further one is answered from here alone, and is told so.
-pub(super) const ASKS_MAX: usize = 256;
-
-/// Questions that are open or remembered. A further one takes the place of the one that nobody asked for longest.
-const QUESTIONS_MAX: usize = 1_024;
 
 /// Ticks that a round waits for the DHT, one to two seconds. Then members are asked that say they follow the category:
 /// a lookup may take far longer than a person waits.
@@ -45,11 +36,6 @@ const HEDGE_TICKS: u64 = 1;
 /// Ticks for which an answer is not remembered beyond them after a listing was heard of that it may lack: the node
 /// that was asked may have heard of it later.
 const SETTLE_TICKS: u64 = 3;
-
-/// What makes two queries one question: what travels.
-pub(super) fn id_of(query: &Query) -> Hash {
-    Hash::of(&cbor::encode(&query.to_ask()))
-}
 
 /// Who may be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +92,7 @@ struct Round {
 }
 
 impl Question {
-    fn new(query: Query, now: Moment) -> Self {
+    pub(super) fn new(query: Query, now: Moment) -> Self {
         Self {
             query,
             waiting: Vec::new(),
@@ -117,6 +103,21 @@ impl Question {
             used: now,
             unsettled_until: 0,
         }
+    }
+
+    /// Lets somebody wait for the answer.
+    pub(super) fn join(&mut self, waiting: Waiting) {
+        self.waiting.push(waiting);
+    }
+
+    /// Whether it is being asked.
+    pub(super) const fn is_open(&self) -> bool {
+        self.round.is_some()
+    }
+
+    /// When it was last answered.
+    pub(super) const fn used(&self) -> Moment {
+        self.used
     }
 
     /// Begins a round. What the DHT said a moment ago holds; `false` when it has to be asked.
@@ -349,77 +350,5 @@ impl Asking {
     }
 }
 
-/// Every question that is open or remembered.
-#[derive(Debug, Default)]
-pub(crate) struct Questions {
-    questions: BTreeMap<Hash, Question>,
-    /// Requesters that wait.
-    waiting: usize,
-}
-
-impl Questions {
-    /// Lets somebody wait for the answer; `None` when too many do. The flag says whether a round has to be begun.
-    pub(super) fn try_open(
-        &mut self,
-        now: Moment,
-        waiting: Waiting,
-    ) -> Option<(Hash, &mut Question, bool)> {
-        if self.waiting >= ASKS_MAX {
-            return None;
-        }
-        let id = id_of(&waiting.query);
-        if self.questions.len() >= QUESTIONS_MAX && !self.questions.contains_key(&id) {
-            self.forget_oldest();
-        }
-        self.waiting += 1;
-        let new = || Question::new(waiting.query.to_ask(), now);
-        let question = self.questions.entry(id).or_insert_with(new);
-        question.waiting.push(waiting);
-        let is_idle = question.round.is_none();
-        Some((id, question, is_idle))
-    }
-
-    pub(super) fn get(&self, id: &Hash) -> Option<&Question> {
-        self.questions.get(id)
-    }
-
-    pub(super) fn get_mut(&mut self, id: &Hash) -> Option<&mut Question> {
-        self.questions.get_mut(id)
-    }
-
-    /// Ends a question's round.
-    pub(super) fn end(&mut self, id: &Hash, now: Moment) -> Option<(Vec<Waiting>, Asking)> {
-        let (waiting, asking) = self.questions.get_mut(id)?.end(now);
-        self.waiting -= waiting.len();
-        Some((waiting, asking))
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Hash, &Question)> {
-        self.questions.iter()
-    }
-
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&Hash, &mut Question)> {
-        self.questions.iter_mut()
-    }
-
-    /// Forgets what nobody asked for so long that no answer is remembered.
-    pub(super) fn forget_old(&mut self, now: Moment) {
-        let is_kept = |question: &Question| {
-            question.round.is_some() || question.used.age_ms(now) < REMEMBERED_MS
-        };
-        self.questions.retain(|_, question| is_kept(question));
-    }
-
-    /// The members are others: what was found out about nodes may not hold any more.
-    pub(crate) fn forget_idle(&mut self) {
-        self.questions.retain(|_, question| question.round.is_some());
-    }
-
-    fn forget_oldest(&mut self) {
-        let idle = self.questions.iter().filter(|(_, question)| question.round.is_none());
-        let oldest = idle.min_by_key(|(_, question)| question.used.tick).map(|(id, _)| *id);
-        if let Some(id) = oldest {
-            self.questions.remove(&id);
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

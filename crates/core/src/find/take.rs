@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use guildhall_catalog::Entry;
 use guildhall_protocol::body::Listing;
 use guildhall_protocol::limits::{MESSAGE_MAX_BYTES, QUERY_MAX_RESULTS, RECORD_MAX_BYTES};
 use guildhall_protocol::query::Query;
@@ -61,6 +60,11 @@ pub(super) struct Refused {
 }
 
 impl Refused {
+    #[cfg(test)]
+    pub(super) fn of_lies(unverified: u64) -> Self {
+        Self { unverified, ..Self::default() }
+    }
+
     pub(super) const fn total(&self) -> u64 {
         self.unverified + self.contradicting + self.superseded + self.unrelated + self.beyond
     }
@@ -157,20 +161,23 @@ impl Core {
             if self.logs.offer(&record) == Offered::Filled {
                 out.push(Effect::Store(vec![record.clone()]));
             }
-            self.looked_up.forget(&entry);
+            self.looked_up.forget((entry.author, entry.seq));
         } else {
-            self.looked_up.try_keep(&entry)?;
+            self.looked_up.try_keep((entry.author, entry.seq), entry.listing_id, entry.root)?;
         }
         self.insert_entry(&record, entry, out);
         Ok(record.id())
     }
 }
 
+/// An author, and a position in its log.
+type Place = (PublicKey, u64);
+
 /// Listings in the catalogue that are on no disk here, by their places in logs.
 #[derive(Debug, Default)]
 pub(crate) struct LookedUp {
     /// With the root of the org that signed them.
-    places: BTreeMap<(PublicKey, u64), (RecordId, PublicKey)>,
+    places: BTreeMap<Place, (RecordId, PublicKey)>,
     ids: BTreeSet<RecordId>,
     /// How many each org signed.
     of_org: BTreeMap<PublicKey, usize>,
@@ -181,26 +188,26 @@ impl LookedUp {
         self.ids.contains(id)
     }
 
-    fn try_keep(&mut self, entry: &Entry) -> Result<(), Unfit> {
-        match self.places.get(&(entry.author, entry.seq)) {
-            Some((id, _)) if *id == entry.listing_id => return Ok(()),
+    fn try_keep(&mut self, place: Place, id: RecordId, root: PublicKey) -> Result<(), Unfit> {
+        match self.places.get(&place) {
+            Some((known, _)) if *known == id => return Ok(()),
             // Its author signed two; the first one stays, as in a log.
             Some(_) => return Err(Unfit::Contradicting),
             None => {}
         }
-        let of_org = self.of_org.get(&entry.root).copied().unwrap_or_default();
+        let of_org = self.of_org.get(&root).copied().unwrap_or_default();
         if self.places.len() >= LOOKED_UP_MAX || of_org >= LOOKED_UP_PER_ORG_MAX {
             return Err(Unfit::NoRoom);
         }
-        self.of_org.insert(entry.root, of_org + 1);
-        self.places.insert((entry.author, entry.seq), (entry.listing_id, entry.root));
-        self.ids.insert(entry.listing_id);
+        self.of_org.insert(root, of_org + 1);
+        self.places.insert(place, (id, root));
+        self.ids.insert(id);
         Ok(())
     }
 
     /// A listing is on disk now.
-    fn forget(&mut self, entry: &Entry) {
-        if let Some((id, root)) = self.places.remove(&(entry.author, entry.seq)) {
+    pub(crate) fn forget(&mut self, place: Place) {
+        if let Some((id, root)) = self.places.remove(&place) {
             self.ids.remove(&id);
             if let Some(count) = self.of_org.get_mut(&root) {
                 *count = count.saturating_sub(1);
@@ -214,5 +221,50 @@ impl LookedUp {
             self.places.retain(|_, (_, of)| of != root);
             self.ids = self.places.values().map(|(id, _)| *id).collect();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use guildhall_protocol::{Hash, SecretKey};
+
+    use super::*;
+
+    fn key(number: u8) -> PublicKey {
+        SecretKey::from_seed(&[number; 32]).public()
+    }
+
+    fn id(org: u8, seq: u64) -> RecordId {
+        RecordId(Hash::of(&[&[org], seq.to_le_bytes().as_slice()].concat()))
+    }
+
+    fn fill(kept: &mut LookedUp, org: u8, count: u64) -> u64 {
+        let is_kept = |seq: &u64| kept.try_keep((key(org), *seq), id(org, *seq), key(org)).is_ok();
+        (0..count).filter(is_kept).count() as u64
+    }
+
+    #[test]
+    fn no_org_alone_takes_the_room_of_all() {
+        let mut kept = LookedUp::default();
+        let per_org = LOOKED_UP_PER_ORG_MAX as u64;
+        assert_eq!(fill(&mut kept, 1, per_org + 500), per_org);
+        assert_eq!(fill(&mut kept, 2, 100), 100);
+        assert_eq!((3..9).map(|org| fill(&mut kept, org, per_org)).sum::<u64>(), 3 * per_org - 100);
+        assert_eq!(kept.places.len(), LOOKED_UP_MAX);
+        kept.forget_org(&key(1));
+        assert_eq!(fill(&mut kept, 9, 10), 10, "there is room again");
+        assert!(!kept.contains(&id(1, 0)) && kept.contains(&id(9, 0)));
+    }
+
+    #[test]
+    fn a_place_in_a_log_has_one_listing_until_it_is_on_disk() {
+        let mut kept = LookedUp::default();
+        let place = (key(1), 5);
+        assert_eq!(kept.try_keep(place, id(1, 5), key(1)), Ok(()));
+        assert_eq!(kept.try_keep(place, id(1, 5), key(1)), Ok(()), "the same again");
+        assert_eq!(kept.try_keep(place, id(1, 6), key(1)), Err(Unfit::Contradicting));
+        kept.forget(place);
+        assert!(!kept.contains(&id(1, 5)));
+        assert_eq!(kept.of_org.get(&key(1)), Some(&0));
     }
 }

@@ -4,9 +4,7 @@ use guildhall_testkit::hostile::{Deed, Hostile, Truth};
 use guildhall_testkit::protocol::api::Subscriptions;
 use guildhall_testkit::protocol::body::{Demand, Unmet};
 use guildhall_testkit::protocol::query::Query;
-use guildhall_testkit::{
-    Node, NotYet, PATIENCE, Package, acquainted, converge, lend, publish_ok, run, stage,
-};
+use guildhall_testkit::{Node, NotYet, PATIENCE, Package, converge, lend, publish_ok, run, stage};
 
 use crate::lab;
 
@@ -81,12 +79,12 @@ async fn a_search_after_which_something_is_fetched_or_run_is_met() {
 }
 
 /// ```text
-///   lab-x (says what it missed) ──▶ lab-a (subscribed to vision)
+///   a node of lab-x (says what it missed) ──▶ lab-a (subscribed to vision)
 /// ```
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn demand_in_a_subscribed_category_becomes_one_notice() {
     let lab = lab();
-    let [mut a, mut x] = lab.federation(["lab-a", "lab-x"]).await;
+    let [mut a, x] = lab.federation(["lab-a", "lab-x"]).await;
     let subscriptions =
         Subscriptions { categories: vec!["vision".parse().expect("a category"); 2] };
     let report = a.client().subscribe(&subscriptions).await.expect("it subscribes");
@@ -94,7 +92,6 @@ async fn demand_in_a_subscribed_category_becomes_one_notice() {
     assert_eq!(a.client().notices().await.expect("it answers"), []);
 
     let federation = a.client().status().await.expect("it answers").federation.id;
-    x.kill().await.expect("it is killed");
     let missed = |category: &str, count| Unmet {
         category: category.parse().expect("a category"),
         kind: None,
@@ -110,8 +107,8 @@ async fn demand_in_a_subscribed_category_becomes_one_notice() {
         until_ms,
         unmet: vec![missed("vision/ocr", 8), missed("audio/speech", 64)],
     };
-    let other = Hostile::node_of(x.home(), Truth::default(), Deed::Missing).await;
-    other.say(x.home(), &demand);
+    let other = Hostile::another_of(x.home(), 7, Truth::default(), Deed::Missing).await;
+    other.say(&demand);
     other.meet(&a).await;
     let told = converge(PATIENCE, "the notice", async || {
         let notices = a.client().notices().await?;
@@ -136,7 +133,4 @@ async fn demand_in_a_subscribed_category_becomes_one_notice() {
     assert_eq!(a.client().notices().await.expect("it answers"), notices, "once, and kept");
     assert_eq!(a.client().status().await.expect("it answers").notices, 1);
     assert_eq!(shown(a.client().demand().await.expect("it answers")), expected);
-    drop(other);
-    x.restart().await.unwrap_or_else(|error| panic!("{error}"));
-    acquainted(&[&a, &x]).await;
 }

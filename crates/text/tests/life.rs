@@ -22,9 +22,8 @@ const _: () = {
 
 fn filled(dir: &Path, count: u32) -> DiskIndex {
     let mut index = DiskIndex::open(dir, 0).unwrap();
-    for number in 0..count {
-        index.put(number, &says(if number % 2 == 0 { "even" } else { "odd" }));
-    }
+    let says = [says("even"), says("odd")];
+    (0..count).for_each(|number| index.put(number, &says[number as usize % 2]));
     index
 }
 
@@ -220,6 +219,18 @@ fn without_a_disk_new_listings_are_found_until_they_are_too_many() {
     assert_eq!(numbers(&index, "lonely"), [0; 0]);
     assert_eq!(index.kept_below(), 10);
     assert!(index.keep().is_err());
+}
+
+#[test]
+fn listings_that_come_faster_than_they_are_written_wait_and_are_not_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let total = 2 * u32::try_from(PENDING_MAX).unwrap() + 5;
+    let mut index = filled(dir.path(), total);
+    assert!(index.pending() <= PENDING_MAX);
+    assert_eq!(numbers(&index, "odd").len(), total as usize / 2);
+    index.keep().unwrap();
+    assert_eq!(index.kept_below(), total);
+    assert_eq!(numbers(&index, "odd").len(), total as usize / 2);
 }
 
 /// Listings as long as may be, with words that nobody else has.

@@ -81,6 +81,19 @@ impl Catalog {
         }
     }
 
+    /// An empty one of the same org, that ranks as this one does and remembers what was used and who holds what.
+    #[must_use]
+    pub fn anew(&self, text: Box<dyn TextIndex>) -> Self {
+        Self {
+            listings: self.listings.anew(),
+            opinions: self.opinions.anew(),
+            ranking: self.ranking.clone(),
+            home: self.home,
+            day: self.day,
+            ..Self::with_text(text)
+        }
+    }
+
     /// Lets listings that [`insert`](Self::insert) is told are on disk be read from there. Without a shelf all stay in
     /// memory.
     pub fn set_shelf(&mut self, shelf: Arc<dyn Shelf>) {

@@ -26,6 +26,11 @@ pub(crate) struct Listings {
 }
 
 impl Listings {
+    /// None yet, on the same shelf.
+    pub(crate) fn anew(&self) -> Self {
+        Self { shelf: self.shelf.clone(), ..Self::default() }
+    }
+
     pub(crate) fn set_shelf(&mut self, shelf: Arc<dyn Shelf>) {
         self.shelf = Some(shelf);
     }

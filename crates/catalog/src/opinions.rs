@@ -52,6 +52,11 @@ pub(crate) struct Opinions {
 }
 
 impl Opinions {
+    /// What does not come from records.
+    pub(crate) fn anew(&self) -> Self {
+        Self { uses: self.uses.clone(), holders: self.holders.clone(), ..Self::default() }
+    }
+
     pub(crate) fn uses(&self, package: PackageId) -> u32 {
         self.uses.get(&package).copied().unwrap_or_default()
     }

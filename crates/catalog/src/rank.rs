@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use guildhall_protocol::PublicKey;
+use guildhall_protocol::{PublicKey, api};
 use guildhall_protocol::name::OrgName;
 use guildhall_protocol::query::Term;
 
@@ -136,12 +136,17 @@ impl Weights {
     }
 }
 
+/// The names of all terms.
+fn names() -> String {
+    Rule::ALL.map(|(_, name, _)| name).join(", ")
+}
+
 /// A weight that cannot be set.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BadWeight {
     /// No term is called so.
-    #[error("no term is called `{name}`")]
+    #[error("no term is called `{name}`; they are {}", names())]
     Unknown {
         /// What was asked for.
         name: String,
@@ -161,6 +166,43 @@ pub struct Ranking {
     pub weights: Weights,
     /// Trust in orgs, 0 to 1; [`TRUST_DEFAULT`] in the others, 1 in one's own.
     pub trust: BTreeMap<OrgName, f64>,
+}
+
+impl Ranking {
+    /// This one with what `change` names changed.
+    ///
+    /// # Errors
+    /// [`BadRanking`].
+    pub fn changed(&self, change: &api::Ranking) -> Result<Self, BadRanking> {
+        let mut changed = self.clone();
+        for (name, weight) in &change.weights {
+            changed.weights.set(name, *weight)?;
+        }
+        for (org, trust) in &change.trust {
+            if !(0.0..=1.0).contains(trust) {
+                return Err(BadRanking::Trust { org: org.clone(), trust: *trust });
+            }
+            changed.trust.insert(org.clone(), *trust);
+        }
+        Ok(changed)
+    }
+}
+
+/// A way to rank that there is not.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadRanking {
+    /// A weight cannot be set.
+    #[error(transparent)]
+    Weight(#[from] BadWeight),
+    /// Trust is no share.
+    #[error("trust in {org} is a number from 0 to 1, not {trust}")]
+    Trust {
+        /// The org.
+        org: OrgName,
+        /// What was asked for.
+        trust: f64,
+    },
 }
 
 /// Trust in an org that nothing is said about.

@@ -22,6 +22,7 @@ mod membership;
 mod moment;
 mod node;
 mod read;
+mod reindex;
 mod spread;
 
 pub use event::{

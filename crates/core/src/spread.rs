@@ -272,7 +272,7 @@ impl Core {
         self.nodes.insert(header.author, view);
     }
 
-    fn evaluate_listing(&mut self, record: &Record, listing: Listing, out: &mut Vec<Effect>) {
+    pub(crate) fn evaluate_listing(&mut self, record: &Record, listing: Listing, out: &mut Vec<Effect>) {
         let Some(entry) = self.entry_of(record, listing) else { return };
         // It is on disk now, if it was not before.
         self.looked_up.forget((entry.author, entry.seq));
@@ -311,7 +311,7 @@ impl Core {
     }
 
     /// A producer takes a version of its own back.
-    fn evaluate_yank(&mut self, record: &Record, yank: Yank, out: &mut Vec<Effect>) {
+    pub(crate) fn evaluate_yank(&mut self, record: &Record, yank: Yank, out: &mut Vec<Effect>) {
         let root = record.delegation().root;
         let Some(org) = self.federation.member(&root).map(|member| member.org.clone()) else {
             return;
@@ -326,7 +326,7 @@ impl Core {
         out.push(Effect::Yanked { reference, yank: Box::new(yank), time_ms });
     }
 
-    fn evaluate_review(&mut self, record: &Record, review: Review, out: &mut Vec<Effect>) {
+    pub(crate) fn evaluate_review(&mut self, record: &Record, review: Review, out: &mut Vec<Effect>) {
         if review.federation != self.federation.id() {
             return;
         }

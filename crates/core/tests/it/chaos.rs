@@ -1,5 +1,8 @@
 //! Partitions out of seeds: whatever was cut, lost and restarted, a healed federation agrees.
 
+use std::collections::BTreeSet;
+
+use guildhall_catalog::Asked;
 use guildhall_protocol::query::Query;
 
 use crate::fixture::{assert_restart_changes_nothing, federation, members, publish};

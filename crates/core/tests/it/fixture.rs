@@ -8,6 +8,7 @@ use guildhall_protocol::body::{
 use guildhall_protocol::interface::Interface;
 use guildhall_protocol::limits::DELEGATION_MAX_LIFE_MS;
 use guildhall_protocol::manifest::Kind;
+use guildhall_catalog::Asked;
 use guildhall_protocol::query::Query;
 use guildhall_protocol::record::Record;
 use guildhall_protocol::statement::{Founding, Role, Signed};

@@ -1,6 +1,7 @@
 //! Answers that nobody may believe: unrelated, replaced, contradicting and endless ones. Each is counted for the node
 //! that gave it, none is taken in, and what is true beside it counts.
 
+use guildhall_catalog::Asked;
 use guildhall_core::{Found, NodeAsked};
 use guildhall_protocol::api::AskOutcome;
 use guildhall_protocol::body::{Listing, RecordBody};
@@ -195,10 +196,10 @@ fn a_holder_that_knows_no_pages_is_asked_for_a_second_one_only_and_the_answer_sa
     let mut world = federation(24, &[VISION, TEXT]);
     publish_long(&mut world, 0, 50);
     connect_all(&mut world);
-    let first = world.nodes[0].core.catalog().search(&in_category("vision"));
+    let first = world.nodes[0].core.catalog().find(&in_category("vision"), Asked::default());
     let store = &world.nodes[0].store;
     let record = |id| store.values().find(|record| record.id() == id).map(bytes);
-    let page: Vec<ByteBuf> = first.iter().filter_map(|it| record(it.listing_id)).take(19).collect();
+    let page: Vec<ByteBuf> = first.iter().filter_map(|it| record(*it)).take(19).collect();
     world.nodes[0].tamper = Some(Box::new(move |request, response| match request {
         Request::Query(_) => Response::Found { listings: page.clone() },
         _ => response,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use guildhall_catalog::Asked;
 use guildhall_core::{Core, Found};
 use guildhall_protocol::api::AskOutcome;
 use guildhall_protocol::body::{Listing, RecordBody as _};
@@ -137,7 +138,7 @@ fn scene(seed: u64) -> Scene {
 }
 
 fn known(core: &Core, query: &Query) -> BTreeSet<RecordId> {
-    core.catalog().search(query).into_iter().map(|it| it.listing_id).collect()
+    core.catalog().find(query, Asked::default()).into_iter().collect()
 }
 
 /// What has to be found, by what those know who answered.

@@ -20,7 +20,7 @@ use guildhall_protocol::facts::Facts;
 use guildhall_protocol::limits::{FOLLOWS_MAX, INVITE_MAX_LIFE_MS};
 use guildhall_protocol::manifest::Manifest;
 use guildhall_protocol::name::{CategoryPrefix, FileName, Reference};
-use guildhall_protocol::query::{Query, ReviewSummary};
+use guildhall_protocol::query::Query;
 use guildhall_protocol::wire::Invite;
 use guildhall_protocol::{Hash, PackageId, PublicKey, RecordId, RunId};
 use tokio::sync::oneshot;

@@ -4,19 +4,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use guildhall_catalog::rank;
-use guildhall_core::{Core, Found, NodeAsked};
+use guildhall_core::{Core, NodeAsked};
 use guildhall_gateway::{Answer, ApiError};
 use guildhall_overlay::peer_id_string;
 use guildhall_protocol::api::{
     AskedNode, CategoryCount, Detail, Notice, Ranking, Reindexed, ReviewRequest, ReviewShown,
-    SearchAnswer, YankRequest, Yanked,
+    KeptFor, SearchAnswer, YankRequest, Yanked,
 };
 use guildhall_protocol::body::{Review, Yank};
 use guildhall_protocol::name::Reference;
 use guildhall_protocol::query::Query;
 use guildhall_protocol::record::Record;
 use guildhall_protocol::{PackageId, vocabulary};
-use guildhall_store::KeptFor;
 use tracing::{error, warn};
 
 use super::App;
@@ -72,8 +71,8 @@ impl App {
     /// `GET /show`: also of versions that were yanked, which say so.
     pub(super) async fn detail(self: &Arc<Self>, reference: &Reference) -> Answer<Detail> {
         let mut detail = detail_here(&self.core(), reference)?;
-        let internal = |error: guildhall_store::ReadError| ApiError::internal(error.to_string());
-        detail.manifest = self.manifest(detail.package_id).map_err(internal)?;
+        let manifest = self.manifest(detail.package_id);
+        detail.manifest = manifest.map_err(|error| ApiError::internal(error.to_string()))?;
         detail.holders = self.holding_orgs(detail.package_id).await;
         Ok(detail)
     }

@@ -11,11 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use guildhall_catalog::Entry;
 use guildhall_core::package_key;
 use guildhall_overlay::peer_id_string;
 use guildhall_protocol::api::KeptFor;
-use guildhall_protocol::body::Visibility;
 use guildhall_protocol::limits::MANIFEST_MAX_BYTES;
 use guildhall_protocol::manifest::{FileEntry, Manifest};
 use guildhall_protocol::name::OrgName;
@@ -154,8 +152,23 @@ impl App {
         let package = due.package;
         let me = self.core().identity().node.public();
         let looked = tokio::time::timeout(LOOK_MAX, self.try_look(due)).await;
-        let (holders, few) = looked.ok().flatten().unwrap_or_else(|| (BTreeSet::new(), true));
+        let looked = looked.ok().flatten();
+        if let Some((holders, _)) = &looked {
+            self.count_holders(package, holders);
+        }
+        let (holders, few) = looked.unwrap_or_else(|| (BTreeSet::new(), true));
         self.replicas.looked(package, &me, holders, few);
+    }
+
+    /// Lets listings of a package stand as high as orgs besides their producers hold it.
+    fn count_holders(&self, package: PackageId, holders: &BTreeSet<PublicKey>) {
+        let mut core = self.core();
+        let producers: BTreeSet<PublicKey> =
+            core.catalog().of_package(package).filter_map(|brief| brief.root()).collect();
+        let nodes = core.nodes().filter(|(node, _)| holders.contains(node));
+        let orgs: BTreeSet<PublicKey> =
+            nodes.map(|(_, view)| view.root).filter(|root| !producers.contains(root)).collect();
+        core.set_holders(package, u16::try_from(orgs.len()).unwrap_or(u16::MAX));
     }
 
     /// Nodes that hold a package, and whether its copies are too few. `None` when that is not known.

@@ -127,22 +127,29 @@ impl TextIndex for MemoryIndex {
         within: Option<&RoaringBitmap>,
         each: &mut dyn FnMut(u32, f32),
     ) {
-        let mut values: BTreeMap<u32, f32> = BTreeMap::new();
+        let mut values: Vec<(u32, f32)> = Vec::new();
+        let mut hits: Vec<(u32, f32)> = Vec::new();
         for word in wanted.words() {
-            let mut best: BTreeMap<u32, f32> = BTreeMap::new();
+            hits.clear();
             for (postings, worth) in self.lists(word) {
-                for (number, fields) in postings {
-                    if within.is_none_or(|within| within.contains(*number)) {
-                        let value = best.entry(*number).or_default();
-                        *value = value.max(worth * fields.worth());
-                    }
-                }
+                let found = postings.iter().filter(|(n, _)| within.is_none_or(|w| w.contains(*n)));
+                hits.extend(found.map(|(number, fields)| (*number, worth * fields.worth())));
             }
-            for (number, worth) in best {
-                *values.entry(number).or_default() += word.share * worth;
+            // Lists are in order already, so that this merges them.
+            hits.sort_by_key(|(number, _)| *number);
+            let same = hits.chunk_by(|a, b| a.0 == b.0);
+            let best = same.filter_map(|hits| {
+                let best = hits.iter().map(|(_, worth)| *worth).fold(0.0, f32::max);
+                hits.first().map(|(number, _)| (*number, word.share * best))
+            });
+            values.extend(best);
+        }
+        values.sort_by_key(|(number, _)| *number);
+        for hits in values.chunk_by(|a, b| a.0 == b.0) {
+            if let Some((number, _)) = hits.first() {
+                each(*number, hits.iter().map(|(_, value)| value).sum());
             }
         }
-        values.into_iter().for_each(|(number, value)| each(number, value));
     }
 
     fn terms_from(&self, start: &str, each: &mut dyn FnMut(&str, u64) -> bool) {

@@ -1,4 +1,4 @@
-//! How fast a catalogue of generated listings is: `cargo run --release --example million -- 1000000`.
+//! How fast a catalogue of generated listings is: `cargo run --release --example answers -- 1000000`.
 #![allow(clippy::print_stdout, reason = "the table is what a person runs this for")]
 
 use std::sync::Arc;

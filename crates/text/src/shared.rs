@@ -195,3 +195,29 @@ impl Shared {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forgotten_number_is_left_out_of_the_batch_that_waits() {
+        let mut state = State::new(Disk::default(), 0);
+        for number in 0..4 {
+            state.put(number, &Terms::default());
+            state.seal();
+        }
+        state.forget(0);
+        state.forget(3);
+        let round = state.round(2, false).unwrap();
+        assert_eq!((round.batches.len(), round.kept_below), (2, 2));
+        // Forgotten meanwhile: the round knows nothing of it.
+        state.forget(1);
+        state.written(&round, Disk::default());
+        assert_eq!((state.kept_below(), state.pending()), (2, 2));
+        let round = state.round(2, false).unwrap();
+        assert_eq!(round.forgotten.iter().collect::<Vec<_>>(), [1, 3]);
+        state.written(&round, Disk::default());
+        assert!(state.round(2, true).is_none());
+    }
+}

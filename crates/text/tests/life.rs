@@ -83,6 +83,18 @@ fn a_forgotten_listing_leaves_the_disk_with_the_next_keep() {
 }
 
 #[test]
+fn what_is_not_kept_once_is_not_kept_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut index = filled(dir.path(), 100);
+    (50..100).for_each(|number| index.forget(number));
+    index.keep().unwrap();
+    drop(index);
+    // Nothing is on disk from 60 on, but the catalogue is to put it again.
+    drop(DiskIndex::open(dir.path(), 60).unwrap());
+    assert_eq!(DiskIndex::open(dir.path(), 100).unwrap().kept_below(), 60);
+}
+
+#[test]
 fn a_directory_is_open_once() {
     let dir = tempfile::tempdir().unwrap();
     let index = filled(dir.path(), 1);
@@ -163,7 +175,7 @@ fn a_directory_with_a_changed_byte_is_made_anew() {
 #[test]
 fn a_changed_list_of_segments_is_noticed_wherever_it_matters() {
     let dir = tempfile::tempdir().unwrap();
-    let mut index = filled(dir.path(), 100);
+    let mut index = filled(dir.path(), 357);
     index.keep().unwrap();
     drop(index);
     let meta = fs::read(dir.path().join("meta.json")).unwrap();
@@ -174,10 +186,10 @@ fn a_changed_list_of_segments_is_noticed_wherever_it_matters() {
         let mut bytes = meta.clone();
         bytes[at] ^= 1;
         fs::write(dir.path().join("meta.json"), &bytes).unwrap();
-        let index = DiskIndex::open(dir.path(), 100).unwrap();
+        let index = DiskIndex::open(dir.path(), 357).unwrap();
         let even: Vec<u32> = (0..index.kept_below()).step_by(2).collect();
         assert_eq!(numbers(&index, "even"), even, "{}", String::from_utf8_lossy(&bytes));
-        assert!([0, 100].contains(&index.kept_below()));
+        assert!([0, 357].contains(&index.kept_below()));
     }
 }
 
@@ -219,6 +231,32 @@ fn without_a_disk_new_listings_are_found_until_they_are_too_many() {
     assert_eq!(numbers(&index, "lonely"), [0; 0]);
     assert_eq!(index.kept_below(), 10);
     assert!(index.keep().is_err());
+}
+
+#[test]
+fn after_listings_were_dropped_nothing_from_there_on_is_called_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, away) = (dir.path().join("index"), dir.path().join("away"));
+    let mut index = filled(&path, 10);
+    index.keep().unwrap();
+    fs::rename(&path, &away).unwrap();
+    index.put(10, &says("dropped"));
+    index.keep().unwrap_err();
+    let last = 10 + u32::try_from(PENDING_MAX).unwrap();
+    let same = says("same");
+    (11..=last).for_each(|number| index.put(number, &same));
+    fs::rename(&away, &path).unwrap();
+    let error = index.keep().unwrap_err();
+    assert!(error.to_string().contains("from number 10 on"), "{error}");
+    assert_eq!((index.kept_below(), index.pending()), (10, 0), "the others are on disk");
+    assert_eq!(numbers(&index, "dropped"), [0; 0]);
+    assert_eq!(numbers(&index, "same").last(), Some(&last));
+    drop(index);
+    let mut index = DiskIndex::open(&path, last + 1).unwrap();
+    assert_eq!((index.kept_below(), numbers(&index, "same").len()), (10, 0));
+    index.put(10, &says("dropped"));
+    index.keep().unwrap();
+    assert_eq!((index.kept_below(), numbers(&index, "dropped")), (11, vec![10]));
 }
 
 #[test]

@@ -85,6 +85,19 @@ impl Record {
     /// # Errors
     /// [`RecordError`] with the first thing that does not hold.
     pub fn open(bytes: &[u8]) -> Result<Self, RecordError> {
+        Self::read(bytes, true)
+    }
+
+    /// The same without the signatures, for bytes that this node opened before and has kept since where nobody else
+    /// writes. It takes a twentieth of the time.
+    ///
+    /// # Errors
+    /// [`RecordError`] with the first thing that does not hold.
+    pub fn open_kept(bytes: &[u8]) -> Result<Self, RecordError> {
+        Self::read(bytes, false)
+    }
+
+    fn read(bytes: &[u8], verify: bool) -> Result<Self, RecordError> {
         let envelope: Envelope = cbor::decode_exact(bytes, RECORD_MAX_BYTES)?;
         let header: Header = cbor::decode(&envelope.header, RECORD_MAX_BYTES)?;
         if (header.seq == 0) != header.prev.is_none() {
@@ -96,10 +109,14 @@ impl Record {
         }
         let domain = record_domain(&header.record_type);
         let domain = Domain { name: &domain, version: header.version };
-        header.author.verify(domain, &envelope.header, &envelope.signature)?;
+        if verify {
+            header.author.verify(domain, &envelope.header, &envelope.signature)?;
+        }
 
         let signed: Signed = cbor::decode_exact(&envelope.delegation, RECORD_MAX_BYTES)?;
-        let delegation: Delegation = signed.open().map_err(RecordError::Delegation)?;
+        let delegation: Result<Delegation, _> =
+            if verify { signed.open() } else { signed.open_kept() };
+        let delegation = delegation.map_err(RecordError::Delegation)?;
         check_delegation(&delegation, &header)?;
 
         if let Content::Public(body) | Content::Sealed(body) = &envelope.body
@@ -236,7 +253,7 @@ fn role_for(record_type: &str) -> Option<Role> {
     match record_type {
         "admission" | "acceptance" | "confirmation" | "node" | "metrics" | "demand"
         | "attestation" => Some(Role::Node),
-        "release" | "listing" | "yank" => Some(Role::Producer),
+        "release" | "listing" | "yank" | "review" => Some(Role::Producer),
         _ => None,
     }
 }

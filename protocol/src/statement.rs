@@ -49,6 +49,14 @@ impl Signed {
         Ok(statement)
     }
 
+    /// The same without the signature, for a statement that was opened before and kept since.
+    ///
+    /// # Errors
+    /// [`StatementError::Decode`].
+    pub(crate) fn open_kept<T: Statement>(&self) -> Result<T, StatementError> {
+        Ok(cbor::decode(&self.statement, RECORD_MAX_BYTES)?)
+    }
+
     /// Hash of the statement's bytes.
     #[must_use]
     pub fn hash(&self) -> Hash {

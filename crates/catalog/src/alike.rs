@@ -16,11 +16,19 @@ const LOOKED_AT_MAX: usize = 256;
 
 /// Names by the start of their skeletons' hashes.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Skeletons(BTreeSet<(u64, u32)>);
+pub(crate) struct Skeletons(BTreeSet<(u32, u32)>);
 
 impl Skeletons {
     pub(crate) fn add(&mut self, name: &str, number: u32) {
         self.0.extend(skeletons(name).iter().map(|skeleton| (key(skeleton), number)));
+    }
+
+    pub(crate) fn save(&self) -> Vec<(u32, u32)> {
+        self.0.iter().copied().collect()
+    }
+
+    pub(crate) fn restored(saved: Vec<(u32, u32)>) -> Self {
+        Self(saved.into_iter().collect())
     }
 
     fn sharing(&self, name: &str) -> BTreeSet<u32> {
@@ -30,9 +38,10 @@ impl Skeletons {
     }
 }
 
-fn key(skeleton: &str) -> u64 {
+/// Short, because there are three for every name; who shares one by chance does not resemble.
+fn key(skeleton: &str) -> u32 {
     let hash = Hash::of(skeleton.as_bytes());
-    hash.as_bytes().iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte))
+    hash.as_bytes().iter().take(4).fold(0, |key, byte| key << 8 | u32::from(*byte))
 }
 
 impl Catalog {
@@ -50,7 +59,8 @@ impl Catalog {
         let others = sharing.filter_map(|number| {
             let (other_org, other) = self.names.get(number)?;
             let is_alike = resembles(name.as_str(), other)
-                && (name.as_str() != other || (org != other_org && resembles(org.as_str(), other_org.as_str())));
+                && (name.as_str() != other
+                    || (org != other_org && resembles(org.as_str(), other_org.as_str())));
             let rows = self.names.rows(number).iter().filter_map(|row| self.row(*row));
             let of_others = rows.filter(|row| self.roots.value(row.root) != Some(root));
             let since = of_others.map(|row| row.time_ms).min()?;

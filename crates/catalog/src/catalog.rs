@@ -31,23 +31,23 @@ pub struct Catalog {
     pub(crate) skeletons: Skeletons,
     pub(crate) roots: Dictionary<PublicKey>,
     /// Roots by the name of their org.
-    orgs: BTreeMap<OrgName, BTreeSet<u32>>,
-    authors: Dictionary<PublicKey>,
+    pub(crate) orgs: BTreeMap<OrgName, BTreeSet<u32>>,
+    pub(crate) authors: Dictionary<PublicKey>,
     pub(crate) rows: Vec<Row>,
-    live: RoaringBitmap,
+    pub(crate) live: RoaringBitmap,
     /// Live rows by the start of their package's id.
-    packages: BTreeSet<(u64, u32)>,
+    pub(crate) packages: BTreeSet<(u64, u32)>,
     pub(crate) symbols: Symbols,
     pub(crate) sets: Sets,
     pub(crate) text: Box<dyn TextIndex>,
-    listings: Listings,
+    pub(crate) listings: Listings,
     pub(crate) opinions: Opinions,
     pub(crate) ranking: Ranking,
     /// The org whose catalogue it is.
     pub(crate) home: Option<PublicKey>,
     /// Days since 1970.
     pub(crate) day: u32,
-    versions_count: usize,
+    pub(crate) versions_count: usize,
 }
 
 impl Default for Catalog {
@@ -243,15 +243,17 @@ impl Catalog {
     pub fn remove_org(&mut self, root: &PublicKey) -> usize {
         let rows = self.rows_of(root);
         self.forget_name_of(root);
-        for number in &rows {
-            let Some((name, version)) = self.name_and_version(*number) else { continue };
-            self.drop_row(*number);
-            self.settle(name, &version);
-            if self.claimants(name, &version).is_empty() {
-                self.versions_count -= 1;
-            }
-        }
+        rows.iter().for_each(|number| self.drop_and_settle(*number));
         rows.len()
+    }
+
+    pub(crate) fn drop_and_settle(&mut self, number: u32) {
+        let Some((name, version)) = self.name_and_version(number) else { return };
+        self.drop_row(number);
+        self.settle(name, &version);
+        if self.claimants(name, &version).is_empty() {
+            self.versions_count = self.versions_count.saturating_sub(1);
+        }
     }
 
     /// Lets everything that the org of `root` listed stand under its new name.
@@ -384,7 +386,7 @@ pub(crate) fn preference(version: &Version) -> (bool, &Version) {
     (version.pre.is_empty(), version)
 }
 
-fn start_of(package: PackageId) -> u64 {
+pub(crate) fn start_of(package: PackageId) -> u64 {
     let mut start = [0; 8];
     start.iter_mut().zip(package.0.as_bytes()).for_each(|(to, from)| *to = *from);
     u64::from_be_bytes(start)

@@ -34,6 +34,7 @@ mod row;
 mod search;
 mod sets;
 mod slot;
+mod snapshot;
 pub mod text;
 pub mod words;
 
@@ -47,3 +48,4 @@ pub use opinions::{REVIEWED_MAX, Reviewed, YANKS_MAX, Yanked};
 pub use resolve::{Brief, ResolveError, Shown};
 pub use search::{Answer, Asked, Page};
 pub use slot::{AUTHORS_MAX, PACKAGES_MAX};
+pub use snapshot::RestoreError;

@@ -52,6 +52,11 @@ impl Listings {
         self.shelved.remove(&row);
     }
 
+    /// Whether the row's record is on disk.
+    pub(crate) fn is_on_shelf(&self, row: u32) -> bool {
+        self.shelf.is_some() && (self.shelved.contains(&row) || !self.resident.contains_key(&row))
+    }
+
     pub(crate) fn get(&self, row: u32, author: &PublicKey, seq: u64) -> Option<Arc<Listing>> {
         match self.resident.get(&row) {
             Some(listing) => Some(Arc::clone(listing)),

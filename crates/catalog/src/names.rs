@@ -74,6 +74,20 @@ impl Names {
         self.list.get_mut(usize::try_from(number).ok()?)
     }
 
+    /// Orgs' names by number, and each name: its org's number and the package's name.
+    pub(crate) fn save(&self) -> (Vec<OrgName>, Vec<(u32, &str)>) {
+        let names = self.list.iter().map(|named| (named.org, &*named.name));
+        (self.orgs.values().to_vec(), names.collect())
+    }
+
+    pub(crate) fn fill(&mut self, orgs: Vec<OrgName>, names: Vec<(u32, String)>) {
+        self.orgs.fill(orgs);
+        let named = |(org, name): (u32, String)| Named { org, name: name.into(), rows: Vec::new() };
+        self.list = names.into_iter().map(named).collect();
+        let keys = self.list.iter().map(|named| (named.org, Arc::clone(&named.name)));
+        self.numbers = keys.zip(0..).collect();
+    }
+
     /// Numbers of names that have a row, in order of org and name.
     pub(crate) fn in_order(&self) -> impl Iterator<Item = u32> + '_ {
         let mut orgs: Vec<(&OrgName, u32)> = self.orgs.values().iter().zip(0..).collect();

@@ -57,6 +57,19 @@ impl Opinions {
         Self { uses: self.uses.clone(), holders: self.holders.clone(), ..Self::default() }
     }
 
+    pub(crate) fn save_uses(&self) -> Vec<(PackageId, u32)> {
+        self.uses.iter().map(|(package, count)| (*package, *count)).collect()
+    }
+
+    pub(crate) fn save_holders(&self) -> Vec<(PackageId, u16)> {
+        self.holders.iter().map(|(package, count)| (*package, *count)).collect()
+    }
+
+    pub(crate) fn fill(&mut self, uses: Vec<(PackageId, u32)>, holders: Vec<(PackageId, u16)>) {
+        self.uses = uses.into_iter().collect();
+        self.holders = holders.into_iter().collect();
+    }
+
     pub(crate) fn uses(&self, package: PackageId) -> u32 {
         self.uses.get(&package).copied().unwrap_or_default()
     }

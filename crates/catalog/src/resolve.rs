@@ -194,7 +194,7 @@ impl Catalog {
     }
 
     /// The versions of a name: those for which `first` holds before the others, each the highest first.
-    fn versions_by(&self, name: u32, first: impl Fn(&Version) -> bool) -> Vec<&Version> {
+    pub(crate) fn versions_by(&self, name: u32, first: impl Fn(&Version) -> bool) -> Vec<&Version> {
         let rows = self.names.rows(name).iter().filter_map(|number| self.row(*number));
         let mut versions: Vec<&Version> = rows.map(|row| &row.version).collect();
         versions.sort_by(|a, b| (first(b), b).cmp(&(first(a), a)));

@@ -7,7 +7,8 @@ use guildhall_protocol::body::Listing;
 use guildhall_protocol::interface::{Interface, Port, PortType, PredictionType};
 use guildhall_protocol::manifest::Kind;
 use guildhall_protocol::name::{Category, Version};
-use guildhall_protocol::{PackageId, RecordId, cbor};
+use guildhall_protocol::{Hash, PackageId, RecordId, cbor};
+use serde::{Deserialize, Serialize};
 
 use crate::filter;
 
@@ -21,7 +22,7 @@ const SYMBOLS_MAX: usize = NONE as usize;
 pub(crate) const CLAIMS_MAX: usize = 16;
 
 /// A listing, as far as search goes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Row {
     /// `org/name`.
     pub(crate) name: u32,
@@ -59,6 +60,36 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// In place of a row that does not count any more.
+    pub(crate) const fn gone() -> Self {
+        Self {
+            name: u32::MAX,
+            root: u32::MAX,
+            author: u32::MAX,
+            seq: 0,
+            time_ms: 0,
+            version: Version::new(0, 0, 0),
+            package: PackageId(Hash::from_bytes([0; 32])),
+            listing_id: RecordId(Hash::from_bytes([0; 32])),
+            kind: Kind::Data,
+            categories: [NONE; 8],
+            interface: u32::MAX,
+            engines: NONE,
+            licence: NONE,
+            documented: 0,
+            accuracy: f32::NAN,
+            latency_ms: f32::NAN,
+            claims: (0, 0),
+            memory_bytes: 0,
+            cores: 0,
+            gpu_bytes: 0,
+            len_bytes: 0,
+            for_all: false,
+            replicas: 0,
+            standing: 0.0,
+        }
+    }
+
     /// Its categories' symbols.
     pub(crate) fn categories(&self) -> impl Iterator<Item = u16> + '_ {
         self.categories.iter().copied().take_while(|symbol| *symbol != NONE)
@@ -111,10 +142,27 @@ impl<T: Ord + Clone> Dictionary<T> {
         self.values.get(usize::try_from(number).ok()?)
     }
 
+    /// Takes these values in this order.
+    pub(crate) fn fill(&mut self, values: Vec<T>) {
+        self.numbers = values.iter().cloned().zip(0..).collect();
+        self.values = values;
+    }
+
     /// All values in the order of their numbers.
     pub(crate) fn values(&self) -> &[T] {
         &self.values
     }
+}
+
+/// [`Symbols`] on disk.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SavedSymbols {
+    categories: Vec<Category>,
+    licences: Vec<String>,
+    engines: Vec<Vec<String>>,
+    metrics: Vec<String>,
+    interfaces: Vec<serde_bytes::ByteBuf>,
+    claims: Vec<(u16, f32)>,
 }
 
 /// The dictionaries of all rows.
@@ -132,6 +180,33 @@ pub(crate) struct Symbols {
 }
 
 impl Symbols {
+    pub(crate) fn save(&self) -> SavedSymbols {
+        let interfaces = self.interface_numbers.values().iter();
+        SavedSymbols {
+            categories: self.categories.values().to_vec(),
+            licences: self.licences.values().to_vec(),
+            engines: self.engines.values().to_vec(),
+            metrics: self.metrics.values().to_vec(),
+            interfaces: interfaces.cloned().map(serde_bytes::ByteBuf::from).collect(),
+            claims: self.claims.clone(),
+        }
+    }
+
+    pub(crate) fn fill(&mut self, saved: SavedSymbols) {
+        self.categories.fill(saved.categories);
+        self.licences.fill(saved.licences);
+        self.engines.fill(saved.engines);
+        self.metrics.fill(saved.metrics);
+        self.claims = saved.claims;
+        let encoded: Vec<Vec<u8>> =
+            saved.interfaces.into_iter().map(serde_bytes::ByteBuf::into_vec).collect();
+        self.interfaces = encoded
+            .iter()
+            .map(|bytes| cbor::decode(bytes, bytes.len()).unwrap_or_default())
+            .collect();
+        self.interface_numbers.fill(encoded);
+    }
+
     /// An interface by its number.
     pub(crate) fn interface(&self, number: u32) -> Option<&Interface> {
         self.interfaces.get(usize::try_from(number).ok()?)

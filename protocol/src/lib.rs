@@ -23,6 +23,7 @@ pub mod receipt;
 pub mod record;
 pub mod statement;
 pub mod tree;
+pub mod vocabulary;
 pub mod wire;
 
 pub use hash::{FederationId, Hash, PackageId, RecordId, RunId};

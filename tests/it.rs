@@ -17,6 +17,8 @@ mod crash_run;
 mod damaged_blob;
 #[path = "it/damaged_store.rs"]
 mod damaged_store;
+#[path = "it/demand.rs"]
+mod demand;
 #[path = "it/diff.rs"]
 mod diff;
 #[path = "it/disk_full.rs"]
@@ -65,6 +67,8 @@ mod start_errors;
 mod store;
 #[path = "it/transfer.rs"]
 mod transfer;
+#[path = "it/unlisted.rs"]
+mod unlisted;
 
 use guildhall_testkit::Lab;
 

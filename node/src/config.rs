@@ -33,6 +33,12 @@ pub(crate) struct Config {
     /// Categories whose listings are kept.
     #[serde(default = "default_follows")]
     pub(crate) follows: Vec<CategoryPrefix>,
+    /// Categories whose demand the org wants to be told of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) subscriptions: Vec<CategoryPrefix>,
+    /// How the org ranks what it finds; what is not named is as by default.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) ranking: guildhall_protocol::api::Ranking,
     /// Token that the API asks for; needed when it listens on more than loopback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) token: Option<String>,
@@ -157,6 +163,8 @@ impl Config {
             listen: default_listen(),
             peers: Vec::new(),
             follows: default_follows(),
+            subscriptions: Vec::new(),
+            ranking: guildhall_protocol::api::Ranking::default(),
             token: None,
             offer: None,
             upload: Upload::default(),

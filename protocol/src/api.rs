@@ -1,15 +1,18 @@
 //! What a node's HTTP API under `/api/v1` takes and returns, as JSON. The gateway serves these types, the client reads
 //! them.
 
+mod find;
+
 use serde::{Deserialize, Serialize};
 
-use crate::body::{Claims, HardwareOffer, Listing, Suggested, Visibility};
+pub use find::*;
+
+use crate::body::{Claims, HardwareOffer, Suggested, Visibility};
 use crate::contract::LimitSet;
 use crate::hash::{FederationId, Hash, PackageId, RecordId, RunId};
 use crate::key::PublicKey;
 use crate::manifest::{Kind, Manifest};
 use crate::name::{Category, CategoryPrefix, FileName, OrgName, PackageName, Reference, Version};
-use crate::query::Suggestion;
 use crate::receipt::{JobStatement, RunStatement};
 
 /// `GET /status`: who and how a node is.
@@ -49,6 +52,12 @@ pub struct Status {
     pub packages: u64,
     /// Jobs being executed for others or itself.
     pub jobs: u64,
+    /// What concerns content here: [`Notice`]s that `GET /notices` tells.
+    #[serde(default)]
+    pub notices: u64,
+    /// Since this node last heard from another, seconds; `None` when it never did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard_s: Option<u64>,
     /// Version of the software.
     pub software: String,
     /// Since the start, seconds.
@@ -135,6 +144,12 @@ pub struct PublishRequest {
     /// Test only: nothing is signed or listed.
     #[serde(default)]
     pub dry_run: bool,
+    /// Store and sign the release, and list it later: see [`ListRequest`].
+    #[serde(default)]
+    pub unlisted: bool,
+    /// Publish it although its name could be taken for another producer's.
+    #[serde(default)]
+    pub although_alike: bool,
 }
 
 /// What a producer writes of a listing; the rest follows from the manifest.
@@ -181,7 +196,7 @@ pub struct Published {
     pub kind: Kind,
     /// The package.
     pub package_id: PackageId,
-    /// The listing's record; `None` after a dry run.
+    /// The listing's record; `None` after a dry run, or when it is to be listed later.
     pub listing_id: Option<RecordId>,
     /// What was tested, in order.
     pub checks: Vec<Check>,
@@ -215,62 +230,6 @@ impl Check {
     }
 }
 
-/// The answer to `POST /search`, whose body is a [`Query`](crate::query::Query).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SearchAnswer {
-    /// Names the query when something is later fetched or run because of it.
-    pub query_id: Hash,
-    /// Ranked results.
-    pub results: Vec<Suggestion>,
-    /// How it was found.
-    pub via: Via,
-    /// Nodes that were asked.
-    pub asked: u64,
-    /// Nodes that answered in time.
-    pub answered: u64,
-    /// Holders of the category that the DHT named.
-    pub holders: u64,
-    /// What was left out or went wrong, in words.
-    #[serde(default)]
-    pub notes: Vec<String>,
-}
-
-/// Where an answer came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Via {
-    /// This node's catalogue alone.
-    Local,
-    /// Holders found in the DHT.
-    Dht,
-    /// Members that say they follow the category.
-    Members,
-}
-
-/// `GET /show?ref=`: everything a node knows about one release.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Detail {
-    /// `org/name@version`.
-    #[serde(rename = "ref")]
-    pub reference: Reference,
-    /// The producer's org.
-    pub org: OrgName,
-    /// The listing, as it was signed.
-    pub listing: Listing,
-    /// The listing's record.
-    pub listing_id: RecordId,
-    /// The package.
-    pub package_id: PackageId,
-    /// Whether the complete package is here.
-    pub held: bool,
-    /// The manifest, when it is here.
-    pub manifest: Option<Manifest>,
-    /// Other versions of the same name.
-    pub versions: Vec<Version>,
-    /// Orgs known to hold the package.
-    pub holders: Vec<OrgName>,
-}
-
 /// `POST /fetch`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FetchRequest {
@@ -281,6 +240,9 @@ pub struct FetchRequest {
     /// character); none means all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub include: Vec<String>,
+    /// The query that led to it, if one did: it was of use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query_id: Option<Hash>,
 }
 
 /// The answer to `POST /fetch`.
@@ -536,6 +498,9 @@ pub struct RunRequest {
     /// Limits the requester asks for.
     #[serde(default)]
     pub limits: LimitSet,
+    /// The query that led to it, if one did: it was of use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query_id: Option<Hash>,
 }
 
 /// Where a run's records come from.

@@ -14,6 +14,8 @@ use crate::name::{Category, CategoryPrefix, FileName, OrgName, PackageName, Refe
 use crate::record::Record;
 use crate::statement::Signed;
 
+pub use crate::opinion::{Demand, Review, Unmet, Yank};
+
 /// A type that is the body of one type of record.
 pub trait RecordBody: Serialize + DeserializeOwned {
     /// The record type, as in the header.
@@ -43,7 +45,7 @@ impl Record {
     }
 }
 
-fn short(what: &'static str, text: &str) -> Result<(), DecodeError> {
+pub(crate) fn short(what: &'static str, text: &str) -> Result<(), DecodeError> {
     if text.len() <= TEXT_MAX_BYTES {
         Ok(())
     } else {
@@ -51,7 +53,7 @@ fn short(what: &'static str, text: &str) -> Result<(), DecodeError> {
     }
 }
 
-fn few<T>(what: &'static str, list: &[T], max: usize) -> Result<(), DecodeError> {
+pub(crate) fn few<T>(what: &'static str, list: &[T], max: usize) -> Result<(), DecodeError> {
     if list.len() <= max {
         Ok(())
     } else {
@@ -309,13 +311,16 @@ impl Claims {
     fn check(&self) -> Result<(), DecodeError> {
         few("accuracy", &self.accuracy, 64)?;
         few("latency", &self.latency, 64)?;
-        match self.accuracy.iter().find(|claim| !(0.0..=1.0).contains(&claim.value)) {
-            Some(claim) => Err(DecodeError::Rule {
-                what: "accuracy",
-                why: format!("{} is not between 0 and 1", claim.value),
-            }),
-            None => Ok(()),
+        let rule = |what: &'static str, why: String| Err(DecodeError::Rule { what, why });
+        if let Some(claim) = self.accuracy.iter().find(|claim| !(0.0..=1.0).contains(&claim.value))
+        {
+            return rule("accuracy", format!("{} is not between 0 and 1", claim.value));
         }
+        let possible = |ms: f64| ms.is_finite() && ms >= 0.0;
+        if let Some(claim) = self.latency.iter().find(|claim| !possible(claim.p50_ms)) {
+            return rule("latency", format!("{} ms is no latency", claim.p50_ms));
+        }
+        Ok(())
     }
 }
 

@@ -18,6 +18,7 @@ pub mod key;
 pub mod limits;
 pub mod manifest;
 pub mod name;
+mod opinion;
 pub mod query;
 pub mod receipt;
 pub mod record;

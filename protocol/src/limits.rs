@@ -63,6 +63,15 @@ pub const QUERY_MAX_RESULTS: usize = 100;
 /// Longest free text of a query, bytes.
 pub const QUERY_TEXT_MAX_BYTES: usize = 1024;
 
+/// Longest word of a query that names a licence, a metric or an engine, bytes.
+pub const QUERY_WORD_MAX_BYTES: usize = 128;
+
+/// Longest reason of a yank and longest text of a review, bytes: some paragraphs.
+pub const OPINION_MAX_BYTES: usize = 4 * 1024;
+
+/// Kinds of unmet queries in one demand record: what a busy node sees of a day, most frequent first.
+pub const DEMAND_MAX_ENTRIES: usize = 256;
+
 /// Most category prefixes one node follows.
 pub const FOLLOWS_MAX: usize = 256;
 

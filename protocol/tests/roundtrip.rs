@@ -313,6 +313,7 @@ fn query() -> impl Strategy<Value = Query> {
                 min_accuracy: numbers.2,
                 max_memory_bytes: numbers.0,
                 limit: limit as usize,
+                ..Query::default()
             }
         })
 }
@@ -376,7 +377,7 @@ proptest! {
     #[test]
     fn queries_survive_and_keep_their_text_at_home(query in query()) {
         survives(&query)?;
-        let facets = query.facets();
+        let facets = query.to_ask();
         prop_assert_eq!(&facets.text, &None);
         prop_assert!((1..=100).contains(&query.results()));
         let sent = encode(&Request::Query(Box::new(facets)));

@@ -4,14 +4,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use guildhall_protocol::api::{
-    Detail, ErrorBody, FetchRequest, Fetched, Follows, InviteRequest, InviteText, OfferChange,
-    OutputLine, Peer, PublishRequest, Published, RunReport, RunRequest, RunStarted, RunState,
-    SearchAnswer, Status,
+    ErrorBody, FetchRequest, Fetched, Follows, InviteRequest, InviteText, OfferChange, OutputLine,
+    Peer, PublishRequest, Published, RunReport, RunRequest, RunStarted, RunState, Status,
 };
 use guildhall_protocol::facts::Facts;
 use guildhall_protocol::manifest::Manifest;
 use guildhall_protocol::name::{FileName, Reference};
-use guildhall_protocol::query::Query;
 use guildhall_protocol::receipt::Receipt;
 use guildhall_protocol::{PackageId, RecordId, RunId, cbor};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
@@ -151,23 +149,6 @@ impl Client {
         self.send(Method::POST, "publish", request).await
     }
 
-    /// `POST /search`.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn search(&self, query: &Query) -> Result<SearchAnswer, Error> {
-        self.send(Method::POST, "search", query).await
-    }
-
-    /// `GET /show?ref=`.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn show(&self, reference: &Reference) -> Result<Detail, Error> {
-        let request = self.request(Method::GET, "show").query(&[("ref", reference)]);
-        json(self.answer(request).await?).await
-    }
-
     /// `POST /fetch`: returns when the package is complete at the node.
     ///
     /// # Errors
@@ -176,7 +157,7 @@ impl Client {
         self.send(
             Method::POST,
             "fetch",
-            &FetchRequest { reference: reference.clone(), include: Vec::new() },
+            &FetchRequest { reference: reference.clone(), include: Vec::new(), query_id: None },
         )
         .await
     }

@@ -5,25 +5,18 @@ use guildhall_protocol::api::{
     BackupMade, BackupRequest, FetchRequest, Fetched, GcReport, GcRequest, HeldPackage,
     ScrubReport, ScrubRequest, StoreReport, TestLog, Transfer,
 };
-use guildhall_protocol::name::Reference;
 use reqwest::Method;
 
 use crate::client::{Client, json};
 use crate::error::Error;
 
 impl Client {
-    /// `POST /fetch` for some files of a package: those whose names match one of the patterns, or all without any.
-    /// Returns when they are complete at the node.
+    /// `POST /fetch` as the request says: some files, because of some query. Returns when they are complete at the node.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn fetch_some(
-        &self,
-        reference: &Reference,
-        include: &[String],
-    ) -> Result<Fetched, Error> {
-        let request = FetchRequest { reference: reference.clone(), include: include.to_vec() };
-        self.send(Method::POST, "fetch", &request).await
+    pub async fn fetch_some(&self, request: &FetchRequest) -> Result<Fetched, Error> {
+        self.send(Method::POST, "fetch", request).await
     }
 
     /// `GET /transfers`: packages that the node is fetching.

@@ -21,6 +21,7 @@
 mod client;
 mod content;
 mod error;
+mod find;
 pub mod package;
 mod shell;
 mod transfer;

@@ -9,6 +9,7 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
 use guildhall_protocol::name::Reference;
+use guildhall_protocol::query::{PageMark, Query as Asked};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -128,5 +129,43 @@ impl<S: Send + Sync> FromRequestParts<S> for RefQuery {
                 ApiError::invalid("bad_reference", rejection.body_text())
             })?;
         Ok(Self(parameter.reference))
+    }
+}
+
+/// The query in `?q=`, as people type it, and which part of its answer is wanted.
+pub(crate) struct Shorthand(pub(crate) Asked);
+
+// A parameter that is not known would be one that silently narrows nothing.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ShorthandParameters {
+    q: String,
+    limit: Option<usize>,
+    page: Option<PageMark>,
+    facets: bool,
+    local: bool,
+    share_text: bool,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Shorthand {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let refuse = |why: String| {
+            let example = "curl -G .../api/v1/search --data-urlencode 'q=digits kind:model'";
+            ApiError::invalid("bad_query", why).with_help(example)
+        };
+        let Query(given) = Query::<ShorthandParameters>::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection: QueryRejection| refuse(rejection.body_text()))?;
+        let query = Asked::read(&given.q).map_err(|error| refuse(error.to_string()))?;
+        Ok(Self(Asked {
+            limit: given.limit.unwrap_or(query.limit),
+            page: given.page,
+            facets: given.facets,
+            local: given.local,
+            share_text: given.share_text,
+            ..query
+        }))
     }
 }

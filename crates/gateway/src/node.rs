@@ -7,10 +7,12 @@ use std::pin::Pin;
 
 use futures::stream::BoxStream;
 use guildhall_protocol::api::{
-    AdoptRequest, BackupMade, BackupRequest, BlobQuery, BlobStored, BlobsKnown, Detail,
-    FetchRequest, Fetched, Follows, GcReport, GcRequest, HeldPackage, InviteRequest, InviteText,
-    OfferChange, OutputLine, Peer, PublishRequest, Published, RunReport, RunRequest, RunStarted,
-    ScrubReport, ScrubRequest, SearchAnswer, Status, StoreReport, TestLog, Transfer,
+    AdoptRequest, BackupMade, BackupRequest, BlobQuery, BlobStored, BlobsKnown, CategoryCount,
+    DemandReport, Detail, FetchRequest, Fetched, Follows, GcReport, GcRequest, HeldPackage,
+    InviteRequest, InviteText, ListRequest, Notice, OfferChange, OutputLine, Peer, PublishRequest,
+    Published, Ranking, Reindexed, ReviewRequest, ReviewShown, RunReport, RunRequest, RunStarted,
+    ScrubReport, ScrubRequest, SearchAnswer, Status, StoreReport, Subscriptions, TestLog, Transfer,
+    Unlisted, YankRequest, Yanked,
 };
 use guildhall_protocol::facts::Facts;
 use guildhall_protocol::manifest::Manifest;
@@ -66,11 +68,53 @@ pub trait Node: Send + Sync + 'static {
     /// `POST /publish`. A package that fails its checks is an [`ApiError::failed`] with a detail for each check.
     fn publish(&self, request: PublishRequest) -> impl Future<Output = Answer<Published>> + Send;
 
-    /// `POST /search`.
+    /// `POST /search`, and `GET /search?q=` with what [`Query::read`] makes of it.
     fn search(&self, query: Query) -> impl Future<Output = Answer<SearchAnswer>> + Send;
 
     /// `GET /show?ref=`.
     fn show(&self, reference: Reference) -> impl Future<Output = Answer<Detail>> + Send;
+
+    /// `GET /categories`: the vocabulary and every other category that is in use, in their order.
+    fn categories(&self) -> impl Future<Output = Answer<Vec<CategoryCount>>> + Send;
+
+    /// `GET /reviews?ref=`: what orgs say of a package, the newest first.
+    fn reviews(
+        &self,
+        reference: Reference,
+    ) -> impl Future<Output = Answer<Vec<ReviewShown>>> + Send;
+
+    /// `POST /reviews`: the review as it is shown from now on.
+    fn review(&self, request: ReviewRequest) -> impl Future<Output = Answer<ReviewShown>> + Send;
+
+    /// `POST /yanks`.
+    fn yank(&self, request: YankRequest) -> impl Future<Output = Answer<Yanked>> + Send;
+
+    /// `GET /unlisted`: what was published here without a listing.
+    fn unlisted(&self) -> impl Future<Output = Answer<Vec<Unlisted>>> + Send;
+
+    /// `POST /list`: lists one of them.
+    fn list(&self, request: ListRequest) -> impl Future<Output = Answer<Published>> + Send;
+
+    /// `GET /demand`.
+    fn demand(&self) -> impl Future<Output = Answer<DemandReport>> + Send;
+
+    /// `PUT /demand/subscriptions`: the report afterwards.
+    fn subscribe(
+        &self,
+        subscriptions: Subscriptions,
+    ) -> impl Future<Output = Answer<DemandReport>> + Send;
+
+    /// `GET /ranking`: every weight, and the orgs whose trust was set.
+    fn ranking(&self) -> impl Future<Output = Answer<Ranking>> + Send;
+
+    /// `PUT /ranking`: the whole of it afterwards. One that names nothing puts everything back to what it was at first.
+    fn set_ranking(&self, ranking: Ranking) -> impl Future<Output = Answer<Ranking>> + Send;
+
+    /// `GET /notices`: the newest first.
+    fn notices(&self) -> impl Future<Output = Answer<Vec<Notice>>> + Send;
+
+    /// `POST /store/reindex`: builds the catalogue from the records. Returns when it is in use.
+    fn reindex(&self) -> impl Future<Output = Answer<Reindexed>> + Send;
 
     /// `POST /fetch`. Returns when the package is complete.
     fn fetch(&self, request: FetchRequest) -> impl Future<Output = Answer<Fetched>> + Send;

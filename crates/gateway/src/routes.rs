@@ -1,6 +1,7 @@
 //! Every route, its method, and the call it becomes.
 
 mod content;
+mod find;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,12 +18,11 @@ use futures::StreamExt;
 use guildhall_protocol::api::{
     FetchRequest, Follows, InviteRequest, InviteText, OfferChange, PublishRequest, RunRequest,
 };
-use guildhall_protocol::query::Query;
 use guildhall_protocol::{Hash, PackageId, RecordId, RunId};
 use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
 
-use crate::body::{Id, Json, OCTETS, Octets, PUBLISH_MAX_BYTES, RUN_MAX_BYTES, RefQuery};
+use crate::body::{Id, Json, OCTETS, Octets, PUBLISH_MAX_BYTES, RUN_MAX_BYTES};
 use crate::error::{ApiError, ErrorKind};
 use crate::guard::{Guard, HEALTH_PATH};
 use crate::metrics::{self, Metrics};
@@ -63,8 +63,17 @@ pub(crate) fn router<N: Node>(app: Arc<App<N>>) -> Router {
         .route("/api/v1/blobs/incoming", post(content::adopt))
         .route("/api/v1/blobs/{hash}", get(blob))
         .route("/api/v1/publish", post(publish))
-        .route("/api/v1/search", post(search))
-        .route("/api/v1/show", get(show))
+        .route("/api/v1/search", get(find::search_typed).post(find::search))
+        .route("/api/v1/show", get(find::show))
+        .route("/api/v1/categories", get(find::categories))
+        .route("/api/v1/reviews", get(find::reviews).post(find::review))
+        .route("/api/v1/yanks", post(find::yank))
+        .route("/api/v1/unlisted", get(find::unlisted))
+        .route("/api/v1/list", post(find::list))
+        .route("/api/v1/demand", get(find::demand))
+        .route("/api/v1/demand/subscriptions", put(find::subscribe))
+        .route("/api/v1/ranking", get(find::ranking).put(find::set_ranking))
+        .route("/api/v1/notices", get(find::notices))
         .route("/api/v1/fetch", post(fetch))
         .route("/api/v1/packages", get(packages))
         .route("/api/v1/packages/{id}/manifest", get(manifest))
@@ -78,6 +87,7 @@ pub(crate) fn router<N: Node>(app: Arc<App<N>>) -> Router {
         .route("/api/v1/store/gc", post(content::collect))
         .route("/api/v1/store/scrub", post(content::scrub))
         .route("/api/v1/store/backup", post(content::backup))
+        .route("/api/v1/store/reindex", post(find::reindex))
         .route("/api/v1/runs", post(start_run).get(runs))
         .route("/api/v1/runs/{id}", get(run))
         .route("/api/v1/runs/{id}/outputs", get(run_outputs))
@@ -200,20 +210,6 @@ async fn publish<N: Node>(
     Json(request): Json<PublishRequest, PUBLISH_MAX_BYTES>,
 ) -> Reply<impl serde::Serialize> {
     app.node.publish(request).await.map(axum::Json)
-}
-
-async fn search<N: Node>(
-    State(app): Shared<N>,
-    Json(query): Json<Query>,
-) -> Reply<impl serde::Serialize> {
-    app.node.search(query).await.map(axum::Json)
-}
-
-async fn show<N: Node>(
-    State(app): Shared<N>,
-    RefQuery(reference): RefQuery,
-) -> Reply<impl serde::Serialize> {
-    app.node.show(reference).await.map(axum::Json)
 }
 
 async fn fetch<N: Node>(

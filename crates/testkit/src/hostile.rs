@@ -3,7 +3,7 @@
 //!
 //! It takes the identity of a home that `guild init` made and that joined a federation, while no process runs there
 //! ([`Hostile::node_of`]), or that of one more node of the same org ([`Hostile::another_of`]). It has no catalogue, and
-//! no log but what it [lists](Hostile::list).
+//! no log but what it [lists](Hostile::list) or [says](Hostile::say).
 
 mod answer;
 mod deed;
@@ -20,7 +20,7 @@ use guildhall_overlay::{
     Config, Event, Events, Limits, Overlay, Stream, StreamKind, Verdict, parse_peer_id,
     peer_id_string, start,
 };
-use guildhall_protocol::body::{Listing, RecordBody as _, Release};
+use guildhall_protocol::body::{Listing, RecordBody, Release};
 use guildhall_protocol::limits::RECORD_MAX_BYTES;
 use guildhall_protocol::record::{Body, Position, Record};
 use guildhall_protocol::statement::{Delegation, Founding, Role, Signed};
@@ -44,6 +44,7 @@ const DELEGATED_MS: u64 = 60 * 60 * 1000;
 pub struct Hostile {
     overlay: Overlay,
     federation: FederationId,
+    secret: SecretKey,
     hello: Hello,
     counts: Arc<Counts>,
     log: Log,
@@ -51,7 +52,7 @@ pub struct Hostile {
     _tasks: JoinSet<()>,
 }
 
-/// The records of its org's producer, which others may pull.
+/// The records of its org's producer or its own, which others may pull.
 type Log = Arc<Mutex<Vec<Record>>>;
 
 /// What others asked of it.
@@ -114,7 +115,7 @@ impl Hostile {
         };
         let log = Arc::clone(&shell.log);
         tasks.spawn(shell.run(events));
-        Self { overlay, federation, hello, counts, log, _tasks: tasks }
+        Self { overlay, federation, secret, hello, counts, log, _tasks: tasks }
     }
 
     /// Its peer id.
@@ -152,17 +153,28 @@ impl Hostile {
     pub fn list(&self, home: &Path, listing: &Listing) {
         let key = SecretKey::from_seed(&seed_in(&home.join("keys/producer.key")));
         let delegation = signed_in(&home.join("keys/producer.delegation"));
+        let release = (Release::TYPE, cbor::encode(&listing.release));
+        self.write((&key, &delegation), &[release, (Listing::TYPE, cbor::encode(listing))]);
+    }
+
+    /// Says something in its own log, in which nothing is yet: that of [another node](Self::another_of). Whoever it
+    /// meets from now on pulls it.
+    pub fn say<T: RecordBody>(&self, body: &T) {
+        let delegation = &self.hello.delegation;
+        self.write((&self.secret, delegation), &[(T::TYPE, cbor::encode(body))]);
+    }
+
+    fn write(&self, (key, delegation): (&SecretKey, &Signed), bodies: &[(&str, Vec<u8>)]) {
         let issued = delegation.open::<Delegation>().expect("a delegation").issued_ms;
         let mut at = Position::default();
-        let mut write = |record_type: &str, bytes: Vec<u8>| {
-            let body = Body { record_type, version: 1, bytes: &bytes };
-            let record = Record::write(&key, &delegation, at, &body, issued).expect("a record");
+        let mut log = Vec::new();
+        for (record_type, bytes) in bodies {
+            let body = Body { record_type, version: 1, bytes };
+            let record = Record::write(key, delegation, at, &body, issued).expect("a record");
             at = Position { seq: at.seq + 1, prev: Some(record.id()) };
-            record
-        };
-        let release = write(Release::TYPE, cbor::encode(&listing.release));
-        let listing = write(Listing::TYPE, cbor::encode(listing));
-        *self.log.lock().expect("nobody panicked") = vec![release, listing];
+            log.push(record);
+        }
+        *self.log.lock().expect("nobody panicked") = log;
     }
 
     /// Opens a blob stream to a node.

@@ -28,6 +28,7 @@ pub fn request(reference: &str, input: RunInput, on: &str) -> RunRequest {
         input,
         on: on.parse::<Placement>().expect("a place"),
         limits: LimitSet::default(),
+        query_id: None,
     }
 }
 

@@ -8,10 +8,12 @@ use guildhall_core::{Event, Found};
 use guildhall_gateway::{Answer, ApiError, Blob, Node, OutputLines, Upload};
 use guildhall_overlay::peer_id_string;
 use guildhall_protocol::api::{
-    AdoptRequest, BackupMade, BackupRequest, BlobQuery, BlobStored, BlobsKnown, Detail,
-    FederationStatus, FetchRequest, Fetched, Follows, GcReport, GcRequest, HeldPackage,
-    InviteRequest, InviteText, OfferChange, Peer, PublishRequest, Published, RunReport, RunRequest,
-    RunStarted, ScrubReport, ScrubRequest, SearchAnswer, Status, StoreReport, TestLog, Transfer,
+    AdoptRequest, BackupMade, BackupRequest, BlobQuery, BlobStored, BlobsKnown, CategoryCount,
+    DemandReport, Detail, FederationStatus, FetchRequest, Fetched, Follows, GcReport, GcRequest,
+    HeldPackage, InviteRequest, InviteText, ListRequest, Notice, OfferChange, Peer, PublishRequest,
+    Published, Ranking, Reindexed, ReviewRequest, ReviewShown, RunReport, RunRequest, RunStarted,
+    ScrubReport, ScrubRequest, SearchAnswer, Status, StoreReport, Subscriptions, TestLog, Transfer,
+    Unlisted, YankRequest, Yanked,
 };
 use guildhall_protocol::body::HardwareOffer;
 use guildhall_protocol::facts::Facts;
@@ -122,22 +124,60 @@ impl Node for Api {
     }
 
     async fn search(&self, query: Query) -> Answer<SearchAnswer> {
-        query.check().map_err(|error| ApiError::invalid("bad_query", error.to_string()))?;
-        let (query_id, found) = self.0.ask(query).await?;
-        Ok(SearchAnswer {
-            query_id,
-            results: found.results,
-            via: found.via,
-            asked: found.asked,
-            answered: found.answered,
-            holders: found.holders,
-            notes: found.notes,
-        })
+        self.0.search(query).await
     }
 
     async fn show(&self, reference: Reference) -> Answer<Detail> {
         self.0.look_up(&reference).await?;
         self.0.detail(&reference).await
+    }
+
+    async fn categories(&self) -> Answer<Vec<CategoryCount>> {
+        Ok(self.0.categories())
+    }
+
+    async fn reviews(&self, reference: Reference) -> Answer<Vec<ReviewShown>> {
+        Ok(self.show(reference).await?.reviews)
+    }
+
+    async fn review(&self, request: ReviewRequest) -> Answer<ReviewShown> {
+        self.0.review(request).await
+    }
+
+    async fn yank(&self, request: YankRequest) -> Answer<Yanked> {
+        self.0.yank(request).await
+    }
+
+    async fn unlisted(&self) -> Answer<Vec<Unlisted>> {
+        self.0.unlisted().await
+    }
+
+    async fn list(&self, request: ListRequest) -> Answer<Published> {
+        self.0.list(request).await
+    }
+
+    async fn demand(&self) -> Answer<DemandReport> {
+        self.0.demand().await
+    }
+
+    async fn subscribe(&self, subscriptions: Subscriptions) -> Answer<DemandReport> {
+        self.0.subscribe(subscriptions).await
+    }
+
+    async fn ranking(&self) -> Answer<Ranking> {
+        self.0.ranking().await
+    }
+
+    async fn set_ranking(&self, ranking: Ranking) -> Answer<Ranking> {
+        self.0.set_ranking(ranking).await
+    }
+
+    async fn notices(&self) -> Answer<Vec<Notice>> {
+        self.0.notices().await
+    }
+
+    async fn reindex(&self) -> Answer<Reindexed> {
+        self.0.reindex().await
     }
 
     async fn fetch(&self, request: FetchRequest) -> Answer<Fetched> {
@@ -153,6 +193,7 @@ impl Node for Api {
             }
             error => ApiError::upstream("not_fetched", error.to_string()).with_help("guild peers"),
         })?;
+        self.0.used(request.query_id, package).await;
         Ok(Fetched {
             reference: request.reference,
             package_id: package,
@@ -302,6 +343,8 @@ impl App {
             jobs: self.jobs.load(Ordering::Relaxed),
             software: settings.software.clone(),
             uptime_s: self.started.elapsed().as_secs(),
+            notices: self.notices.len() as u64,
+            heard_s: None,
         }
     }
 
@@ -353,7 +396,11 @@ impl App {
         let found = tokio::time::timeout(SEARCH_MAX, found).await;
         lock(&self.asks).remove(&ask);
         match found {
-            Ok(Ok(found)) => Ok((ask, found)),
+            Ok(Ok(Some(found))) => Ok((ask, found)),
+            Ok(Ok(None)) => Err(ApiError::not_found(
+                "page_gone",
+                "the pages of that answer are not remembered any more; ask again",
+            )),
             _ => {
                 Err(ApiError::unavailable("no_answer", "the search did not end in time; try again"))
             }
@@ -384,34 +431,14 @@ impl App {
             (Err(error), _) => Err(resolve_error(&error)),
         }
     }
-
-    async fn detail(self: &Arc<Self>, reference: &Reference) -> Answer<Detail> {
-        let mut detail = {
-            let core = self.core();
-            let entry = core.catalog().resolve(reference).map_err(|error| resolve_error(&error))?;
-            let package = entry.listing.release.package;
-            let versions = core.catalog().versions(&entry.org, &entry.listing.release.name);
-            Detail {
-                reference: entry.reference(),
-                org: entry.org.clone(),
-                listing: entry.listing.clone(),
-                listing_id: entry.listing_id,
-                package_id: package,
-                held: core.holds(&package),
-                manifest: None,
-                versions: versions.map(|shown| shown.entry.version().clone()).collect(),
-                holders: Vec::new(),
-            }
-        };
-        detail.manifest = self.manifest(detail.package_id).map_err(internal)?;
-        detail.holders = self.holding_orgs(detail.package_id).await;
-        Ok(detail)
-    }
 }
 
-fn resolve_error(error: &guildhall_catalog::ResolveError) -> ApiError {
+pub(super) fn resolve_error(error: &guildhall_catalog::ResolveError) -> ApiError {
     let api = ApiError::not_found("unknown_reference", error.to_string());
     match error {
+        guildhall_catalog::ResolveError::Yanked { reference, .. } => {
+            ApiError::failed("yanked", error.to_string()).with_help(format!("guild show {reference}"))
+        }
         guildhall_catalog::ResolveError::Unknown { nearest, .. } if !nearest.is_empty() => api
             .with_help(format!("guild show {}", nearest.first().map_or("", String::as_str)))
             .with_detail(format!("did you mean {}?", nearest.join(", "))),

@@ -72,6 +72,8 @@ impl App {
                 Ok(_) => {}
                 Err(error) => warn!(%error, "a record was not gossiped; peers will pull it"),
             },
+            Effect::Tell(demand) => self.tell_demand(demand),
+            Effect::Demanded { org, news } => self.handle_demanded(&org, &news),
             Effect::Confirm(confirmation) => self.confirm(confirmation),
             Effect::Admit { peer } => self.overlay.admit(peer).await,
             Effect::Expel { peer } => self.overlay.expel(peer).await,
@@ -87,8 +89,16 @@ impl App {
             Effect::Answer { ask, found } => {
                 if let Some(waiting) = lock(&self.asks).remove(&ask) {
                     // Who asked may have gone away.
-                    let _gone = waiting.send(*found);
+                    let _gone = waiting.send(Some(*found));
                 }
+            }
+            Effect::PageGone { ask } => {
+                if let Some(waiting) = lock(&self.asks).remove(&ask) {
+                    let _gone = waiting.send(None);
+                }
+            }
+            Effect::Yanked { reference, yank, time_ms } => {
+                self.handle_yanked(reference, &yank, time_ms);
             }
             Effect::Note(text) => warn!("{text}"),
         }

@@ -6,16 +6,20 @@
 
 mod answers;
 mod api;
+mod demand;
 mod disk;
+mod drafts;
 mod drive;
 mod effects;
 mod fetch;
+mod find;
 mod frames;
 mod held;
 mod housekeeping;
 mod join;
 mod keeper;
 mod leases;
+mod notices;
 mod patterns;
 mod publish;
 mod replicas;
@@ -34,6 +38,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use guildhall_core::{Core, Event, Found};
 use guildhall_overlay::Overlay;
+use guildhall_protocol::name::CategoryPrefix;
 use guildhall_protocol::{Hash, PublicKey, RunId};
 use guildhall_sandbox::Spawner;
 use guildhall_store::Store;
@@ -71,7 +76,7 @@ pub(crate) struct App {
     pub(crate) url: String,
     started: std::time::Instant,
     events: mpsc::Sender<Event>,
-    asks: Mutex<BTreeMap<Hash, oneshot::Sender<Found>>>,
+    asks: Mutex<BTreeMap<Hash, oneshot::Sender<Option<Found>>>>,
     /// Held while a record is written, from its position in the log to its evaluation; taken through [`App::writer`],
     /// after `publishing` where both are.
     writing: tokio::sync::Mutex<()>,
@@ -98,6 +103,10 @@ pub(crate) struct App {
     holding: tokio::sync::Mutex<()>,
     /// What the keeper allows content to take.
     content: crate::config::Content,
+    /// Categories whose demand the org wants to be told of.
+    subscriptions: Mutex<Vec<CategoryPrefix>>,
+    /// What a person here should hear of.
+    notices: notices::Notices,
     /// When to look at whose copies.
     replicas: replicas::Schedule,
     /// Copies being made.

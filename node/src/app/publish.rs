@@ -9,7 +9,7 @@ use std::sync::Arc;
 use guildhall_gateway::ApiError;
 use guildhall_pipeline as pipeline;
 use guildhall_protocol::PackageId;
-use guildhall_protocol::api::{Check, KeptFor, PublishRequest, Published, TestLog};
+use guildhall_protocol::api::{Check, KeptFor, ListingDraft, PublishRequest, Published, TestLog};
 use guildhall_protocol::body::{Listing, Release, Visibility};
 use guildhall_protocol::contract::{LimitSet, Limits, NodeLimits};
 use guildhall_protocol::facts::Facts;
@@ -37,7 +37,7 @@ impl App {
         self: &Arc<Self>,
         request: PublishRequest,
     ) -> Result<Published, ApiError> {
-        let PublishRequest { manifest, listing: draft, dry_run } = request;
+        let PublishRequest { manifest, listing: draft, dry_run, unlisted, .. } = request;
         let _alone = self.publishing.lock().await;
         manifest.check().map_err(|error| {
             ApiError::failed("bad_manifest", error.to_string())
@@ -57,6 +57,7 @@ impl App {
         if let Some(published) = self.already_published(&reference, package, manifest.kind)? {
             return Ok(published);
         }
+        let stored = self.check_draft(&draft, package)?;
         let (interface, engines, mut checks) = self.check_stages(&manifest).await?;
         checks.extend(self.test(package, &manifest).await?);
         if checks.iter().any(|check| !check.passed) {
@@ -72,10 +73,38 @@ impl App {
         if dry_run {
             return Ok(published);
         }
-        let release = Release { name: draft.name, version: draft.version, package };
+        let name = (draft.name.clone(), draft.version.clone());
+        let listing = self.new_listing(&manifest, package, draft.clone(), (interface, engines))?;
+        self.store_package(package, &manifest, &bytes).await?;
+        if unlisted {
+            self.keep_draft(package, draft).await?;
+            info!(reference = %published.reference, %package, "stored without a listing");
+            return Ok(published);
+        }
+        if stored.as_ref().is_none_or(|stored| !stored.released) {
+            let (name, version) = name;
+            self.write(OwnLog::Producer, Release { name, version, package }).await?;
+        }
+        let record = self.write(OwnLog::Producer, listing).await?;
+        if let Some(stored) = stored {
+            self.forget_draft(&stored).await;
+        }
+        info!(reference = %published.reference, %package, "published");
+        published.listing_id = Some(record.id());
+        Ok(published)
+    }
+
+    /// The listing of a package, checked: what the producer wrote of it, and what follows from the manifest.
+    pub(super) fn new_listing(
+        &self,
+        manifest: &Manifest,
+        package: PackageId,
+        draft: ListingDraft,
+        (interface, engines): (Interface, Vec<String>),
+    ) -> Result<Listing, ApiError> {
         let listing = Listing {
             federation: self.core().federation().id(),
-            release: release.clone(),
+            release: Release { name: draft.name, version: draft.version, package },
             kind: manifest.kind,
             categories: draft.categories,
             summary: draft.summary,
@@ -99,12 +128,7 @@ impl App {
         self.core().write_as_producer(&listing, clock::now_ms()).map_err(|error| {
             ApiError::failed("bad_listing", format!("the listing makes no record: {error}"))
         })?;
-        self.store_package(package, &manifest, &bytes).await?;
-        self.write(OwnLog::Producer, release).await?;
-        let record = self.write(OwnLog::Producer, listing).await?;
-        info!(reference = %published.reference, %package, "published");
-        published.listing_id = Some(record.id());
-        Ok(published)
+        Ok(listing)
     }
 
     /// Every file that the manifest names must have been uploaded.
@@ -163,7 +187,7 @@ impl App {
     }
 
     /// A pipeline's stages must be there and fit; everything else speaks for itself.
-    async fn check_stages(
+    pub(super) async fn check_stages(
         self: &Arc<Self>,
         manifest: &Manifest,
     ) -> Result<(Interface, Vec<String>, Vec<Check>), ApiError> {
@@ -198,8 +222,8 @@ impl App {
             .map_err(|error| ApiError::failed("ports_do_not_fit", error.to_string()))?;
         let core = self.core();
         let listed = |stage: pipeline::StageInfo| {
-            let entry = core.catalog().of_package(stage.package).next();
-            let contract = entry.and_then(|shown| shown.entry.listing.contract.clone());
+            let entry = core.catalog().of_package(stage.package).find_map(|brief| brief.entry());
+            let contract = entry.and_then(|entry| entry.listing.contract.clone());
             stage.with_listing(contract.as_ref())
         };
         Ok(stages.into_iter().map(listed).collect())

@@ -24,8 +24,8 @@ use super::api::Api;
 use super::keeper::Keeper;
 use super::run::isolation_names;
 use super::{
-    App, CALLS_MAX, EVENTS_MAX, HELLOS_MAX, INSPECTIONS_MAX, SERVED_MAX, answers, drive, effects,
-    housekeeping, leases, lock, replicas, transfer, upkeep,
+    App, CALLS_MAX, EVENTS_MAX, HELLOS_MAX, INSPECTIONS_MAX, SERVED_MAX, answers, demand, drive,
+    effects, housekeeping, leases, lock, notices, replicas, transfer, upkeep,
 };
 use crate::config::{Config, NoS3};
 use crate::home::{self, Home};
@@ -103,6 +103,7 @@ pub(crate) async fn start(home: Home, options: Options) -> Result<Running, Start
     let isolation = isolation_of(&spawner).await?;
     let mut core = new_core(&home, &config, identity, founding, isolation)?;
     core.set_addresses(addresses.clone());
+    demand::restore(&store, &mut core);
     let provided = load_records(&store, &mut core)?;
     check_name(&core)?;
     let parts = (tasks.clone(), spawner);
@@ -122,6 +123,7 @@ pub(crate) async fn start(home: Home, options: Options) -> Result<Running, Start
     }
     tasks.spawn("drive", drive::run(Arc::clone(&app), events, inbox));
     tasks.spawn("upkeep", upkeep::run(Arc::clone(&app)));
+    tasks.spawn("demand", demand::run(Arc::clone(&app)));
     tasks.spawn("replicas", replicas::run(Arc::clone(&app)));
     tasks.spawn("housekeeping", housekeeping::run(Arc::clone(&app)));
 
@@ -235,7 +237,10 @@ pub(super) fn new_core(
         software: format!("guildhall/{}", env!("CARGO_PKG_VERSION")),
         lease_seed: home.lease_seed()?,
     };
-    Ok(Core::new(identity, settings, federation))
+    let mut core = Core::new(identity, settings, federation);
+    let ranking = core.catalog().ranking().changed(&config.ranking)?;
+    core.set_ranking(ranking);
+    Ok(core)
 }
 
 /// Folds every stored record into the core: members first, then everything.
@@ -279,6 +284,7 @@ fn assemble(
 ) -> (Arc<App>, mpsc::Receiver<Event>) {
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
     let keeper = Keeper::start(&tasks, &store);
+    let notices = notices::Notices::load(&store);
     let uplink = transfer::Limits {
         total: config.upload.max_per_second.map(|size| size.0),
         per_org: config.upload.max_per_second_and_org.map(|size| size.0),
@@ -309,6 +315,8 @@ fn assemble(
         chores: tokio::sync::Mutex::new(()),
         holding: tokio::sync::Mutex::new(()),
         content: config.content.clone(),
+        subscriptions: Mutex::new(config.subscriptions.clone()),
+        notices,
         replicas: replicas::Schedule::default(),
         copies: Mutex::new(BTreeMap::new()),
         leases: leases::Leases::default(),
@@ -371,6 +379,8 @@ pub(crate) enum StartError {
         "config.toml calls this org `{configured}`, but the federation knows it as `{known}`; put that back"
     )]
     OtherName { configured: OrgName, known: OrgName },
+    #[error("[ranking] in config.toml: {0}")]
+    Ranking(#[from] guildhall_catalog::rank::BadRanking),
     #[error("the founding in this home does not hold")]
     Founding,
     #[error("the API cannot listen on {api}: {source}")]

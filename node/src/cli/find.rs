@@ -83,6 +83,7 @@ impl From<SearchArgs> for Query {
             min_accuracy: args.min_accuracy,
             max_memory_bytes: args.memory.map(|size| size.0),
             limit: if args.one { 1 } else { args.limit.unwrap_or_default() },
+            ..Self::default()
         }
     }
 }

@@ -14,7 +14,8 @@ use clap::Args;
 use futures::StreamExt as _;
 use guildhall_client::Client;
 use guildhall_client::package::{ByteSize, hash_file};
-use guildhall_protocol::api::{Fetched, Transfer};
+use guildhall_protocol::Hash;
+use guildhall_protocol::api::{FetchRequest, Fetched, Transfer};
 use guildhall_protocol::manifest::FileEntry;
 use guildhall_protocol::name::{FileName, Reference};
 use serde_json::json;
@@ -57,6 +58,9 @@ pub(crate) struct GetArgs {
     /// Replace files that are there and differ; without it the command stops at the first one
     #[arg(long)]
     pub(crate) force: bool,
+    /// The query that led here, as `search` names it: then it does not count as unmet
+    #[arg(long, value_name = "ID")]
+    pub(crate) query: Option<Hash>,
 }
 
 pub(super) async fn get(context: &Context, args: &GetArgs) -> Result<(), Failure> {
@@ -89,7 +93,12 @@ pub(super) async fn get(context: &Context, args: &GetArgs) -> Result<(), Failure
 async fn fetch(context: &Context, client: &Client, args: &GetArgs) -> Result<Fetched, Failure> {
     let output = &context.output;
     output.progress("looking for holders");
-    let fetching = client.fetch_some(&args.reference, &args.include);
+    let request = FetchRequest {
+        reference: args.reference.clone(),
+        include: args.include.clone(),
+        query_id: args.query,
+    };
+    let fetching = client.fetch_some(&request);
     tokio::pin!(fetching);
     let mut rate = Rate::default();
     loop {

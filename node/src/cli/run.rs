@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use guildhall_client::Client;
+use guildhall_protocol::Hash;
 use guildhall_protocol::api::{Placement, RunInput, RunRequest};
 use guildhall_protocol::contract::LimitSet;
 use guildhall_protocol::manifest::Manifest;
@@ -39,6 +40,9 @@ pub(crate) struct RunArgs {
     /// Longest time for the whole run, milliseconds
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) total_ms: Option<u64>,
+    /// The query that led here, as `search` names it: then it does not count as unmet
+    #[arg(long, value_name = "ID")]
+    pub(crate) query: Option<Hash>,
 }
 
 pub(super) async fn run(context: &Context, args: RunArgs) -> Result<(), Failure> {
@@ -56,8 +60,13 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Result<(), Failure>
     let out = Destination::open(args.out.as_deref(), args.force).await?;
     let limits =
         LimitSet { scoring_ms: args.timeout_ms, total_ms: args.total_ms, ..LimitSet::default() };
-    let request =
-        RunRequest { reference: args.reference, input: inputs.input, on: args.on, limits };
+    let request = RunRequest {
+        reference: args.reference,
+        input: inputs.input,
+        on: args.on,
+        limits,
+        query_id: args.query,
+    };
     let run = client.start_run(&request).await?;
     let data = match request.input {
         RunInput::Package(reference) => Some(reference),

@@ -80,6 +80,7 @@ fn query() -> Query {
         min_accuracy: Some(0.9),
         max_memory_bytes: Some(1 << 30),
         limit: 5,
+        ..Query::default()
     }
 }
 

@@ -106,6 +106,7 @@ async fn run_on(
         input: RunInput::Records(vec![record]),
         on: Placement::Node(executor.ready().peer_id.clone()),
         limits: LimitSet::default(),
+        query_id: None,
     };
     let run = requester.client().start_run(&request).await?;
     loop {

@@ -385,6 +385,8 @@ impl Draft {
             manifest: self.manifest.clone(),
             listing: self.listing.clone(),
             dry_run,
+            unlisted: false,
+            although_alike: false,
         })
     }
 

@@ -5,13 +5,17 @@
     reason = "a test may panic, and its shared parts are not tests to clippy"
 )]
 
+mod asking;
 mod bounds;
 mod chaos;
+mod demand;
 mod finding;
 mod fixture;
 mod garbage;
 mod joining;
 mod leases;
+mod lies;
 mod spreading;
 mod trust;
+mod union;
 mod world;

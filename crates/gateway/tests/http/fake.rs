@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex};
 use futures::StreamExt;
 use guildhall_gateway::{Answer, ApiError, Blob, Node, Options, OutputLines, Upload, serve};
 use guildhall_protocol::api::{
-    AdoptRequest, BackupMade, BackupRequest, BlobQuery, BlobStored, BlobsKnown, Detail,
-    FetchRequest, Fetched, Follows, GcReport, GcRequest, HeldPackage, InviteRequest, InviteText,
-    KeptFor, OfferChange, OutputLine, OutputValue, Peer, PublishRequest, Published, RunReport,
-    RunRequest, RunStarted, ScrubReport, ScrubRequest, SearchAnswer, Status, StoreReport, TestLog,
-    Transfer, Via,
+    AdoptRequest, BackupMade, BackupRequest, BlobQuery, BlobStored, BlobsKnown, CategoryCount,
+    DemandReport, Detail, FetchRequest, Fetched, Follows, GcReport, GcRequest, HeldPackage,
+    InviteRequest, InviteText, KeptFor, ListRequest, Notice, OfferChange, OutputLine, OutputValue,
+    Peer, PublishRequest, Published, Ranking, Reindexed, ReviewRequest, ReviewShown, RunReport,
+    RunRequest, RunStarted, ScrubReport, ScrubRequest, SearchAnswer, Status, StoreReport,
+    Subscriptions, TestLog, Transfer, Unlisted, Via, YankRequest, Yanked,
 };
 use guildhall_protocol::facts::Facts;
 use guildhall_protocol::manifest::{Kind, MANIFEST_FORMAT, Manifest};
@@ -174,12 +175,92 @@ impl Node for Fake {
             asked: 0,
             answered: 0,
             holders: 0,
-            notes: query.text.into_iter().collect(),
+            notes: vec![query.shorthand()],
+            total: 0,
+            next: None,
+            nodes: Vec::new(),
+            age_s: None,
+            facets: Vec::new(),
+            did_you_mean: Vec::new(),
+            nearest: Vec::new(),
+            excluded: Vec::new(),
         })
     }
 
     async fn show(&self, reference: Reference) -> Answer<Detail> {
         unknown(&reference.to_string())
+    }
+
+    async fn categories(&self) -> Answer<Vec<CategoryCount>> {
+        Ok(vec![CategoryCount {
+            category: "vision/image-classification".parse().unwrap(),
+            listings: 5,
+            known: true,
+            description: String::new(),
+        }])
+    }
+
+    async fn reviews(&self, reference: Reference) -> Answer<Vec<ReviewShown>> {
+        let request = ReviewRequest { reference, stars: 4, text: "works".into() };
+        Ok(vec![self.review(request).await?])
+    }
+
+    async fn review(&self, request: ReviewRequest) -> Answer<ReviewShown> {
+        let ReviewRequest { stars, text, .. } = request;
+        Ok(ReviewShown { org: "lab-a".parse().unwrap(), stars, text, time_ms: 1, own: false })
+    }
+
+    async fn yank(&self, request: YankRequest) -> Answer<Yanked> {
+        let YankRequest { reference, why } = request;
+        Ok(Yanked { reference, package_id: package_id(), why, time_ms: 1 })
+    }
+
+    async fn unlisted(&self) -> Answer<Vec<Unlisted>> {
+        Ok(Vec::new())
+    }
+
+    async fn list(&self, request: ListRequest) -> Answer<Published> {
+        Ok(Published {
+            reference: request.reference,
+            kind: Kind::Model,
+            package_id: package_id(),
+            listing_id: Some(RecordId(package_id().0)),
+            checks: Vec::new(),
+        })
+    }
+
+    async fn demand(&self) -> Answer<DemandReport> {
+        let subscriptions = self.follows.lock().unwrap().clone();
+        Ok(DemandReport {
+            here: Vec::new(),
+            here_since_ms: 0,
+            federation: Vec::new(),
+            subscriptions,
+            open: 0,
+            dropped: 0,
+            least: 8,
+        })
+    }
+
+    async fn subscribe(&self, subscriptions: Subscriptions) -> Answer<DemandReport> {
+        *self.follows.lock().unwrap() = subscriptions.categories;
+        self.demand().await
+    }
+
+    async fn ranking(&self) -> Answer<Ranking> {
+        Ok(Ranking::default())
+    }
+
+    async fn set_ranking(&self, ranking: Ranking) -> Answer<Ranking> {
+        Ok(ranking)
+    }
+
+    async fn notices(&self) -> Answer<Vec<Notice>> {
+        Ok(Vec::new())
+    }
+
+    async fn reindex(&self) -> Answer<Reindexed> {
+        Ok(Reindexed { listings: 5, seconds: 0.25 })
     }
 
     async fn fetch(&self, request: FetchRequest) -> Answer<Fetched> {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod fake;
+mod find;
 mod raw;
 
 use std::time::Duration;
@@ -75,6 +76,7 @@ async fn runs_are_waited_for_and_their_outputs_stream() {
         input: RunInput::Package("lab-b/digits-images".parse().unwrap()),
         on: Placement::Auto,
         limits: LimitSet::default(),
+        query_id: None,
     };
     let run = client.start_run(&request).await.unwrap();
     let mut seen = 0;

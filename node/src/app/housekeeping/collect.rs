@@ -82,7 +82,12 @@ impl App {
         let unused_ms = if is_busy { unused_ms.max(IN_USE_MS) } else { unused_ms };
         let now_ms = clock::now_ms();
         let packages = self.store.packages().map_err(internal)?;
+        let drafted = self.drafted()?;
         let is_unused = |package: &PackageId| {
+            // One that waits for its listing stays, also when the reason cannot be read any more.
+            if drafted.contains(package) {
+                return false;
+            }
             self.held(*package).is_some_and(|held| {
                 held.reason == KeptFor::Cached && now_ms.saturating_sub(held.used_ms) >= unused_ms
             })

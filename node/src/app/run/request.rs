@@ -80,7 +80,15 @@ impl App {
             reference: request.reference,
             limits: request.limits,
         };
-        self.begin(prepared, placed).await
+        let data = match &prepared.input {
+            Input::Package { package, .. } => Some(*package),
+            Input::Records(_) => None,
+        };
+        let run = self.begin(prepared, placed).await?;
+        for used in [package].into_iter().chain(data) {
+            self.used(request.query_id, used).await;
+        }
+        Ok(run)
     }
 
     async fn begin(
@@ -289,7 +297,7 @@ impl App {
             .stages
             .iter()
             .flat_map(|stage| core.catalog().of_package(stage.package))
-            .map(|shown| shown.entry.root)
+            .filter_map(|brief| brief.root())
             .collect();
         let candidate = |(node, view): (&PublicKey, &guildhall_core::NodeView)| {
             let member = core.federation().member(&view.root)?;
@@ -321,7 +329,7 @@ impl App {
         };
         let packages = plan.stages.iter().map(|stage| stage.package).chain(data);
         let roots: Vec<PublicKey> = packages
-            .flat_map(|package| core.catalog().of_package(package).map(|shown| shown.entry.root))
+            .flat_map(|package| core.catalog().of_package(package).filter_map(|brief| brief.root()))
             .collect();
         let nodes =
             core.nodes().filter(|(_, view)| roots.contains(&view.root)).map(|(node, _)| *node);

@@ -51,6 +51,7 @@ pub(super) async fn run(
         input: RunInput::Package(of_producer("digits-images")?),
         on: Placement::Auto,
         limits: LimitSet::default(),
+        query_id: None,
     };
     // The stages in their order, then what they are fed.
     let needed = ids(published, [Kind::Algorithm, Kind::Model, Kind::Data])?;
@@ -173,6 +174,7 @@ pub(super) fn on_lender(reference: Reference, record: InputRecord) -> Result<Run
         input: RunInput::Records(vec![record]),
         on: Placement::Org(org),
         limits: LimitSet::default(),
+        query_id: None,
     })
 }
 

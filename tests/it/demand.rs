@@ -1,0 +1,136 @@
+//! What is looked for in vain: counted where it was asked, told to those who subscribed, and nobody is named.
+
+use guildhall_testkit::hostile::{Deed, Hostile, Truth};
+use guildhall_testkit::protocol::api::Subscriptions;
+use guildhall_testkit::protocol::body::{Demand, Unmet};
+use guildhall_testkit::protocol::query::Query;
+use guildhall_testkit::{Node, NotYet, PATIENCE, Package, converge, lend, publish_ok, run, stage};
+
+use crate::lab;
+
+/// Milliseconds of a day.
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+fn in_category(category: &str, text: &str) -> Query {
+    let text = Some(text.to_owned()).filter(|text| !text.is_empty());
+    Query { category: Some(category.parse().expect("a category")), text, ..Query::default() }
+}
+
+/// What a node counted by itself: category and count; and how many queries are open.
+async fn counted(node: &Node) -> (Vec<(String, u32)>, u64) {
+    let report = node.client().demand().await.expect("it answers");
+    let here = report.here.iter().map(|unmet| (unmet.category.to_string(), unmet.count));
+    (here.collect(), report.open)
+}
+
+/// ```text
+///   lab-a   (alone, stopped and started in between)
+/// ```
+#[tokio::test]
+async fn a_search_in_vain_is_counted_and_the_count_survives_a_restart() {
+    let lab = lab();
+    let mut a = lab.found("lab-a").await;
+    for text in ["runes", "old runes", "Runes"] {
+        let answer = a.client().search(&in_category("vision/ocr", text)).await.expect("an answer");
+        assert!(answer.results.is_empty());
+    }
+    assert_eq!(counted(&a).await, (vec![("vision/ocr".to_owned(), 2)], 0));
+    assert!(a.stop().await.expect("it stops"));
+    a.restart().await.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(counted(&a).await, (vec![("vision/ocr".to_owned(), 2)], 0));
+    let report = a.client().demand().await.expect("it answers");
+    assert!(report.here_since_ms > 0 && report.least == 3, "{report:?}");
+}
+
+/// ```text
+///   lab-a   (alone)
+/// ```
+#[tokio::test]
+async fn a_search_after_which_something_is_fetched_or_run_is_met() {
+    let lab = lab();
+    let a = lab.found("lab-a").await;
+    lend(&a, 1, &[]).await;
+    let echo = Package::stage("echo", &stage::echo()).contract(5_000, 1 << 24, 65_536);
+    publish_ok(&a, &lab.write(&echo)).await;
+    let detail = a.client().show(&"lab-a/echo".parse().expect("a reference")).await.expect("it");
+    let category = detail.listing.categories[0].to_string();
+    let search = async |text: &str| {
+        let answer = a.client().search(&in_category(&category, text)).await.expect("an answer");
+        assert_eq!(answer.results.len(), 1, "{text}");
+        answer.query_id.to_string()
+    };
+    let cli = lab.cli(a.home());
+    let out = |name: &str| lab.path(name).to_str().expect("UTF-8").to_owned();
+
+    // By the query's id.
+    let query = search("").await;
+    assert_eq!(counted(&a).await, (vec![], 1));
+    cli.ok(["get", "lab-a/echo", "-o", &out("one"), "--query", &query]).await;
+    assert_eq!(counted(&a).await, (vec![], 0));
+    // By what it showed.
+    search("echo").await;
+    assert_eq!(counted(&a).await, (vec![], 1));
+    run(&a, "lab-a/echo", ["x"], "local").await;
+    assert_eq!(counted(&a).await, (vec![], 0));
+    // Looking is not using.
+    search("ECHO echo").await;
+    cli.ok(["show", "lab-a/echo"]).await;
+    assert_eq!(counted(&a).await, (vec![], 1));
+}
+
+/// ```text
+///   a node of lab-x (says what it missed) ──▶ lab-a (subscribed to vision)
+/// ```
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn demand_in_a_subscribed_category_becomes_one_notice() {
+    let lab = lab();
+    let [mut a, x] = lab.federation(["lab-a", "lab-x"]).await;
+    let subscriptions =
+        Subscriptions { categories: vec!["vision".parse().expect("a category"); 2] };
+    let report = a.client().subscribe(&subscriptions).await.expect("it subscribes");
+    assert_eq!(report.subscriptions.len(), 1, "the same twice is one");
+    assert_eq!(a.client().notices().await.expect("it answers"), []);
+
+    let federation = a.client().status().await.expect("it answers").federation.id;
+    let missed = |category: &str, count| Unmet {
+        category: category.parse().expect("a category"),
+        kind: None,
+        input: None,
+        output: None,
+        count,
+    };
+    let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let until_ms = u64::try_from(now_ms.expect("after 1970").as_millis()).expect("a time");
+    let demand = Demand {
+        federation,
+        from_ms: until_ms - DAY_MS,
+        until_ms,
+        unmet: vec![missed("vision/ocr", 8), missed("audio/speech", 64)],
+    };
+    let other = Hostile::another_of(x.home(), 7, Truth::default(), Deed::Missing).await;
+    other.say(&demand);
+    other.meet(&a).await;
+    let told = converge(PATIENCE, "the notice", async || {
+        let notices = a.client().notices().await?;
+        (!notices.is_empty()).then_some(()).ok_or_else(|| NotYet::saw("none"))
+    });
+    told.await.unwrap_or_else(|error| panic!("{error}\n{}", a.log_tail()));
+    let notices = a.client().notices().await.expect("it answers");
+    assert_eq!((notices.len(), notices[0].kind.as_str()), (1, "demand"));
+    let text = &notices[0].text;
+    assert!(text.contains("lab-x") && text.contains("vision/ocr, 8"), "{text}");
+    assert!(!text.contains("audio"), "nobody subscribed to that: {text}");
+    let shown = |report: guildhall_testkit::protocol::api::DemandReport| {
+        let federation = report.federation.into_iter();
+        let shown = federation.map(|it| (it.unmet.category.to_string(), it.orgs, it.subscribed));
+        shown.collect::<Vec<_>>()
+    };
+    let expected = [("audio/speech".to_owned(), 1, false), ("vision/ocr".to_owned(), 1, true)];
+    assert_eq!(shown(a.client().demand().await.expect("it answers")), expected);
+
+    assert!(a.stop().await.expect("it stops"));
+    a.restart().await.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(a.client().notices().await.expect("it answers"), notices, "once, and kept");
+    assert_eq!(a.client().status().await.expect("it answers").notices, 1);
+    assert_eq!(shown(a.client().demand().await.expect("it answers")), expected);
+}

@@ -311,4 +311,13 @@ fn answers_replace_proposals_and_wrong_ones_are_refused() {
     }
     proposal.answer(Licence, "unknown").unwrap();
     assert_eq!(proposal.questions(), [Category, Summary]);
+    proposal.answer(Category, "ocr, Speech to Text, vision/x-scans").unwrap();
+    let names: Vec<_> = proposal.categories.iter().flat_map(|said| &said.value).collect();
+    let names: Vec<_> = names.into_iter().map(ToString::to_string).collect();
+    assert_eq!(
+        names,
+        ["vision/image-to-text/ocr", "audio/automatic-speech-recognition", "vision/x-scans"]
+    );
+    let why = proposal.answer(Category, "tranlsation").unwrap_err();
+    assert!(why.ends_with("did you mean text/translation?"), "{why}");
 }

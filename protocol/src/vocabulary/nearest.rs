@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::{Entry, Words, entries, meant};
+use super::{DOMAINS, Entry, Words, entries, meant};
 
 /// Most proposals: what a person reads in one look.
 pub const NEAREST_MAX: usize = 5;
@@ -27,7 +27,7 @@ const SMALL_WORDS: [&str; 6] = ["to", "of", "and", "for", "in", "the"];
 
 /// The categories that are nearest to `text`, the nearest first, at most [`NEAREST_MAX`]: the one that it means, and those
 /// that are written nearly like it; if there are none, those that share words with it. Those of a domain that it names
-/// come first.
+/// come first. A text without `/` may also mean a domain, which then stands before the slips.
 #[must_use]
 pub fn nearest(text: &str) -> Vec<&'static str> {
     let words = Words::new(text);
@@ -47,7 +47,19 @@ pub fn nearest(text: &str) -> Vec<&'static str> {
     }
     let meant = meant(text).map(|entry| entry.name);
     let others = scored.into_iter().map(|(_, _, name)| name).filter(|name| Some(*name) != meant);
-    meant.into_iter().chain(others).take(NEAREST_MAX).collect()
+    meant.into_iter().chain(nearest_domain(&words)).chain(others).take(NEAREST_MAX).collect()
+}
+
+/// The domain that is meant by what has no `/`: `nlp`, `visoin`.
+fn nearest_domain(words: &Words) -> Option<&'static str> {
+    if words.task != words.joined {
+        return None;
+    }
+    let slips = DOMAINS.iter().filter_map(|domain| {
+        let names = domain.synonyms().chain([domain.name]);
+        Some((least_slip(names, &words.task)?, domain.name))
+    });
+    slips.min_by_key(|(slip, _)| *slip).map(|(_, name)| name)
 }
 
 /// How near an entry is; the least is the nearest.
@@ -62,14 +74,17 @@ enum Score {
 /// By how many letters `task` differs from the nearest of an entry's names, if that is a slip.
 fn difference(entry: &Entry, task: &str) -> Option<usize> {
     let path = entry.name.split_once('/').map_or(entry.name, |(_, path)| path);
-    let names = entry.hub_tasks().chain(entry.synonyms()).chain([entry.task(), path]);
+    least_slip(entry.hub_tasks().chain(entry.synonyms()).chain([entry.task(), path]), task)
+}
+
+fn least_slip<'n>(names: impl Iterator<Item = &'n str>, text: &str) -> Option<usize> {
     names
         .filter_map(|name| {
             let allowed = name.len().checked_div(LETTERS_PER_DIFFERENCE)?.min(DIFFERENCE_MAX);
-            if name.len().abs_diff(task.len()) > allowed || task.len() > COMPARED_MAX_BYTES {
+            if name.len().abs_diff(text.len()) > allowed || text.len() > COMPARED_MAX_BYTES {
                 return None;
             }
-            Some(edits(name, task)).filter(|edits| *edits <= allowed)
+            Some(edits(name, text)).filter(|edits| *edits <= allowed)
         })
         .min()
 }

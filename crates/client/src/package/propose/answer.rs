@@ -1,6 +1,7 @@
 //! What a proposal leaves open: asked on a terminal, or named all at once.
 
-use guildhall_protocol::name::NameError;
+use guildhall_protocol::name::{Category, NameError};
+use guildhall_protocol::vocabulary;
 
 use super::super::licence;
 use super::{Proposal, Proposed, Source};
@@ -122,7 +123,7 @@ impl Proposal {
                 text.parse().map_err(|_| "a version has three numbers, as in 1.0.0".to_owned())?,
             ),
             Question::Category => {
-                let list = text.split(',').map(|one| one.trim().parse().map_err(words));
+                let list = text.split(',').map(|one| category(one.trim()));
                 set(&mut self.categories, list.collect::<Result<Vec<_>, _>>()?);
             }
             Question::Licence => {
@@ -138,6 +139,21 @@ impl Proposal {
         }
         Ok(())
     }
+}
+
+/// A category, or what a word such as `ocr` stands for in the vocabulary.
+fn category(text: &str) -> Result<Category, String> {
+    let error = match text.parse::<Category>() {
+        Ok(category) => return Ok(category),
+        Err(error) => error,
+    };
+    if let Some(category) = vocabulary::meant(text).and_then(vocabulary::Entry::category) {
+        return Ok(category);
+    }
+    Err(match vocabulary::nearest(text).as_slice() {
+        [] => error.to_string(),
+        near => format!("{error}; did you mean {}?", near.join(", ")),
+    })
 }
 
 fn set<T>(place: &mut Option<Proposed<T>>, value: T) {

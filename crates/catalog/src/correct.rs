@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 
 use guildhall_protocol::api::Correction;
 use guildhall_protocol::name::CategoryPrefix;
+use guildhall_protocol::vocabulary;
 
 use crate::nearest::distance;
 use crate::search::Evaluation;
@@ -104,13 +105,14 @@ impl Evaluation<'_> {
         let text = asked.as_str();
         let letters: Vec<char> = text.chars().collect();
         let slips_max = (letters.len() / LETTERS_PER_SLIP).max(2);
-        let last = text.rsplit('/').next().unwrap_or(text);
+        let meant = vocabulary::nearest(text);
         let mut near: Vec<(usize, &String)> = known
             .keys()
             .filter_map(|name| {
-                let is_same_end = name.rsplit('/').next() == Some(last);
-                let slips = distance(&letters, name, slips_max);
-                Some((if is_same_end { 1 } else { slips? }, name))
+                // What the vocabulary means comes first, then slips.
+                let place = meant.iter().position(|one| *one == name.as_str());
+                let slips = || Some(meant.len() + distance(&letters, name, slips_max)?);
+                Some((place.or_else(slips)?, name))
             })
             .collect();
         near.sort_unstable();

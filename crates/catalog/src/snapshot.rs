@@ -11,8 +11,8 @@
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use guildhall_protocol::name::{Category, OrgName};
-use guildhall_protocol::{Hash, PackageId, PublicKey};
+use guildhall_protocol::name::{Category, CategoryPrefix, OrgName};
+use guildhall_protocol::{FederationId, Hash, PackageId, PublicKey, RecordId, api};
 use roaring::RoaringBitmap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,6 @@ use crate::rank::{BadRanking, Ranking};
 use crate::row::{Row, SavedSymbols};
 use crate::text::TextIndex;
 use crate::words::Terms;
-use guildhall_protocol::api;
 
 /// Goes up with every change of the format.
 const VERSION: u32 = 1;
@@ -44,6 +43,7 @@ const WORDS_AGAIN_MAX: u32 = 10_000;
 #[derive(Serialize, Deserialize)]
 struct Head {
     version: u32,
+    of: FederationId,
     next: u32,
     day: u32,
     home: Option<PublicKey>,
@@ -75,6 +75,9 @@ pub enum RestoreError {
     /// It does not say what it should.
     #[error("the snapshot is damaged or of another version: {0}")]
     Damaged(&'static str),
+    /// It is of another federation.
+    #[error("the snapshot is of another federation")]
+    OtherFederation,
     /// Most of its numbers are unused.
     #[error("most of what the snapshot counted was replaced since")]
     Worn,
@@ -84,11 +87,18 @@ pub enum RestoreError {
 }
 
 impl Catalog {
-    /// Writes a snapshot. The text index must be [kept](TextIndex::keep) before.
+    /// Whether the text index has everything on disk, so that a snapshot is worth keeping. It has after
+    /// [`keep`](TextIndex::keep), if it is of the kind that has anything on disk.
+    #[must_use]
+    pub fn is_text_kept(&self) -> bool {
+        self.text.kept_below() >= self.next_number()
+    }
+
+    /// Writes a snapshot for the federation `of`. The text index must be [kept](TextIndex::keep) before.
     ///
     /// # Errors
     /// What `out` says.
-    pub fn save(&self, out: &mut dyn Write) -> io::Result<()> {
+    pub fn save(&self, of: FederationId, out: &mut dyn Write) -> io::Result<()> {
         let rows: Vec<u32> =
             self.live.iter().filter(|number| self.listings.is_on_shelf(*number)).collect();
         let kept: RoaringBitmap = rows.iter().copied().collect();
@@ -99,6 +109,7 @@ impl Catalog {
         let (name_orgs, names) = self.names.save();
         let head = Head {
             version: VERSION,
+            of,
             next: self.next_number(),
             day: self.day,
             home: self.home,
@@ -128,11 +139,12 @@ impl Catalog {
         })
     }
 
-    /// Reads a snapshot. `open_text` opens the text index without what was numbered from its argument on.
+    /// Reads a snapshot for the federation `of`. `open_text` opens the text index without what was numbered from its argument on.
     ///
     /// # Errors
     /// [`RestoreError`]; then the records have to be read.
     pub fn restore(
+        of: FederationId,
         input: &mut dyn Read,
         shelf: Arc<dyn Shelf>,
         open_text: impl FnOnce(u32) -> io::Result<Box<dyn TextIndex>>,
@@ -140,6 +152,9 @@ impl Catalog {
         let head: Head = read_chunk(input)?;
         if head.version != VERSION {
             return Err(RestoreError::Damaged("version"));
+        }
+        if head.of != of {
+            return Err(RestoreError::OtherFederation);
         }
         if u64::from(head.next) > NUMBERS_PER_ROW_MAX * u64::from(head.rows) + CHUNK as u64 {
             return Err(RestoreError::Worn);
@@ -228,10 +243,7 @@ impl Catalog {
 
     /// Forgets every listing for which `is_there` does not hold, given its author, its position in the author's log and
     /// its record; says how many those were.
-    pub fn retain(
-        &mut self,
-        is_there: impl Fn(&PublicKey, u64, &guildhall_protocol::RecordId) -> bool,
-    ) -> usize {
+    pub fn retain(&mut self, is_there: impl Fn(&PublicKey, u64, &RecordId) -> bool) -> usize {
         let gone: Vec<u32> = self
             .live
             .iter()
@@ -246,19 +258,15 @@ impl Catalog {
         gone.len()
     }
 
-    /// Positions of all listings in their authors' logs.
-    pub fn places(&self) -> impl Iterator<Item = (&PublicKey, u64)> {
+    /// Positions of all listings in their authors' logs, and their records.
+    pub fn places(&self) -> impl Iterator<Item = (&PublicKey, u64, RecordId)> {
         let rows = self.live.iter().filter_map(|number| self.row(number));
-        rows.filter_map(|row| Some((self.authors.value(row.author)?, row.seq)))
+        rows.filter_map(|row| Some((self.authors.value(row.author)?, row.seq, row.listing_id)))
     }
 
     /// Categories that have a listing which lies in one of `follows` or is of the org of `root`, each once.
     #[must_use]
-    pub fn categories_within(
-        &self,
-        follows: &[guildhall_protocol::name::CategoryPrefix],
-        root: &PublicKey,
-    ) -> Vec<Category> {
+    pub fn categories_within(&self, follows: &[CategoryPrefix], root: &PublicKey) -> Vec<Category> {
         let own = self.roots.find(root);
         let mut symbols = RoaringBitmap::new();
         for number in &self.live {

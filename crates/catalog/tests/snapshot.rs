@@ -10,9 +10,9 @@ use common::{entry, key, package, with};
 use guildhall_catalog::rank::Ranking;
 use guildhall_catalog::text::MemoryIndex;
 use guildhall_catalog::{Asked, Catalog, Entry, RestoreError, Shelf};
-use guildhall_protocol::PublicKey;
 use guildhall_protocol::body::{Listing, Yank};
 use guildhall_protocol::query::Query;
+use guildhall_protocol::{FederationId, Hash, PublicKey};
 use guildhall_samples::Generator;
 
 /// Records on disk, as far as the catalogue reads them.
@@ -49,15 +49,19 @@ fn filled(count: usize) -> (Catalog, Arc<Disk>) {
     (catalog, disk)
 }
 
+fn federation() -> FederationId {
+    FederationId(Hash::of(b"federation"))
+}
+
 fn saved(catalog: &Catalog) -> Vec<u8> {
     let mut bytes = Vec::new();
-    catalog.save(&mut bytes).unwrap();
+    catalog.save(federation(), &mut bytes).unwrap();
     bytes
 }
 
 fn restored(bytes: &[u8], disk: &Arc<Disk>) -> Result<Catalog, RestoreError> {
     let shelf = Arc::clone(disk) as Arc<dyn Shelf>;
-    Catalog::restore(&mut &*bytes, shelf, |_| Ok(Box::new(MemoryIndex::default())))
+    Catalog::restore(federation(), &mut &*bytes, shelf, |_| Ok(Box::new(MemoryIndex::default())))
 }
 
 /// What a catalogue answers to many questions, and all that it lists.
@@ -127,7 +131,7 @@ fn what_is_on_no_disk_is_not_in_a_snapshot() {
 fn listings_whose_records_are_gone_are_left_out() {
     let (catalog, disk) = filled(100);
     let mut again = restored(&saved(&catalog), &disk).unwrap();
-    let kept = again.places().filter(|(_, seq)| *seq == 0).count();
+    let kept = again.places().filter(|(_, seq, _)| *seq == 0).count();
     let gone = again.retain(|_, seq, _| seq == 0);
     assert_eq!(gone + kept, 100);
     assert_eq!(again.briefs().count(), again.len());

@@ -18,6 +18,7 @@ mod find;
 mod identity;
 mod keys;
 mod lend;
+mod load;
 mod membership;
 mod moment;
 mod node;

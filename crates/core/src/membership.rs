@@ -331,7 +331,7 @@ impl Core {
     }
 
     /// An org whose name another member claims too is called otherwise from now on.
-    fn rename_orgs(&mut self) {
+    pub(crate) fn rename_orgs(&mut self) {
         let renamed: Vec<(PublicKey, OrgName)> = self
             .catalog
             .orgs()

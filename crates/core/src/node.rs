@@ -18,6 +18,7 @@ use crate::demand;
 use crate::event::{CallId, Effect, Event, NodeView, ReplyId};
 use crate::find::{LookedUp, Pages, Questions, Served};
 use crate::identity::{DelegatedKey, Identity};
+use crate::load::Restored;
 use crate::membership::Confirming;
 use crate::moment::Moment;
 
@@ -54,6 +55,8 @@ pub struct Core {
     pub(crate) logs: Logs,
     pub(crate) schedule: Schedule,
     pub(crate) catalog: Catalog,
+    /// While the node starts.
+    pub(crate) restored: Restored,
     pub(crate) demand: demand::State,
     pub(crate) pages: Pages,
     pub(crate) nodes: BTreeMap<PublicKey, NodeView>,
@@ -173,6 +176,7 @@ impl Core {
             logs: Logs::default(),
             schedule: Schedule::default(),
             catalog,
+            restored: Restored::new(),
             demand: demand::State::default(),
             pages: Pages::default(),
             nodes: BTreeMap::new(),

@@ -40,6 +40,11 @@ impl Core {
         &self.catalog
     }
 
+    /// What is listed, to have it written to disk.
+    pub const fn catalog_mut(&mut self) -> &mut Catalog {
+        &mut self.catalog
+    }
+
     /// Whose records are here.
     #[must_use]
     pub const fn logs(&self) -> &Logs {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use guildhall_catalog::text::MemoryIndex;
+use guildhall_catalog::text::TextIndex;
 use guildhall_protocol::RecordId;
 use guildhall_protocol::body::{Listing, Review, Yank};
 use guildhall_protocol::record::Record;
@@ -10,16 +10,17 @@ use guildhall_protocol::record::Record;
 use crate::node::Core;
 
 impl Core {
-    /// Forgets the catalogue and fills it again from the records that `read` calls its argument with. What is known here
+    /// Forgets the catalogue and fills it and `text` again from the records that `read` calls its argument with. What is known here
     /// and on no disk, because it was looked up or is still on its way there, stays. When reading fails, nothing changes.
     ///
     /// # Errors
     /// What `read` returns.
     pub fn reindex<E>(
         &mut self,
+        text: Box<dyn TextIndex>,
         read: impl FnOnce(&mut dyn FnMut(&Record)) -> Result<(), E>,
     ) -> Result<(), E> {
-        let anew = self.catalog.anew(Box::new(MemoryIndex::default()));
+        let anew = self.catalog.anew(text);
         let before = std::mem::replace(&mut self.catalog, anew);
         if let Err(error) = read(&mut |record| self.evaluate_content(record)) {
             self.catalog = before;

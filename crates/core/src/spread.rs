@@ -57,24 +57,6 @@ pub(crate) fn is_erased(record: &Record) -> bool {
 }
 
 impl Core {
-    /// First pass of the start: lets a stored record count for membership only. Called once for every record.
-    pub fn load_member(&mut self, record: &Record) {
-        // Who is a member is looked up in the second pass; a change means nothing yet.
-        let _change: Change = self.federation.handle_record(record);
-    }
-
-    /// Second pass of the start: takes a stored record into its log and evaluates it. Called once for every record, in
-    /// order of each log, after [`load_member`](Self::load_member) saw them all. The effects say what to provide.
-    #[must_use]
-    pub fn load(&mut self, record: &Record) -> Vec<Effect> {
-        let mut out = Vec::new();
-        self.logs.offer(record);
-        self.evaluate(record, &mut out);
-        // It was told when it came.
-        out.retain(|effect| !matches!(effect, Effect::Demanded { .. }));
-        out
-    }
-
     pub(crate) fn handle_gossip(
         &mut self,
         now_ms: u64,
@@ -272,7 +254,12 @@ impl Core {
         self.nodes.insert(header.author, view);
     }
 
-    pub(crate) fn evaluate_listing(&mut self, record: &Record, listing: Listing, out: &mut Vec<Effect>) {
+    pub(crate) fn evaluate_listing(
+        &mut self,
+        record: &Record,
+        listing: Listing,
+        out: &mut Vec<Effect>,
+    ) {
         let Some(entry) = self.entry_of(record, listing) else { return };
         // It is on disk now, if it was not before.
         self.looked_up.forget((entry.author, entry.seq));
@@ -326,7 +313,12 @@ impl Core {
         out.push(Effect::Yanked { reference, yank: Box::new(yank), time_ms });
     }
 
-    pub(crate) fn evaluate_review(&mut self, record: &Record, review: Review, out: &mut Vec<Effect>) {
+    pub(crate) fn evaluate_review(
+        &mut self,
+        record: &Record,
+        review: Review,
+        out: &mut Vec<Effect>,
+    ) {
         if review.federation != self.federation.id() {
             return;
         }

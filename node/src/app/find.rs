@@ -8,8 +8,8 @@ use guildhall_core::{Core, NodeAsked};
 use guildhall_gateway::{Answer, ApiError};
 use guildhall_overlay::peer_id_string;
 use guildhall_protocol::api::{
-    AskedNode, CategoryCount, Detail, Notice, Ranking, Reindexed, ReviewRequest, ReviewShown,
-    KeptFor, SearchAnswer, YankRequest, Yanked,
+    AskedNode, CategoryCount, Detail, KeptFor, Notice, Ranking, Reindexed, ReviewRequest,
+    ReviewShown, SearchAnswer, YankRequest, Yanked,
 };
 use guildhall_protocol::body::{Review, Yank};
 use guildhall_protocol::name::Reference;
@@ -105,8 +105,12 @@ impl App {
 
     /// `POST /yanks`. Yanking again changes nothing and is no error.
     pub(super) async fn yank(self: &Arc<Self>, request: YankRequest) -> Answer<Yanked> {
-        let Reference::Named { org, name, version: Some(version) } = request.reference.clone() else {
-            return Err(ApiError::invalid("bad_reference", "one version is yanked: ORG/NAME@VERSION"));
+        let Reference::Named { org, name, version: Some(version) } = request.reference.clone()
+        else {
+            return Err(ApiError::invalid(
+                "bad_reference",
+                "one version is yanked: ORG/NAME@VERSION",
+            ));
         };
         let shown = {
             let core = self.core();
@@ -132,8 +136,7 @@ impl App {
     /// A producer took a version back; a person here is told if it is kept or pinned here.
     pub(super) fn handle_yanked(self: &Arc<Self>, reference: Reference, yank: &Yank, time_ms: u64) {
         let Some(text) = self.yank_concerns(yank) else { return };
-        let notice =
-            Notice { kind: YANKED.to_owned(), reference: Some(reference), text, time_ms };
+        let notice = Notice { kind: YANKED.to_owned(), reference: Some(reference), text, time_ms };
         let app = Arc::clone(self);
         // Not here: the driving task does not wait for the disk.
         self.tasks.spawn("notice", async move { app.notify(notice).await });
@@ -187,10 +190,11 @@ impl App {
         self.keep(&[]).await.map_err(|error| ApiError::internal(error.to_string()))?;
         let started = Instant::now();
         let reindexed = tokio::task::block_in_place(|| {
+            let (text, index) = super::index::words_anew(&self.index());
             let mut core = self.core();
-            core.reindex(|each| {
+            core.reindex(text, |each| {
                 let report = self.store.for_each_record(|author, seq, bytes| {
-                    match Record::open(bytes) {
+                    match Record::open_kept(bytes) {
                         Ok(record) => each(&record),
                         Err(error) => warn!(%error, ?author, seq, "a stored record is left out"),
                     }
@@ -200,7 +204,10 @@ impl App {
                 }
                 Ok::<(), guildhall_store::ReadError>(())
             })?;
-            Ok::<u64, guildhall_store::ReadError>(core.catalog().len() as u64)
+            let listings = core.catalog().len() as u64;
+            drop(core);
+            self.use_index(index);
+            Ok::<u64, guildhall_store::ReadError>(listings)
         });
         let listings = reindexed.map_err(|error| ApiError::internal(error.to_string()))?;
         Ok(Reindexed { listings, seconds: started.elapsed().as_secs_f64() })

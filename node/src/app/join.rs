@@ -20,8 +20,9 @@ use serde_bytes::ByteBuf;
 use tracing::info;
 
 use super::effects::Context;
+use super::load::load_records;
 use super::write::{OwnLog, Writer};
-use super::{App, lock, start};
+use super::{App, index, lock, start};
 use crate::clock;
 use crate::config;
 
@@ -214,18 +215,21 @@ impl App {
         core.set_addresses(addresses);
         // What is on its way to the disk is on it when this returns.
         self.keep(&[]).await.map_err(internal)?;
-        let store = self.store.clone();
+        let (store, before) = (self.store.clone(), self.index());
         let loaded = tokio::task::spawn_blocking(move || {
-            let effects = start::load_records(&store, &mut core)?;
-            Ok::<_, start::StartError>((core, effects))
+            let (catalog, index) = index::anew(&before, &store);
+            core.set_catalog(catalog);
+            let effects = load_records(&store, &mut core)?;
+            Ok::<_, guildhall_store::ReadError>((core, index, effects))
         });
-        let (mut core, effects) = loaded.await.map_err(internal)?.map_err(internal)?;
+        let (mut core, index, effects) = loaded.await.map_err(internal)?.map_err(internal)?;
         let federation = core.federation().id();
         {
             let mut before = self.core();
             core.succeed(&before);
             *before = core;
         }
+        tokio::task::block_in_place(|| self.use_index(index));
         self.overlay.set_federation(federation).await;
         self.perform(effects, Context::default()).await;
         for package in self.load_packages() {

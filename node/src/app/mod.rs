@@ -16,9 +16,11 @@ mod find;
 mod frames;
 mod held;
 mod housekeeping;
+mod index;
 mod join;
 mod keeper;
 mod leases;
+mod load;
 mod notices;
 mod patterns;
 mod publish;
@@ -67,6 +69,8 @@ const INSPECTIONS_MAX: usize = 2;
 /// What all parts of a running node share.
 pub(crate) struct App {
     core: Mutex<Core>,
+    /// Where the catalogue is kept.
+    index: Mutex<index::Index>,
     pub(crate) store: Store,
     pub(crate) overlay: Overlay,
     pub(crate) spawner: Spawner,

@@ -11,7 +11,6 @@ use guildhall_core::{Core, Event, Identity, Settings};
 use guildhall_federation::State;
 use guildhall_overlay::{self as overlay, Overlay, peer_id_string};
 use guildhall_protocol::name::OrgName;
-use guildhall_protocol::record::Record;
 use guildhall_protocol::statement::Signed;
 use guildhall_sandbox::Spawner;
 use guildhall_store::{Batch, Collection, OpenError, Store};
@@ -25,7 +24,7 @@ use super::keeper::Keeper;
 use super::run::isolation_names;
 use super::{
     App, CALLS_MAX, EVENTS_MAX, HELLOS_MAX, INSPECTIONS_MAX, SERVED_MAX, answers, demand, drive,
-    effects, housekeeping, leases, lock, notices, replicas, transfer, upkeep,
+    effects, housekeeping, index, leases, load, lock, notices, replicas, transfer, upkeep,
 };
 use crate::config::{Config, NoS3};
 use crate::home::{self, Home};
@@ -104,11 +103,13 @@ pub(crate) async fn start(home: Home, options: Options) -> Result<Running, Start
     let mut core = new_core(&home, &config, identity, founding, isolation)?;
     core.set_addresses(addresses.clone());
     demand::restore(&store, &mut core);
-    let provided = load_records(&store, &mut core)?;
+    let (catalog, index) = index::open(home.path(), &store, core.federation().id());
+    core.set_catalog(catalog);
+    let provided = load::load_records(&store, &mut core)?;
     check_name(&core)?;
     let parts = (tasks.clone(), spawner);
     let (app, inbox) =
-        assemble((home, &config), store, overlay, core, parts, format!("http://{api}"));
+        assemble((home, &config), store, overlay, (core, index), parts, format!("http://{api}"));
     let federation = app.core().federation().id();
     app.overlay.set_federation(federation).await;
     app.perform(provided, effects::Context::default()).await;
@@ -124,6 +125,7 @@ pub(crate) async fn start(home: Home, options: Options) -> Result<Running, Start
     tasks.spawn("drive", drive::run(Arc::clone(&app), events, inbox));
     tasks.spawn("upkeep", upkeep::run(Arc::clone(&app)));
     tasks.spawn("demand", demand::run(Arc::clone(&app)));
+    tasks.spawn("index", index::run(Arc::clone(&app)));
     tasks.spawn("replicas", replicas::run(Arc::clone(&app)));
     tasks.spawn("housekeeping", housekeeping::run(Arc::clone(&app)));
 
@@ -243,42 +245,11 @@ pub(super) fn new_core(
     Ok(core)
 }
 
-/// Folds every stored record into the core: members first, then everything.
-pub(super) fn load_records(
-    store: &Store,
-    core: &mut Core,
-) -> Result<Vec<guildhall_core::Effect>, StartError> {
-    // What is damaged is reported by the second pass.
-    let _damage = store.for_each_record(|_, _, bytes| {
-        if let Ok(record) = Record::open(bytes) {
-            core.load_member(&record);
-        }
-    })?;
-    let mut provided = Vec::new();
-    let report = store.for_each_record(|author, seq, bytes| match Record::open(bytes) {
-        Ok(record) => provided.extend(core.load(&record)),
-        Err(error) => {
-            warn!(%error, ?author, seq, "a stored record does not verify and is left out")
-        }
-    })?;
-    if report.is_complete() {
-        info!(records = report.loaded, "records loaded");
-    } else {
-        error!(
-            loaded = report.loaded,
-            damaged = report.corrupt_total,
-            missing = report.missing,
-            "records are damaged; peers will be asked for them"
-        );
-    }
-    Ok(provided)
-}
-
 fn assemble(
     (home, config): (Home, &Config),
     store: Store,
     overlay: Overlay,
-    core: Core,
+    (core, index): (Core, index::Index),
     (tasks, spawner): (Tasks, Spawner),
     url: String,
 ) -> (Arc<App>, mpsc::Receiver<Event>) {
@@ -291,6 +262,7 @@ fn assemble(
     };
     let app = App {
         core: Mutex::new(core),
+        index: Mutex::new(index),
         store,
         overlay,
         spawner,

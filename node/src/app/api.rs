@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use guildhall_core::{Event, Found};
+use guildhall_core::{Event, Found, NodeAsked};
 use guildhall_gateway::{Answer, ApiError, Blob, Node, OutputLines, Upload};
 use guildhall_overlay::peer_id_string;
 use guildhall_protocol::api::{
-    AdoptRequest, BackupMade, BackupRequest, BlobQuery, BlobStored, BlobsKnown, Detail,
+    AdoptRequest, AskedNode, BackupMade, BackupRequest, BlobQuery, BlobStored, BlobsKnown, Detail,
     FederationStatus, FetchRequest, Fetched, Follows, GcReport, GcRequest, HeldPackage,
     InviteRequest, InviteText, OfferChange, Peer, PublishRequest, Published, RunReport, RunRequest,
     RunStarted, ScrubReport, ScrubRequest, SearchAnswer, Status, StoreReport, TestLog, Transfer,
@@ -134,8 +134,8 @@ impl Node for Api {
             notes: found.notes,
             total: 0,
             next: None,
-            nodes: Vec::new(),
-            age_s: None,
+            nodes: found.nodes.into_iter().map(asked_node).collect(),
+            age_s: found.age_s,
             facets: Vec::new(),
             did_you_mean: Vec::new(),
             nearest: Vec::new(),
@@ -311,7 +311,7 @@ impl App {
             software: settings.software.clone(),
             uptime_s: self.started.elapsed().as_secs(),
             notices: 0,
-            heard_s: None,
+            heard_s: core.heard_s(),
         }
     }
 
@@ -423,6 +423,12 @@ impl App {
         detail.holders = self.holding_orgs(detail.package_id).await;
         Ok(detail)
     }
+}
+
+/// A node that was asked, as the API names it.
+fn asked_node(asked: NodeAsked) -> AskedNode {
+    let NodeAsked { node, org, outcome, listings, refused, ms } = asked;
+    AskedNode { org, peer_id: peer_id_string(&node), outcome, listings, refused, ms }
 }
 
 fn resolve_error(error: &guildhall_catalog::ResolveError) -> ApiError {

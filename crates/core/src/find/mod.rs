@@ -240,6 +240,9 @@ impl Core {
 
     /// A record was heard of: what nodes said before may lack the listing in it.
     pub(crate) fn handle_news(&mut self, record: &Record) {
+        if self.questions.is_empty() {
+            return;
+        }
         let now = self.now;
         let kind = record.header().record_type.as_str();
         if kind != Listing::TYPE && kind != Yank::TYPE {

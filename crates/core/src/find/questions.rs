@@ -52,6 +52,10 @@ impl Questions {
         Some((id, question, is_idle))
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.questions.is_empty()
+    }
+
     pub(super) fn get(&self, id: &Hash) -> Option<&Question> {
         self.questions.get(id)
     }

@@ -6,7 +6,9 @@ use guildhall_protocol::api::{AskOutcome, Via};
 use guildhall_protocol::query::Query;
 use guildhall_protocol::wire::{Reason, Refusal, Request, Response};
 
-use crate::fixture::{DAY_MS, ORGS, connect_all, federation, in_category, publish};
+use crate::fixture::{
+    DAY_MS, ORGS, another_node, connect_all, federation, founding, in_category, publish, settings,
+};
 use crate::world::World;
 
 const ALL: &[&str] = &["*"];
@@ -130,6 +132,25 @@ fn nodes_that_keep_a_part_are_asked_besides_three_that_keep_the_whole() {
 }
 
 #[test]
+fn no_org_alone_gives_the_answer_however_many_nodes_it_has() {
+    let follows: [&[&str]; 4] = [VISION, VISION, VISION, TEXT];
+    let mut world = federation(13, &follows);
+    for number in 0..12 {
+        let who = (another_node("bravo", number), settings("bravo", VISION));
+        let records: Vec<_> = world.nodes[0].store.values().cloned().collect();
+        world.add(who, founding("alpha"), records);
+    }
+    connect_all(&mut world);
+    publish(&mut world, 0, "digits", "vision/ocr");
+    world.run_for(20_000);
+    let found = world.search(3, &in_category("vision"));
+    assert_eq!(found.holders, 15);
+    let mut orgs: Vec<&str> = found.nodes.iter().map(|asked| asked.org.as_str()).collect();
+    orgs.sort_unstable();
+    assert_eq!(orgs, ["alpha", "bravo", "charlie"]);
+}
+
+#[test]
 fn an_org_is_asked_for_what_it_listed_whatever_it_follows() {
     let mut world = federation(10, &[TEXT, VISION, &["audio"]]);
     connect_all(&mut world);
@@ -211,6 +232,35 @@ fn a_listing_that_is_heard_of_ends_what_is_remembered_of_its_questions_only() {
     assert_eq!(found.results.len(), 2);
     let other = world.search(asker, &vision);
     assert_eq!(outcomes(&other), [AskOutcome::Remembered; 3]);
+}
+
+#[test]
+fn what_a_holder_says_right_after_a_new_listing_is_not_remembered_for_long() {
+    let (mut world, asker) = holders(1);
+    let query = in_category("vision");
+    world.search(asker, &query);
+    // The asker hears of it before the holder has taken it in.
+    world.nodes[0].tamper = Some(Box::new(|request, response| match request {
+        Request::Query(_) => Response::Found { listings: Vec::new() },
+        _ => response,
+    }));
+    publish(&mut world, 0, "numerals", "vision/ocr");
+    world.run_for(200);
+    assert_eq!(world.search(asker, &query).results.len(), 1);
+    world.nodes[0].tamper = None;
+    world.run_for(4_000);
+    assert_eq!(world.search(asker, &query).results.len(), 2);
+}
+
+#[test]
+fn nodes_that_keep_parts_are_all_asked_at_once() {
+    let ocr: &[&str] = &["vision/ocr"];
+    let mut world = federation(12, &[ocr, ocr, ocr, ocr, ocr, TEXT]);
+    connect_all(&mut world);
+    (0..5).for_each(|node| world.nodes[node].ponders_ms = 900);
+    start(&mut world, 5, &in_category("vision"), "parts");
+    world.run_for(300);
+    assert_eq!(queries(&world), 5);
 }
 
 #[test]

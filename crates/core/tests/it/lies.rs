@@ -141,6 +141,16 @@ fn an_endless_answer_is_looked_at_up_to_its_bound_and_the_rest_is_counted() {
 }
 
 #[test]
+fn a_liar_is_not_asked_for_its_next_page() {
+    let mut world = three();
+    let long = ByteBuf::from(vec![7; 60_000]);
+    lie(&mut world, vec![long; 16]);
+    let found = world.search(2, &in_category("vision"));
+    assert_eq!((of_bravo(&found).listings, of_bravo(&found).refused), (1, 16));
+    assert_eq!(world.asked["query"], 2);
+}
+
+#[test]
 fn one_listing_over_and_over_is_one_listing() {
     let mut world = three();
     let digits = world.nodes[0].store.values().find(|it| it.header().record_type == Listing::TYPE);

@@ -326,12 +326,13 @@ fn a_node_that_was_silent_holds_up_one_search_and_not_the_next_ones() {
     assert_eq!(of(&world, &found, 0).outcome, AskOutcome::Answered);
     assert!(world.now_ms - from_ms < 1_000, "the second does not");
     assert!(found.notes[0].contains("1 node did not answer: bravo"), "{:?}", found.notes);
-    // Where nobody else answers, it is waited for all the same.
-    world.nodes[1].ponders_ms = 1_500;
+    // Where nobody else answers, both are waited for all the same.
     world.nodes[0].ponders_ms = FOR_EVER_MS;
+    world.search(2, &in_category("vision/pose"));
+    world.nodes[1].ponders_ms = 1_500;
     let found = world.search(2, &in_category("vision/depth"));
     assert_eq!(of(&world, &found, 1).outcome, AskOutcome::Answered);
-    // And it has answered, so that it is waited for again.
+    // And one has answered, so that it is waited for again.
     world.nodes[0].ponders_ms = 0;
     let found = world.search(2, &in_category("vision/segmentation"));
     assert_eq!(of(&world, &found, 1).outcome, AskOutcome::Answered);

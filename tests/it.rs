@@ -59,6 +59,8 @@ mod references;
 mod run_failures;
 #[path = "it/run_refused.rs"]
 mod run_refused;
+#[path = "it/silent_holder.rs"]
+mod silent_holder;
 #[path = "it/spread.rs"]
 mod spread;
 #[path = "it/start_errors.rs"]

@@ -59,6 +59,8 @@ impl Core {
     #[must_use]
     pub fn load(&mut self, record: &Record) -> Vec<Effect> {
         let mut out = Vec::new();
+        // Nothing changes where the first pass saw it.
+        self.logs.offer(record);
         self.evaluate(record, &mut out);
         // It was told when it came.
         out.retain(|effect| !matches!(effect, Effect::Demanded { .. }));

@@ -344,7 +344,7 @@ impl App {
             software: settings.software.clone(),
             uptime_s: self.started.elapsed().as_secs(),
             notices: self.notices.len() as u64,
-            heard_s: None,
+            heard_s: core.heard_s(),
         }
     }
 

@@ -125,7 +125,7 @@ impl Core {
     /// Asks who is to be asked now, and answers if it is time.
     fn go_on(&mut self, id: Hash, out: &mut Vec<Effect>) {
         let now = self.now;
-        while let Some(node) = self.questions.get_mut(&id).and_then(|it| it.next_to_ask(now)) {
+        while let Some(node) = self.questions.next_to_ask(&id, now) {
             if self.authority(&node).is_some() {
                 self.send_question(node, id, out);
             } else {
@@ -152,6 +152,7 @@ impl Core {
 
     /// Sends a peer that is admitted every question that waits for it.
     pub(crate) fn ask_admitted(&mut self, peer: PublicKey, out: &mut Vec<Effect>) {
+        self.questions.handle_alive(&peer);
         let mut wanted = Vec::new();
         for (id, question) in self.questions.iter_mut() {
             question.handle_back(&peer);
@@ -190,6 +191,7 @@ impl Core {
 
     fn handle_page(&mut self, peer: PublicKey, id: Hash, page: &[ByteBuf], out: &mut Vec<Effect>) {
         let now = self.now;
+        self.questions.handle_alive(&peer);
         // Nothing is awaited of it any more if the question was forgotten meanwhile, to make room.
         let Some(question) = self.questions.get(&id) else { return };
         let Some(mut got) = question.got(&peer) else { return };
@@ -257,6 +259,9 @@ impl Core {
 
     /// A record was heard of: what nodes said before may lack the listing in it.
     pub(crate) fn handle_news(&mut self, record: &Record) {
+        if self.questions.is_empty() {
+            return;
+        }
         let now = self.now;
         let kind = record.header().record_type.as_str();
         if kind != Listing::TYPE && kind != Yank::TYPE {

@@ -12,7 +12,7 @@ use guildhall_protocol::name::OrgName;
 use guildhall_protocol::query::Query;
 use guildhall_protocol::{Hash, PublicKey};
 
-use super::told::{Got, REMEMBERED_MS, Step, Told};
+use super::told::{Got, REMEMBERED_MS, Step, Told, counted};
 use crate::event::NodeAsked;
 use crate::moment::Moment;
 
@@ -152,8 +152,13 @@ impl Question {
         self.located = (located.via == Via::Dht).then_some((at, located));
     }
 
-    /// The next node that is to be asked now; it counts as asked.
-    pub(super) fn next_to_ask(&mut self, now: Moment) -> Option<PublicKey> {
+    /// The next node that is to be asked now; it counts as asked. `is_shaky` says of a node whether it was silent just
+    /// now, whatever it was asked.
+    pub(super) fn next_to_ask(
+        &mut self,
+        now: Moment,
+        is_shaky: impl Fn(&PublicKey) -> bool,
+    ) -> Option<PublicKey> {
         loop {
             let credit = self.credit(now);
             let round = self.round.as_mut().filter(|round| round.found.is_some())?;
@@ -163,8 +168,9 @@ impl Question {
             let Candidate { node, org, whole } = round.candidates.pop_front()?;
             round.asked.push(node);
             if !self.nodes.get(&node).is_some_and(|told| told.stands(now)) {
+                let (round, is_shaky) = (self.rounds, is_shaky(&node));
                 let (step, got) = (Step::Wanted, Got::default());
-                let told = Told { org, whole, round: self.rounds, since: now, step, got };
+                let told = Told { org, whole, is_shaky, round, since: now, step, got };
                 self.nodes.insert(node, told);
                 return Some(node);
             }
@@ -173,9 +179,7 @@ impl Question {
 
     /// Good answers, and nodes that may soon give one.
     fn credit(&self, now: Moment) -> usize {
-        let soon = |told: &Told| {
-            self.is_waited_for(told) && now.tick.saturating_sub(told.since.tick) < HEDGE_TICKS
-        };
+        let soon = |told: &Told| self.is_under_way(told) && !told.is_shaky && !is_slow(told, now);
         self.asked().filter(|told| told.is_good() || (told.whole && soon(told))).count()
     }
 
@@ -184,7 +188,7 @@ impl Question {
         asked.filter_map(|node| self.nodes.get(node))
     }
 
-    fn is_waited_for(&self, told: &Told) -> bool {
+    fn is_under_way(&self, told: &Told) -> bool {
         told.round == self.rounds && matches!(told.step, Step::Wanted | Step::Awaited)
     }
 
@@ -207,8 +211,23 @@ impl Question {
             return true;
         }
         round.found.is_some()
-            && (self.asked().filter(|told| told.is_good()).count() >= ENOUGH
-                || !self.asked().any(|told| self.is_waited_for(told)))
+            && (self.good() >= ENOUGH || !self.asked().any(|told| self.is_waited_for(told)))
+    }
+
+    fn good(&self) -> usize {
+        self.asked().filter(|told| told.is_good()).count()
+    }
+
+    /// Whether the answer waits for this node. For one that was silent just now only until somebody else answers.
+    fn is_waited_for(&self, told: &Told) -> bool {
+        self.is_under_way(told) && !(told.is_shaky && self.good() > 0)
+    }
+
+    /// Nodes that were asked in this round, had time to answer, and have not.
+    pub(super) fn silent(&self, now: Moment) -> Vec<PublicKey> {
+        let is_silent = |told: &Told| self.is_under_way(told) && is_slow(told, now);
+        let silent = self.nodes.iter().filter(|(_, told)| is_silent(told));
+        silent.map(|(node, _)| *node).collect()
     }
 
     pub(super) fn note(&mut self, note: impl Into<String>) {
@@ -220,6 +239,7 @@ impl Question {
     /// Ends the round.
     pub(super) fn end(&mut self, now: Moment) -> (Vec<Waiting>, Asking) {
         self.used = now;
+        let lacks_some = self.good() < ENOUGH;
         let waiting = std::mem::take(&mut self.waiting);
         let Some(round) = self.round.take() else { return (waiting, Asking::nobody()) };
         for told in self.nodes.values_mut().filter(|told| told.step == Step::Wanted) {
@@ -233,9 +253,16 @@ impl Question {
             asking.nodes.push(told.report(*node, self.rounds, now));
             told.explain(&mut asking.notes);
         }
-        asking.name_missing();
+        if lacks_some {
+            asking.name_missing();
+        }
         (waiting, asking)
     }
+}
+
+/// Whether another node is to be asked besides this one.
+const fn is_slow(told: &Told, now: Moment) -> bool {
+    now.tick.saturating_sub(told.since.tick) >= HEDGE_TICKS
 }
 
 /// What becomes of the nodes that are asked.
@@ -344,8 +371,8 @@ impl Asking {
         let orgs: Vec<&str> =
             self.nodes.iter().filter(is_missing).map(|node| node.org.as_str()).collect();
         if !orgs.is_empty() {
-            let (count, orgs) = (orgs.len(), orgs.join(", "));
-            self.notes.push(format!("{count} nodes did not answer: {orgs}"));
+            let nodes = counted(orgs.len() as u64, "node");
+            self.notes.push(format!("{nodes} did not answer: {}", orgs.join(", ")));
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use guildhall_protocol::query::Query;
-use guildhall_protocol::{Hash, cbor};
+use guildhall_protocol::{Hash, PublicKey, cbor};
 
 use super::question::{Asking, Question, Waiting};
 use super::told::REMEMBERED_MS;
@@ -16,6 +16,10 @@ pub(super) const ASKS_MAX: usize = 256;
 
 /// Questions that are open or remembered. A further one takes the place of the one that nobody asked for longest.
 const QUESTIONS_MAX: usize = 1_024;
+
+/// How long a node that was silent is no longer waited for once somebody else has answered: long enough for the
+/// overlay to find out that it is gone. What it says, or its coming back, ends this at once.
+const SHAKY_MS: u64 = 60_000;
 
 /// What makes two queries one question: what travels.
 pub(super) fn id_of(query: &Query) -> Hash {
@@ -28,6 +32,8 @@ pub(crate) struct Questions {
     questions: BTreeMap<Hash, Question>,
     /// Requesters that wait.
     waiting: usize,
+    /// Nodes that were silent when they were last asked, and since when.
+    shaky: BTreeMap<PublicKey, Moment>,
 }
 
 impl Questions {
@@ -52,6 +58,10 @@ impl Questions {
         Some((id, question, is_idle))
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.questions.is_empty()
+    }
+
     pub(super) fn get(&self, id: &Hash) -> Option<&Question> {
         self.questions.get(id)
     }
@@ -62,9 +72,22 @@ impl Questions {
 
     /// Ends a question's round.
     pub(super) fn end(&mut self, id: &Hash, now: Moment) -> Option<(Vec<Waiting>, Asking)> {
-        let (waiting, asking) = self.questions.get_mut(id)?.end(now);
+        let question = self.questions.get_mut(id)?;
+        self.shaky.extend(question.silent(now).into_iter().map(|node| (node, now)));
+        let (waiting, asking) = question.end(now);
         self.waiting -= waiting.len();
         Some((waiting, asking))
+    }
+
+    /// The next node that is to be asked a question now; it counts as asked.
+    pub(super) fn next_to_ask(&mut self, id: &Hash, now: Moment) -> Option<PublicKey> {
+        let shaky = &self.shaky;
+        self.questions.get_mut(id)?.next_to_ask(now, |node| shaky.contains_key(node))
+    }
+
+    /// A node said something, or is back.
+    pub(super) fn handle_alive(&mut self, node: &PublicKey) {
+        self.shaky.remove(node);
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Hash, &Question)> {
@@ -75,11 +98,12 @@ impl Questions {
         self.questions.iter_mut()
     }
 
-    /// Forgets what nobody asked for so long that no answer is remembered.
+    /// Forgets what nobody asked for so long that no answer is remembered, and who was silent long ago.
     pub(super) fn forget_old(&mut self, now: Moment) {
         let is_kept =
             |question: &Question| question.is_open() || question.used().age_ms(now) < REMEMBERED_MS;
         self.questions.retain(|_, question| is_kept(question));
+        self.shaky.retain(|_, since| since.age_ms(now) < SHAKY_MS);
     }
 
     /// The members are others: what was found out about nodes may not hold any more.

@@ -16,7 +16,7 @@ use guildhall_sync::Offered;
 use serde_bytes::ByteBuf;
 
 use super::here::{TOLD_MAX, is_answer};
-use super::told::Got;
+use super::told::{Got, counted};
 use crate::event::Effect;
 use crate::node::Core;
 
@@ -82,7 +82,7 @@ impl fmt::Display for Refused {
         let reasons = reasons.into_iter().filter(|(count, _)| *count > 0);
         let reasons: Vec<String> =
             reasons.map(|(count, reason)| format!("{count} {reason}")).collect();
-        write!(f, "{} listings ({})", self.total(), reasons.join(", "))
+        write!(f, "{} ({})", counted(self.total(), "listing"), reasons.join(", "))
     }
 }
 

@@ -23,6 +23,8 @@ const FAILED_MS: u64 = 10_000;
 pub(super) struct Told {
     pub(super) org: OrgName,
     pub(super) whole: bool,
+    /// Whether it was silent when it was last asked something, a moment before.
+    pub(super) is_shaky: bool,
     /// The round in which it was asked.
     pub(super) round: u64,
     pub(super) since: Moment,
@@ -102,9 +104,9 @@ impl Told {
             notes.push(format!("{} of a node of {org} were left out", self.got.refused));
         }
         if self.got.no_room > 0 {
+            let listings = counted(self.got.no_room, "listing");
             notes.push(format!(
-                "{} listings of a node of {org} were left out: too many of other categories are held here",
-                self.got.no_room
+                "{listings} of a node of {org} were left out: too many of other categories are held here"
             ));
         }
         if self.got.is_cut {
@@ -113,4 +115,9 @@ impl Told {
             ));
         }
     }
+}
+
+/// A number of things.
+pub(super) fn counted(count: u64, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }

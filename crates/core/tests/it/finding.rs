@@ -206,7 +206,7 @@ fn a_listing_that_its_log_does_not_have_is_left_out() {
     }));
     let found = world.search(2, &in_category("vision"));
     assert_eq!(references(&found), ["alpha/digits@1.0.0"]);
-    let note = "1 listings (1 contradicted their author's log) of a node of bravo";
+    let note = "1 listing (1 contradicted their author's log) of a node of bravo";
     assert!(found.notes.iter().any(|said| said.starts_with(note)), "{:?}", found.notes);
 }
 

@@ -42,6 +42,15 @@ pub(crate) fn identity(org: &str) -> Identity {
     }
 }
 
+/// The keys of a further node of an org.
+pub(crate) fn another_node(org: &str, number: usize) -> Identity {
+    let root = secret(&format!("root of {org}"));
+    let key = secret(&format!("node {number} of {org}"));
+    let until = START_MS - DAY_MS + DELEGATION_MAX_LIFE_MS;
+    let node = DelegatedKey::issue(&root, key, Role::Node, START_MS - DAY_MS, until);
+    Identity { node, ..identity(org) }
+}
+
 pub(crate) fn settings(org: &str, follows: &[&str]) -> Settings {
     Settings {
         follows: follows.iter().map(|prefix| prefix.parse().unwrap()).collect(),

@@ -2,7 +2,7 @@
 //! that gave it, none is taken in, and what is true beside it counts.
 
 use guildhall_catalog::Asked;
-use guildhall_core::{Found, NodeAsked};
+use guildhall_core::{Effect, Event, Found, NodeAsked, ReplyId, Settings};
 use guildhall_protocol::api::AskOutcome;
 use guildhall_protocol::body::{Listing, RecordBody};
 use guildhall_protocol::limits::QUERY_MAX_RESULTS;
@@ -10,7 +10,7 @@ use guildhall_protocol::manifest::Kind;
 use guildhall_protocol::query::Query;
 use guildhall_protocol::record::{Body, Position, Record};
 use guildhall_protocol::wire::{Request, Response};
-use guildhall_protocol::{Hash, cbor};
+use guildhall_protocol::{Hash, RecordId, cbor};
 use serde_bytes::ByteBuf;
 
 use crate::fixture::{
@@ -58,7 +58,7 @@ fn signed(org: &str, seq: u64, listing: &Listing) -> Record {
     let producer = identity(org).producer;
     let bytes = cbor::encode(listing);
     let body = Body { record_type: Listing::TYPE, version: Listing::VERSION, bytes: &bytes };
-    let prev = (seq > 0).then(|| guildhall_protocol::RecordId(Hash::of(&seq.to_le_bytes())));
+    let prev = (seq > 0).then(|| RecordId(Hash::of(&seq.to_le_bytes())));
     let position = Position { seq, prev };
     let at_ms = crate::fixture::START_MS;
     Record::write(&producer.secret, &producer.delegation, position, &body, at_ms).unwrap()
@@ -142,6 +142,16 @@ fn an_endless_answer_is_looked_at_up_to_its_bound_and_the_rest_is_counted() {
 }
 
 #[test]
+fn a_liar_is_not_asked_for_its_next_page() {
+    let mut world = three();
+    let long = ByteBuf::from(vec![7; 60_000]);
+    lie(&mut world, vec![long; 16]);
+    let found = world.search(2, &in_category("vision"));
+    assert_eq!((of_bravo(&found).listings, of_bravo(&found).refused), (1, 16));
+    assert_eq!(world.asked["query"], 2);
+}
+
+#[test]
 fn one_listing_over_and_over_is_one_listing() {
     let mut world = three();
     let digits = world.nodes[0].store.values().find(|it| it.header().record_type == Listing::TYPE);
@@ -149,6 +159,47 @@ fn one_listing_over_and_over_is_one_listing() {
     lie(&mut world, vec![digits; QUERY_MAX_RESULTS - 1]);
     let found = world.search(2, &in_category("vision"));
     assert_eq!((of_bravo(&found).listings, of_bravo(&found).refused), (1, 0));
+}
+
+/// What a node tells alpha of vision.
+fn told(world: &mut World, node: usize) -> Vec<RecordId> {
+    let request = Request::Query(Box::new(in_category("vision")));
+    let event = Event::Request { peer: world.nodes[0].key(), reply: ReplyId(1), request };
+    let now_ms = world.now_ms;
+    let effects = world.nodes[node].core.handle(now_ms, event);
+    let told = effects.into_iter().find_map(|effect| match effect {
+        Effect::RespondListings { listings, .. } => Some(listings),
+        _ => None,
+    });
+    told.unwrap()
+}
+
+#[test]
+fn what_was_looked_up_is_passed_on_once_it_is_on_disk() {
+    let mut world = three();
+    world.run_for(16_000);
+    world.gossip_loss_percent = 100;
+    let record = publish(&mut world, 0, "numerals", "vision/ocr");
+    assert_eq!(world.search(2, &in_category("vision")).results.len(), 2);
+    assert!(!told(&mut world, 2).contains(&record.id()), "it is in memory alone");
+    let core = &mut world.nodes[2].core;
+    let settings = Settings { follows: vec!["vision".parse().unwrap()], ..core.settings().clone() };
+    core.set_settings(settings);
+    world.describe(2);
+    world.run_for(120_000);
+    assert!(world.nodes[2].store.values().any(|it| it.id() == record.id() && it.body().is_some()));
+    assert!(told(&mut world, 2).contains(&record.id()));
+}
+
+#[test]
+fn what_was_looked_up_is_not_passed_on_as_ones_own() {
+    let mut world = three();
+    let beyond = signed("bravo", 9, &listing(id_of(&world, 0), "beyond", "vision/ocr"));
+    lie(&mut world, vec![bytes(&beyond)]);
+    assert_eq!(world.search(2, &in_category("vision")).results.len(), 2);
+    let told = told(&mut world, 2);
+    let digits = world.nodes[0].store.values().find(|it| it.header().record_type == Listing::TYPE);
+    assert_eq!(told, [digits.unwrap().id()], "it is on disk here, the other is not");
 }
 
 #[test]

@@ -78,6 +78,7 @@ impl Shell {
             }
             _ => {}
         }
+        let mut is_heard = None;
         for id in self.ids() {
             let question = self.questions.get_mut(&id).unwrap();
             match *input {
@@ -88,6 +89,7 @@ impl Shell {
                 }
                 Input::Answer { node, is_lie } => {
                     if let Some(mut got) = question.got(&key(node)) {
+                        is_heard = Some(key(node));
                         got.refused = Refused::of_lies(u64::from(is_lie));
                         question.handle_answer(&key(node), got, now);
                     }
@@ -102,11 +104,14 @@ impl Shell {
             }
             self.go_on(id);
         }
+        if let Some(node) = is_heard {
+            self.questions.handle_alive(&node);
+        }
     }
 
     fn go_on(&mut self, id: Hash) {
-        let question = self.questions.get_mut(&id).unwrap();
-        while question.next_to_ask(self.now).is_some() {}
+        while self.questions.next_to_ask(&id, self.now).is_some() {}
+        let question = self.questions.get(&id).unwrap();
         check(question, self.now);
         if question.is_done(self.now) {
             let (waiting, asking) = self.questions.end(&id, self.now).unwrap();

@@ -39,6 +39,8 @@ mod hostile_holders;
 mod hostile_replicas;
 #[path = "it/join_again.rs"]
 mod join_again;
+#[path = "it/judging.rs"]
+mod judging;
 #[path = "it/kills.rs"]
 mod kills;
 #[path = "it/layers.rs"]

@@ -159,20 +159,30 @@ impl App {
         Ok(Ranking { weights: ranking.weights.by_name(), trust: ranking.trust.clone() })
     }
 
-    /// `PUT /ranking`: changes what it names, now and in the configuration.
+    /// `PUT /ranking`: changes what it names, now and in the configuration; a change that names nothing puts everything
+    /// back to what it is without one.
     pub(super) async fn set_ranking(self: &Arc<Self>, change: Ranking) -> Answer<Ranking> {
-        let bad = |error: rank::BadRanking| ApiError::invalid("bad_ranking", error.to_string());
+        let is_back = change == Ranking::default();
+        let changed = |ranking: &rank::Ranking| match is_back {
+            true => Ok(rank::Ranking::default()),
+            false => ranking.changed(&change),
+        };
         // Before anything is written; the file has the same rules.
-        self.core().catalog().ranking().changed(&change).map_err(bad)?;
+        changed(self.core().catalog().ranking())
+            .map_err(|error| ApiError::invalid("bad_ranking", error.to_string()))?;
         let app = Arc::clone(self);
         let decided = self.tasks.finish("rank", async move {
             tokio::task::block_in_place(|| {
+                // Both while the file is locked, so that the last one wins in both.
                 app.home.update_config(|config| {
-                    config.ranking.weights.extend(change.weights.clone());
-                    config.ranking.trust.extend(change.trust.clone());
-                    let mut core = app.core();
-                    if let Ok(ranking) = core.catalog().ranking().changed(&change) {
-                        core.set_ranking(ranking);
+                    let kept = &mut config.ranking;
+                    if is_back {
+                        *kept = Ranking::default();
+                    }
+                    kept.weights.extend(change.weights);
+                    kept.trust.extend(change.trust);
+                    if let Ok(ranking) = rank::Ranking::default().changed(kept) {
+                        app.core().set_ranking(ranking);
                     }
                 })
             })

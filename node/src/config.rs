@@ -36,6 +36,9 @@ pub(crate) struct Config {
     /// Categories whose demand the org wants to be told of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) subscriptions: Vec<CategoryPrefix>,
+    /// How the org ranks what it finds; what is not named is as by default.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) ranking: guildhall_protocol::api::Ranking,
     /// Token that the API asks for; needed when it listens on more than loopback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) token: Option<String>,
@@ -161,6 +164,7 @@ impl Config {
             peers: Vec::new(),
             follows: default_follows(),
             subscriptions: Vec::new(),
+            ranking: guildhall_protocol::api::Ranking::default(),
             token: None,
             offer: None,
             upload: Upload::default(),

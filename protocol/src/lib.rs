@@ -8,6 +8,7 @@
 pub mod api;
 pub mod body;
 pub mod cbor;
+pub mod confusable;
 pub mod contract;
 pub mod facts;
 pub mod fit;
@@ -23,6 +24,7 @@ pub mod receipt;
 pub mod record;
 pub mod statement;
 pub mod tree;
+pub mod vocabulary;
 pub mod wire;
 
 pub use hash::{FederationId, Hash, PackageId, RecordId, RunId};

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 pub use shorthand::{SHORTHAND_MAX_BYTES, ShorthandError, UnknownGap};
 
 use crate::cbor::DecodeError;
+use crate::fit::fit;
 use crate::hash::{Hash, PackageId, RecordId};
-use crate::interface::{Interface, Port, PortType};
+use crate::interface::{Interface, Port, PortType, TYPE_TEXT_MAX_BYTES, TypeError};
 use crate::limits::{QUERY_MAX_RESULTS, QUERY_TEXT_MAX_BYTES, QUERY_WORD_MAX_BYTES};
 use crate::manifest::Kind;
 use crate::name::{CategoryPrefix, OrgName, Reference};
@@ -230,12 +231,42 @@ impl Query {
     }
 }
 
-/// A type as a person asks for it: a family (`image`, `tensor`, `prediction`), or a media type (`image/png`).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// A type as a person asks for it: a family (`image`, `tensor`, `prediction`), a media type (`image/png`), or a whole
+/// type as [`PortType::written`] writes it (`tensor(f32, 1, 3, 224, 224)`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct TypeQuery {
-    family: String,
-    media_type: Option<String>,
+pub struct TypeQuery(Asked);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Asked {
+    /// Every type of one of [`TypeQuery::FAMILIES`].
+    Family(&'static str),
+    /// Types of a family that take or yield this media type.
+    MediaType { family: &'static str, media_type: String },
+    /// Types that fit this one, without an adapter.
+    Exactly(Box<PortType>),
+}
+
+/// Which ports of a listing are asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Its inputs: what is asked for goes in.
+    Input,
+    /// Its outputs: they yield what is asked for.
+    Output,
+}
+
+impl PartialOrd for TypeQuery {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// In order of what is written.
+impl Ord for TypeQuery {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.to_string().cmp(&other.to_string())
+    }
 }
 
 impl TypeQuery {
@@ -243,34 +274,89 @@ impl TypeQuery {
     pub const FAMILIES: [&'static str; 9] =
         ["tensor", "table", "text", "image", "audio", "video", "json", "bytes", "prediction"];
 
+    /// Worth of a port that takes or yields any media type, when one was asked for.
+    pub const ANY_MEDIA_TYPE: f64 = 0.8;
+
+    /// Asks for ports that values of `port_type` flow into or come out of.
+    ///
+    /// # Errors
+    /// [`UnknownType::TooLong`] when its text would be longer than what is read.
+    pub fn exactly(port_type: PortType) -> Result<Self, UnknownType> {
+        if port_type.written().len() > TYPE_TEXT_MAX_BYTES {
+            return Err(UnknownType::TooLong);
+        }
+        Ok(Self(Asked::Exactly(Box::new(port_type))))
+    }
+
     /// The family, one of [`FAMILIES`](Self::FAMILIES).
     #[must_use]
-    pub fn family(&self) -> &str {
-        &self.family
+    pub const fn family(&self) -> &'static str {
+        match &self.0 {
+            Asked::Family(family) | Asked::MediaType { family, .. } => family,
+            Asked::Exactly(port_type) => port_type.family(),
+        }
     }
 
-    /// The same without the media type, which is what somebody wrote.
+    /// The family alone. Media types and shapes are what somebody wrote.
     #[must_use]
-    pub fn family_only(&self) -> Self {
-        Self { family: self.family.clone(), media_type: None }
+    pub const fn family_only(&self) -> Self {
+        Self(Asked::Family(self.family()))
     }
 
-    /// Whether a port of type `port` takes or yields what is asked for.
+    /// The family and media type that are asked for; `None` for a whole type.
     #[must_use]
-    pub fn matches(&self, port: &PortType) -> bool {
-        let media = match port {
-            PortType::Image(types)
-            | PortType::Audio(types)
-            | PortType::Video(types)
-            | PortType::Bytes(types) => Some(types),
-            _ => None,
-        };
-        port.family() == self.family
-            && self.media_type.as_ref().is_none_or(|asked| {
-                media.is_some_and(|media| {
-                    media.media_types.is_empty() || media.media_types.contains(asked)
-                })
-            })
+    pub fn parts(&self) -> Option<(&'static str, Option<&str>)> {
+        match &self.0 {
+            Asked::Family(family) => Some((family, None)),
+            Asked::MediaType { family, media_type } => Some((family, Some(media_type))),
+            Asked::Exactly(_) => None,
+        }
+    }
+
+    /// Whether it is a whole type and neither a family nor a media type.
+    #[must_use]
+    pub const fn is_whole_type(&self) -> bool {
+        matches!(self.0, Asked::Exactly(_))
+    }
+
+    /// Whether a port of type `port` on this side takes or yields what is asked for.
+    #[must_use]
+    pub fn matches(&self, port: &PortType, side: Side) -> bool {
+        self.worth(port, side) > 0.0
+    }
+
+    /// How well a port of type `port` on this side meets what is asked for: 1 at best, 0 if it does not. Only values that
+    /// flow as they are count; a whole type is worth what [`Fit::worth`](crate::fit::Fit::worth) says.
+    #[must_use]
+    pub fn worth(&self, port: &PortType, side: Side) -> f64 {
+        match (&self.0, side) {
+            (Asked::Family(family), _) => f64::from(u8::from(port.family() == *family)),
+            (Asked::MediaType { family, media_type }, _) if port.family() == *family => {
+                match media_types(port) {
+                    Some([]) => Self::ANY_MEDIA_TYPE,
+                    Some(types) if types.contains(media_type) => 1.0,
+                    _ => 0.0,
+                }
+            }
+            (Asked::MediaType { .. }, _) => 0.0,
+            (Asked::Exactly(asked), Side::Input) => direct_worth(asked, port),
+            (Asked::Exactly(asked), Side::Output) => direct_worth(port, asked),
+        }
+    }
+}
+
+fn direct_worth(output: &PortType, input: &PortType) -> f64 {
+    let fit = fit(output, input);
+    if fit.is_direct() { fit.worth() } else { 0.0 }
+}
+
+const fn media_types(port: &PortType) -> Option<&[String]> {
+    match port {
+        PortType::Image(types)
+        | PortType::Audio(types)
+        | PortType::Video(types)
+        | PortType::Bytes(types) => Some(types.media_types.as_slice()),
+        _ => None,
     }
 }
 
@@ -280,21 +366,21 @@ impl TryFrom<String> for TypeQuery {
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let family = |name: &str| Self::FAMILIES.into_iter().find(|family| *family == name);
         if let Some(family) = family(&text) {
-            return Ok(Self { family: family.to_owned(), media_type: None });
+            return Ok(Self(Asked::Family(family)));
         }
+        if text.contains('(') {
+            return Self::exactly(text.parse()?);
+        }
+        let media = |family| Ok(Self(Asked::MediaType { family, media_type: text.clone() }));
         match text.split_once('/') {
-            Some(("text", "plain")) => Ok(Self { family: "text".to_owned(), media_type: None }),
-            Some(("text", "csv")) => Ok(Self { family: "table".to_owned(), media_type: None }),
-            Some(("application", "json")) => {
-                Ok(Self { family: "json".to_owned(), media_type: None })
-            }
+            Some(("text", "plain")) => Ok(Self(Asked::Family("text"))),
+            Some(("text", "csv")) => Ok(Self(Asked::Family("table"))),
+            Some(("application", "json")) => Ok(Self(Asked::Family("json"))),
             Some((start @ ("image" | "audio" | "video"), rest)) if !rest.is_empty() => {
-                Ok(Self { family: start.to_owned(), media_type: Some(text) })
+                media(family(start).unwrap_or("bytes"))
             }
-            Some((start, rest)) if !start.is_empty() && !rest.is_empty() => {
-                Ok(Self { family: "bytes".to_owned(), media_type: Some(text) })
-            }
-            _ => Err(UnknownType),
+            Some((start, rest)) if !start.is_empty() && !rest.is_empty() => media("bytes"),
+            _ => Err(UnknownType::Name),
         }
     }
 }
@@ -309,17 +395,41 @@ impl std::str::FromStr for TypeQuery {
 
 impl From<TypeQuery> for String {
     fn from(query: TypeQuery) -> Self {
-        query.media_type.unwrap_or(query.family)
+        match query.0 {
+            Asked::Family(family) => family.to_owned(),
+            Asked::MediaType { media_type, .. } => media_type,
+            Asked::Exactly(port_type) => match port_type.written() {
+                // What stands without brackets would be read as a family.
+                bare if !bare.contains('(') => format!("{bare}()"),
+                written => written,
+            },
+        }
+    }
+}
+
+impl std::fmt::Display for TypeQuery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&String::from(self.clone()))
     }
 }
 
 /// The text names no type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a type is one of tensor, table, text, image, audio, video, json, bytes, prediction, \
-     or a media type such as image/png"
-)]
-pub struct UnknownType;
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnknownType {
+    /// It is neither a family nor a media type.
+    #[error(
+        "a type is one of tensor, table, text, image, audio, video, json, bytes, prediction, \
+         a media type such as image/png, or a whole type such as tensor(f32, 1, 3, 224, 224)"
+    )]
+    Name,
+    /// It has brackets, but cannot be read.
+    #[error(transparent)]
+    Syntax(#[from] TypeError),
+    /// It is a type that nobody could read.
+    #[error("a type may be written in at most {TYPE_TEXT_MAX_BYTES} bytes")]
+    TooLong,
+}
 
 /// One ranked result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -390,5 +500,61 @@ impl Term {
     #[must_use]
     pub fn contribution(&self) -> f64 {
         self.value * self.weight
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_type_is_asked_for_by_family_media_type_or_as_a_whole() {
+        // What is asked for, a listing's port, and the worth of that port as input and as output.
+        for (asked, port, as_input, as_output) in [
+            ("image", "image/png", 1.0, 1.0),
+            ("image", "text", 0.0, 0.0),
+            ("image/png", "image/png", 1.0, 1.0),
+            ("image/png", "image", 0.8, 0.8),
+            ("image/png", "image/gif", 0.0, 0.0),
+            ("application/pdf", "bytes", 0.8, 0.8),
+            ("text/plain", "text", 1.0, 1.0),
+            ("text/csv", "table(a:i64)", 1.0, 1.0),
+            ("text", "text", 1.0, 1.0),
+            ("text()", "text", 1.0, 1.0),
+            ("image(image/png)", "image/png", 1.0, 1.0),
+            ("image(image/png)", "image", 0.9, 0.0),
+            ("image()", "image/png", 0.0, 0.9),
+            ("tensor", "tensor(f32, 3)", 1.0, 1.0),
+            ("tensor(f32, 64)", "tensor(f32, n)", 0.9, 0.0),
+            ("tensor(f32, n)", "tensor(f32, 64)", 0.0, 0.9),
+            ("tensor(f32, 64)", "tensor(f64, 64)", 0.0, 0.0),
+            ("table(a:i64, b:text)", "table(a:i64)", 0.9, 0.0),
+            ("table(a:i64)", "table(a:i64, b:text)", 0.0, 0.9),
+            ("prediction(class)", "prediction(class, labels a|b)", 0.0, 0.9),
+            ("json()", r#"json("{}")"#, 0.0, 0.9),
+        ] {
+            let query: TypeQuery = asked.parse().unwrap();
+            let port: PortType = port.parse().unwrap();
+            let worths = [Side::Input, Side::Output].map(|side| query.worth(&port, side));
+            assert_eq!(worths, [as_input, as_output], "{asked} of {port}");
+            assert_eq!(query.matches(&port, Side::Input), as_input > 0.0);
+            assert_eq!(query.matches(&port, Side::Output), as_output > 0.0);
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_travels_as_text() {
+        for text in ["image", "image/png", "image(image/png)", "image()", "json()", "text()"] {
+            let query: TypeQuery = text.parse().unwrap();
+            assert_eq!(serde_json::to_string(&query).unwrap(), format!("\"{text}\""));
+            assert_eq!(crate::cbor::decode(&crate::cbor::encode(&query), 64), Ok(query));
+        }
+        let spaced: TypeQuery = " tensor( f32,1 ) ".parse().unwrap();
+        assert_eq!(spaced.to_string(), "tensor(f32, 1)");
+        assert_eq!("picture".parse::<TypeQuery>(), Err(UnknownType::Name));
+        let error = "tensor(f33)".parse::<TypeQuery>().unwrap_err().to_string();
+        assert!(error.contains("as in `tensor(f32, 1, 3, 224, 224)`"), "{error}");
+        let long = format!("table({})", "x:u8,".repeat(180).trim_end_matches(','));
+        assert!(long.parse::<TypeQuery>().is_err_and(|why| why == UnknownType::TooLong));
     }
 }

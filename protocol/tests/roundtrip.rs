@@ -287,7 +287,8 @@ fn node() -> impl Strategy<Value = NodeBody> {
 }
 
 fn query() -> impl Strategy<Value = Query> {
-    let media = "(image|audio|video|model)/[a-z0-9]{1,8}|text|tensor|table|prediction";
+    let media = "(image|audio|video|model)/[a-z0-9]{1,8}|text|tensor|table|prediction\
+                 |tensor\\(f32(, [1-9?n]){0,4}\\)|(image|json|text)\\(\\)";
     let port = move || {
         option::of(media.prop_map(|text: String| text.parse::<TypeQuery>().expect("a type")))
     };

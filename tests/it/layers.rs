@@ -23,7 +23,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
 ];
 
 /// Crates that are for development only.
-const DEVELOPMENT: [&str; 3] = ["testkit", "testnet", "sim"];
+const DEVELOPMENT: [&str; 4] = ["testkit", "testnet", "sim", "samples"];
 
 /// Foreign crates, by the start of their names, that only one of ours may name.
 const NAMED_BY_ONE: [(&str, &str); 9] = [

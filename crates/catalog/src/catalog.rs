@@ -1,183 +1,358 @@
-//! The catalogue itself: insert listings, resolve references, search.
+//! The catalogue itself: what is inserted and removed, and which listing of a version is shown.
+//!
+//! Every listing that is taken in becomes a [`Row`] with a number that is never used again. [`Sets`] and the text index
+//! know rows by that number; a row that does not count any more is taken out of the set of shown ones and left where it
+//! is until the catalogue is built anew at the next start.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use guildhall_protocol::name::{Category, OrgName, PackageName, Reference, Version};
-use guildhall_protocol::query::{Query, Suggestion};
+use guildhall_protocol::name::{OrgName, Version};
 use guildhall_protocol::{PackageId, PublicKey};
+use roaring::RoaringBitmap;
 
-use crate::entry::{Entry, Inserted, Slot};
-use crate::index::{Index, Key, Name, searchable};
-use crate::nearest::{NEAREST_MAX, nearest};
-use crate::rank::Ranker;
+use crate::alike::Skeletons;
+use crate::entry::{Entry, Inserted};
+use crate::listings::{Listings, Shelf};
+use crate::names::Names;
+use crate::opinions::Opinions;
+use crate::rank::Ranking;
+use crate::row::{Dictionary, Place, Row, Symbols};
+use crate::sets::Sets;
+use crate::slot::{self, Claimant};
+use crate::text::{MemoryIndex, TextIndex};
+use crate::words::Terms;
 
-type Versions = BTreeMap<Version, Slot>;
-
-/// Every listing a node knows, ready to be searched. The same listings in any order make an equal catalogue.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// Every listing a node knows, ready to be searched. The same listings in any order give the same answers, but for how
+/// several words of one query are weighed, which is an estimate.
+#[derive(Debug)]
 pub struct Catalog {
-    names: BTreeMap<Key, Versions>,
-    index: Index,
+    pub(crate) names: Names,
+    pub(crate) skeletons: Skeletons,
+    pub(crate) roots: Dictionary<PublicKey>,
+    /// Roots by the name of their org.
+    orgs: BTreeMap<OrgName, BTreeSet<u32>>,
+    authors: Dictionary<PublicKey>,
+    pub(crate) rows: Vec<Row>,
+    live: RoaringBitmap,
+    /// Live rows by the start of their package's id.
+    packages: BTreeSet<(u64, u32)>,
+    pub(crate) symbols: Symbols,
+    pub(crate) sets: Sets,
+    pub(crate) text: Box<dyn TextIndex>,
+    listings: Listings,
+    pub(crate) opinions: Opinions,
+    pub(crate) ranking: Ranking,
+    /// The org whose catalogue it is.
+    pub(crate) home: Option<PublicKey>,
+    /// Days since 1970.
+    pub(crate) day: u32,
     versions_count: usize,
 }
 
-/// A version as it is shown to people: with its entry, and whether it resolves.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Shown<'a> {
-    /// The entry that is shown.
-    pub entry: &'a Entry,
-    /// Whether the version stands for several packages and therefore does not resolve by name.
-    pub contested: bool,
+impl Default for Catalog {
+    fn default() -> Self {
+        Self::with_text(Box::new(MemoryIndex::default()))
+    }
 }
 
 impl Catalog {
-    /// Takes a verified listing in and says what became of it. An org that was renamed is removed with
-    /// [`remove_org`](Self::remove_org) and its entries are inserted again under the new name.
-    pub fn insert(&mut self, entry: Entry) -> Inserted {
-        let name = Name { org: entry.org.clone(), name: entry.listing.release.name.clone() };
-        let key = match self.names.get_key_value(&name) {
-            Some((key, _)) => key.clone(),
-            None => Arc::new(name),
+    /// An empty catalogue whose words are found by `text`, which is empty too.
+    #[must_use]
+    pub fn with_text(text: Box<dyn TextIndex>) -> Self {
+        Self {
+            names: Names::default(),
+            skeletons: Skeletons::default(),
+            roots: Dictionary::default(),
+            orgs: BTreeMap::new(),
+            authors: Dictionary::default(),
+            rows: Vec::new(),
+            live: RoaringBitmap::new(),
+            packages: BTreeSet::new(),
+            symbols: Symbols::default(),
+            sets: Sets::default(),
+            text,
+            listings: Listings::default(),
+            opinions: Opinions::default(),
+            ranking: Ranking::default(),
+            home: None,
+            day: 0,
+            versions_count: 0,
+        }
+    }
+
+    /// An empty one of the same org, that ranks as this one does and remembers what was used and who holds what.
+    #[must_use]
+    pub fn anew(&self, text: Box<dyn TextIndex>) -> Self {
+        Self {
+            listings: self.listings.anew(),
+            opinions: self.opinions.anew(),
+            ranking: self.ranking.clone(),
+            home: self.home,
+            day: self.day,
+            ..Self::with_text(text)
+        }
+    }
+
+    /// Lets listings that [`insert`](Self::insert) is told are on disk be read from there. Without a shelf all stay in
+    /// memory.
+    pub fn set_shelf(&mut self, shelf: Arc<dyn Shelf>) {
+        self.listings.set_shelf(shelf);
+    }
+
+    /// Takes a verified listing in and says what became of it. `on_shelf` says whether its record is on disk.
+    pub fn insert(&mut self, entry: Entry, on_shelf: bool) -> Inserted {
+        let name = self.names.number(&entry.org, entry.listing.release.name.as_str());
+        let number = match u32::try_from(self.rows.len()) {
+            Ok(number) if number < u32::MAX => number,
+            _ => return Inserted::Full,
         };
-        let version = entry.version().clone();
-        let versions = self.names.entry(key.clone()).or_default();
-        let count_before = versions.len();
-        let slot = versions.entry(version.clone()).or_default();
-        self.index.withdraw(&key, &version, slot);
-        let inserted = slot.insert(entry);
-        self.index.post(&key, &version, slot);
-        self.versions_count += versions.len() - count_before;
-        inserted
-    }
-
-    /// Forgets everything the org of `root` listed, and says how many versions that were.
-    pub fn remove_org(&mut self, root: &PublicKey) -> usize {
-        let mut removed = 0;
-        for (key, versions) in &mut self.names {
-            for (version, slot) in versions.iter_mut() {
-                if slot.iter().any(|entry| entry.root == *root) {
-                    self.index.withdraw(key, version, slot);
-                    slot.remove_root(root);
-                    self.index.post(key, version, slot);
-                    removed += 1;
-                }
-            }
-            versions.retain(|_, slot| slot.iter().next().is_some());
+        let before = self.claimants(name, entry.version());
+        let claimant = Claimant {
+            number,
+            package: entry.package(),
+            root: entry.root,
+            author: entry.author,
+            seq: entry.seq,
+            listing_id: entry.listing_id,
+        };
+        let mut all = before.clone();
+        all.push(claimant);
+        let kept = slot::kept(&all);
+        if !kept.iter().any(|one| one.number == number) {
+            return Self::outcome_of_unkept(&before, &claimant);
         }
-        self.names.retain(|_, versions| !versions.is_empty());
-        self.versions_count = self.names.values().map(BTreeMap::len).sum();
-        removed
-    }
-
-    /// The entry that `reference` means. Without a version: the highest release that is not contested, or the highest
-    /// prerelease when there is no release. By id: the entry of that package, also of a contested version, because an
-    /// id means one package only.
-    ///
-    /// # Errors
-    /// [`ResolveError`].
-    pub fn resolve(&self, reference: &Reference) -> Result<&Entry, ResolveError> {
-        match self.show(reference)? {
-            Shown { contested: true, entry } if matches!(reference, Reference::Named { .. }) => {
-                Err(ResolveError::Contested { reference: entry.reference() })
-            }
-            Shown { entry, .. } => Ok(entry),
+        let shown_before = slot::shown(&before).map(|one| one.number);
+        let root = self.roots.number(&entry.root);
+        self.orgs.entry(entry.org.clone()).or_default().insert(root);
+        let place = Place {
+            name,
+            root,
+            author: self.authors.number(&entry.author),
+            seq: entry.seq,
+            time_ms: entry.time_ms,
+            listing_id: entry.listing_id,
+        };
+        let mut row = self.symbols.row(&entry.listing, place);
+        row.standing = self.standing_of(&row);
+        let terms = Terms::of(&entry.listing);
+        let version = row.version.clone();
+        self.push(number, row, &terms);
+        self.listings.add(number, entry.listing, on_shelf);
+        for gone in before.iter().filter(|one| !kept.iter().any(|k| k.number == one.number)) {
+            self.drop_row(gone.number);
+        }
+        self.settle(name, &version);
+        if before.is_empty() {
+            self.versions_count += 1;
+        }
+        match slot::shown(&kept) {
+            _ if slot::is_contested(&kept) => Inserted::Contested,
+            Some(shown) if shown.number != number => Inserted::Older,
+            _ if shown_before.is_some() => Inserted::Replaced,
+            _ => Inserted::New,
         }
     }
 
-    /// Like [`resolve`](Self::resolve), but a contested version is shown when nothing else answers.
-    ///
-    /// # Errors
-    /// [`ResolveError::Unknown`] and [`ResolveError::Unlisted`].
-    pub fn show(&self, reference: &Reference) -> Result<Shown<'_>, ResolveError> {
-        match reference {
-            Reference::Named { org, name, version } => {
-                let versions = self.versions_of(org, name).ok_or_else(|| {
-                    let names = self.names.keys().map(|key| (key.org.as_str(), key.name.as_str()));
-                    let nearest = nearest((org.as_str(), name.as_str()), names);
-                    ResolveError::Unknown { reference: reference.clone(), nearest }
-                })?;
-                let slot = match version {
-                    Some(version) => versions.get(version),
-                    None => by_preference(versions)
-                        .find(|slot| !slot.is_contested())
-                        .or_else(|| by_preference(versions).next()),
-                };
-                slot.and_then(shown).ok_or_else(|| ResolveError::Unknown {
-                    reference: reference.clone(),
-                    nearest: by_preference(versions)
-                        .filter_map(|slot| slot.shown())
-                        .map(|entry| entry.reference().to_string())
-                        .take(NEAREST_MAX)
-                        .collect(),
+    fn outcome_of_unkept(before: &[Claimant], claimant: &Claimant) -> Inserted {
+        let same = |one: &&Claimant| {
+            (one.package, one.root, one.author)
+                == (claimant.package, claimant.root, claimant.author)
+        };
+        match before.iter().find(same) {
+            Some(_) => Inserted::Older,
+            None => Inserted::Full,
+        }
+    }
+
+    fn push(&mut self, number: u32, row: Row, terms: &Terms) {
+        self.sets.push(number, &row, &self.symbols);
+        self.text.put(number, terms);
+        self.live.insert(number);
+        self.packages.insert((start_of(row.package), number));
+        if self.names.rows(row.name).is_empty()
+            && let Some((_, name)) = self.names.get(row.name)
+        {
+            self.skeletons.add(name, row.name);
+        }
+        self.names.add_row(row.name, number);
+        self.rows.push(row);
+    }
+
+    /// A row does not count any more.
+    fn drop_row(&mut self, number: u32) {
+        let Some(row) = self.row(number) else { return };
+        let (name, package) = (row.name, row.package);
+        self.live.remove(number);
+        self.sets.shown.remove(number);
+        self.sets.latest.remove(number);
+        self.packages.remove(&(start_of(package), number));
+        self.names.remove_row(name, number);
+        self.listings.remove(number);
+        self.text.forget(number);
+    }
+
+    /// Decides anew which row of a version is shown, and which version of the name is preferred.
+    pub(crate) fn settle(&mut self, name: u32, version: &Version) {
+        let claimants = self.claimants(name, version);
+        let shown = match slot::is_contested(&claimants) {
+            true => None,
+            false => slot::shown(&claimants).filter(|one| !self.is_yanked(one.number)),
+        };
+        for one in &claimants {
+            if shown.is_some_and(|shown| shown.number == one.number) {
+                self.sets.shown.insert(one.number);
+            } else {
+                self.sets.shown.remove(one.number);
+            }
+        }
+        let rows = self.names.rows(name);
+        let best = rows.iter().filter(|row| self.sets.shown.contains(**row)).max_by(|a, b| {
+            let key = |row: &u32| self.row(*row).map(|row| preference(&row.version));
+            key(a).cmp(&key(b))
+        });
+        let best = best.copied();
+        for row in rows {
+            self.sets.latest.remove(*row);
+        }
+        if let Some(best) = best {
+            self.sets.latest.insert(best);
+        }
+    }
+
+    /// The live rows of one version.
+    pub(crate) fn claimants(&self, name: u32, version: &Version) -> Vec<Claimant> {
+        let rows = self.names.rows(name).iter();
+        let of_version = rows.filter_map(|number| Some((*number, self.row(*number)?)));
+        of_version
+            .filter(|(_, row)| row.version == *version)
+            .filter_map(|(number, row)| {
+                Some(Claimant {
+                    number,
+                    package: row.package,
+                    root: *self.roots.value(row.root)?,
+                    author: *self.authors.value(row.author)?,
+                    seq: row.seq,
+                    listing_id: row.listing_id,
                 })
+            })
+            .collect()
+    }
+
+    /// Forgets everything the org of `root` listed, and says how many listings that were.
+    pub fn remove_org(&mut self, root: &PublicKey) -> usize {
+        let rows = self.rows_of(root);
+        self.forget_name_of(root);
+        for number in &rows {
+            let Some((name, version)) = self.name_and_version(*number) else { continue };
+            self.drop_row(*number);
+            self.settle(name, &version);
+            if self.claimants(name, &version).is_empty() {
+                self.versions_count -= 1;
             }
-            Reference::Package(package) => {
-                self.of_package(*package).next().ok_or(ResolveError::Unlisted { package: *package })
+        }
+        rows.len()
+    }
+
+    /// Lets everything that the org of `root` listed stand under its new name.
+    pub fn rename_org(&mut self, root: &PublicKey, org: &OrgName) {
+        self.forget_name_of(root);
+        if let Some(root) = self.roots.find(root) {
+            self.orgs.entry(org.clone()).or_default().insert(root);
+        }
+        for number in self.rows_of(root) {
+            let Some((before, version)) = self.name_and_version(number) else { continue };
+            let Some(name) = self.names.get(before).map(|(_, name)| name.to_owned()) else {
+                continue;
+            };
+            let after = self.names.number(org, &name);
+            if before == after {
+                continue;
             }
+            if self.claimants(after, &version).is_empty() {
+                self.versions_count += 1;
+            }
+            self.names.remove_row(before, number);
+            self.skeletons.add(&name, after);
+            self.names.add_row(after, number);
+            if let Some(row) = self.row_mut(number) {
+                row.name = after;
+            }
+            if self.claimants(before, &version).is_empty() {
+                self.versions_count -= 1;
+            }
+            self.settle(before, &version);
+            self.settle(after, &version);
         }
     }
 
-    /// The best answers to `query`, each with its reasons; of each name only the best version that answers.
-    #[must_use]
-    pub fn search(&self, query: &Query) -> Vec<Suggestion> {
-        self.search_where(query, |_| true)
-    }
-
-    /// Like [`search`](Self::search), among the entries that `visible` lets the requester see.
-    pub fn search_where(&self, query: &Query, visible: impl Fn(&Entry) -> bool) -> Vec<Suggestion> {
-        let ranker = Ranker::new(query);
-        let answers = |versions| {
-            by_preference(versions)
-                .filter_map(searchable)
-                .find(|entry| ranker.answers(entry) && visible(entry))
-        };
-        match self.candidates(query, &ranker) {
-            Some(keys) => ranker.best(keys.iter().filter_map(|key| answers(self.names.get(key)?))),
-            None => ranker.best(self.names.values().filter_map(answers)),
+    fn forget_name_of(&mut self, root: &PublicKey) {
+        if let Some(root) = self.roots.find(root) {
+            self.orgs.retain(|_, roots| {
+                roots.remove(&root);
+                !roots.is_empty()
+            });
         }
     }
 
-    /// Names that may answer, by the narrowest list at hand; `None` when every name has to be looked at.
-    fn candidates(&self, query: &Query, ranker: &Ranker<'_>) -> Option<BTreeSet<Key>> {
-        match &query.reference {
-            Some(Reference::Named { org, name, .. }) => {
-                let name = Name { org: org.clone(), name: name.clone() };
-                let key = self.names.get_key_value(&name).map(|(key, _)| key.clone());
-                return Some(key.into_iter().collect());
-            }
-            Some(Reference::Package(package)) => {
-                return Some(self.index.of_package(*package).map(|(key, _)| key.clone()).collect());
-            }
-            None => {}
-        }
-        self.index.candidates(ranker.wanted(), query.category.as_ref(), self.names.len())
+    /// Everything that the org of that name listed.
+    pub(crate) fn rows_of_org(&self, org: &OrgName) -> RoaringBitmap {
+        let roots = self.orgs.get(org).into_iter().flatten();
+        roots
+            .filter_map(|root| self.sets.roots.get(root))
+            .fold(RoaringBitmap::new(), |all, one| all | one)
     }
 
-    /// Every version of a name, highest first, contested ones too.
-    pub fn versions(&self, org: &OrgName, name: &PackageName) -> impl Iterator<Item = Shown<'_>> {
-        self.versions_of(org, name)
-            .into_iter()
-            .flat_map(|versions| versions.values().rev().filter_map(shown))
+    /// Orgs that listed something, by root key, and how they are called here.
+    pub fn orgs(&self) -> impl Iterator<Item = (&PublicKey, &OrgName)> {
+        let roots = self.orgs.iter().flat_map(|(org, roots)| roots.iter().map(move |r| (r, org)));
+        roots.filter_map(|(root, org)| Some((self.roots.value(*root)?, org)))
     }
 
-    /// Every entry of one package, in order of name, highest version first.
-    pub fn of_package(&self, package: PackageId) -> impl Iterator<Item = Shown<'_>> {
-        self.index.of_package(package).rev().filter_map(move |(key, version)| {
-            let slot = self.names.get(key)?.get(version)?;
-            Some(Shown { entry: slot.of_package(package)?, contested: slot.is_contested() })
+    /// Orgs that list something, and the rows of each.
+    pub(crate) fn rows_by_org(&self) -> impl Iterator<Item = (&OrgName, RoaringBitmap)> {
+        self.orgs.keys().map(|org| (org, self.rows_of_org(org)))
+    }
+
+    fn rows_of(&self, root: &PublicKey) -> Vec<u32> {
+        let rows = self.roots.find(root).and_then(|root| self.sets.roots.get(&root));
+        rows.map(|rows| (rows & &self.live).iter().collect()).unwrap_or_default()
+    }
+
+    fn name_and_version(&self, number: u32) -> Option<(u32, Version)> {
+        self.row(number).map(|row| (row.name, row.version.clone()))
+    }
+
+    pub(crate) fn row(&self, number: u32) -> Option<&Row> {
+        self.rows.get(usize::try_from(number).ok()?)
+    }
+
+    pub(crate) fn row_mut(&mut self, number: u32) -> Option<&mut Row> {
+        self.rows.get_mut(usize::try_from(number).ok()?)
+    }
+
+    /// Live rows of one package, in order of their numbers.
+    pub(crate) fn rows_of_package(&self, package: PackageId) -> impl Iterator<Item = u32> + '_ {
+        let start = start_of(package);
+        let from = self.packages.range((start, 0)..=(start, u32::MAX));
+        from.map(|(_, number)| *number)
+            .filter(move |number| self.row(*number).is_some_and(|row| row.package == package))
+    }
+
+    /// The whole entry of a row; `None` when its listing cannot be read.
+    pub(crate) fn entry(&self, number: u32) -> Option<Entry> {
+        let row = self.row(number)?;
+        let author = *self.authors.value(row.author)?;
+        let (org, _) = self.names.get(row.name)?;
+        Some(Entry {
+            org: org.clone(),
+            root: *self.roots.value(row.root)?,
+            listing: self.listings.get(number, &author, row.seq)?,
+            listing_id: row.listing_id,
+            seq: row.seq,
+            author,
+            time_ms: row.time_ms,
         })
-    }
-
-    /// What is shown of every version, in order of org, name and version.
-    pub fn entries(&self) -> impl Iterator<Item = Shown<'_>> {
-        self.names.values().flat_map(BTreeMap::values).filter_map(shown)
-    }
-
-    /// How many names each category has. Contested versions do not count, and a name counts in all its categories.
-    #[must_use]
-    pub fn category_counts(&self) -> BTreeMap<Category, usize> {
-        self.index.category_counts()
     }
 
     /// How many versions are listed.
@@ -192,45 +367,25 @@ impl Catalog {
         self.versions_count == 0
     }
 
-    fn versions_of(&self, org: &OrgName, name: &PackageName) -> Option<&Versions> {
-        self.names.get(&Name { org: org.clone(), name: name.clone() })
+    /// The number that the next listing will have. Rows below it are those that are known now.
+    #[must_use]
+    pub fn next_number(&self) -> u32 {
+        u32::try_from(self.rows.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The index of words, to have it written to disk.
+    pub fn text_mut(&mut self) -> &mut dyn TextIndex {
+        self.text.as_mut()
     }
 }
 
-/// Versions in the order in which they are preferred: releases, highest first, then prereleases, highest first.
-fn by_preference(versions: &Versions) -> impl Iterator<Item = &Slot> {
-    let with = move |prerelease: bool| {
-        versions.iter().rev().filter(move |(version, _)| version.pre.is_empty() != prerelease)
-    };
-    with(false).chain(with(true)).map(|(_, slot)| slot)
+/// What sorts preferred versions to the end: releases after prereleases, then the higher one.
+pub(crate) fn preference(version: &Version) -> (bool, &Version) {
+    (version.pre.is_empty(), version)
 }
 
-fn shown(slot: &Slot) -> Option<Shown<'_>> {
-    Some(Shown { entry: slot.shown()?, contested: slot.is_contested() })
-}
-
-/// Why a reference means nothing here.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ResolveError {
-    /// Nothing of that name, or not that version, is in the catalogue.
-    #[error("nothing here is called {reference}")]
-    Unknown {
-        /// What was asked for.
-        reference: Reference,
-        /// What may have been meant, best first: names, or versions of the name.
-        nearest: Vec<String>,
-    },
-    /// The version stands for several packages.
-    #[error("{reference} is contested: it was released as several packages; use a package id")]
-    Contested {
-        /// `org/name@version`.
-        reference: Reference,
-    },
-    /// No listing names the package.
-    #[error("no listing here names the package {package}")]
-    Unlisted {
-        /// What was asked for.
-        package: PackageId,
-    },
+fn start_of(package: PackageId) -> u64 {
+    let mut start = [0; 8];
+    start.iter_mut().zip(package.0.as_bytes()).for_each(|(to, from)| *to = *from);
+    u64::from_be_bytes(start)
 }

@@ -5,26 +5,45 @@
 //! and each term says in words what was compared with what.
 //!
 //! Left to others: whether a record's signatures hold and its org is a member (`federation`), who may see a listing
-//! (the caller passes a predicate to [`Catalog::search_where`]), how many listings one org may have (the store's
+//! (the caller inserts only what its org may see), how many listings one org may have (the store's
 //! quota; the catalogue holds what it is given), and asking other nodes (`core`). There is no IO, clock or randomness
 //! here, and no task: the catalogue is owned by whoever holds the node's state.
 //!
-//! A search reads posting lists of words and categories kept in ordered maps, then checks every candidate. That is
-//! enough for some hundred thousand listings; for millions, bitmaps and a text engine can take the place of the
-//! private `index` module, which is the only one that knows how candidates are found.
+//! A search works on sets of numbered rows: [`Row`](row)s keep what is filtered and ranked by, bitmaps say which rows
+//! have which value, a [`TextIndex`](text::TextIndex) finds words. The listings themselves are read for the results
+//! that are shown, from memory or from the [`Shelf`] that the caller gave.
 
+mod alike;
 mod catalog;
+mod correct;
+mod criteria;
 pub mod demand;
 pub mod entry;
+mod facets;
 mod filter;
-mod index;
+mod judge;
+mod listings;
+mod misses;
+mod names;
 mod nearest;
-mod old_words;
+mod opinions;
+mod range;
 pub mod rank;
+mod resolve;
+mod row;
+mod search;
+mod sets;
+mod slot;
 pub mod text;
 pub mod words;
 
-pub use catalog::{Catalog, ResolveError, Shown};
+pub use catalog::Catalog;
+pub use criteria::Place;
 pub use entry::{Entry, Inserted};
+pub use facets::FACET_VALUES_MAX;
 pub use filter::matches;
-pub use rank::rank;
+pub use listings::{RESIDENT_MAX, Shelf};
+pub use opinions::{REVIEWED_MAX, Reviewed, YANKS_MAX, Yanked};
+pub use resolve::{Brief, ResolveError, Shown};
+pub use search::{Answer, Asked, Page};
+pub use slot::{AUTHORS_MAX, PACKAGES_MAX};

@@ -38,7 +38,7 @@ pub(crate) fn nearest<'a>(
 }
 
 /// Letters to insert, delete or change between `a` and `b` (Levenshtein), unless there are more than `max`.
-fn distance(a: &[char], b: &str, max: usize) -> Option<usize> {
+pub(crate) fn distance(a: &[char], b: &str, max: usize) -> Option<usize> {
     let b_len = b.chars().count();
     if a.len().abs_diff(b_len) > max {
         return None;

@@ -1,376 +1,310 @@
 //! Ranking: how well each listing answers a query, and why, in words a person understands.
 //!
-//! A score is the sum of terms, each a value from 0 to 1 times a weight. Which terms apply follows from the query
-//! alone, so the scores of one answer can be compared: text, category and types apply when the query asks for them;
-//! accuracy and latency unless it asks for data or notebooks; documentation and stability always. The weights below are
-//! the shares when all seven apply; otherwise those that apply are scaled up until they sum to 1, and a
-//! [`Term`]'s weight is the scaled one.
+//! A score is the sum of terms, each a value from 0 to 1 times a weight. Nine terms say what a listing is worth whatever
+//! is asked for, its *standing*; four more apply when the query asks for words, a category, types or resources. The
+//! weights of the terms that apply are scaled so that they sum to 1, and a [`Term`]'s weight is the scaled one. Every
+//! org sets its own ([`Weights`]).
 //!
-//! Accuracy and latency are what the producer declares, and the terms say so. Ties are broken by org, name, version
-//! and listing, so the order is always the same.
+//! `docs/ranking.md` has the formula of each term. Accuracy and latency are what the producer declares, and the terms
+//! say so. Equal scores stand in order of time, the newest first, then of the listing's id.
 
-use std::cmp::Reverse;
-use std::fmt;
+use std::collections::BTreeMap;
 
-use guildhall_protocol::body::Listing;
-use guildhall_protocol::interface::{Port, PortType};
-use guildhall_protocol::manifest::Kind;
-use guildhall_protocol::name::CategoryPrefix;
-use guildhall_protocol::query::{Query, Suggestion, Term, TypeQuery};
+use guildhall_protocol::{PublicKey, api};
+use guildhall_protocol::name::OrgName;
+use guildhall_protocol::query::Term;
 
-use crate::entry::Entry;
-use crate::filter::{best_accuracy, best_latency, matches};
-use crate::old_words::Wanted;
+use crate::catalog::Catalog;
 
-/// Share of the words of the query: whoever types words means them first.
-pub const TEXT_WEIGHT: f64 = 0.35;
-/// Share of the category: a filter already, so it only sorts main categories before others.
-pub const CATEGORY_WEIGHT: f64 = 0.12;
-/// Share of input and output types: a filter already, so it only sorts exact media types before "any".
-pub const TYPES_WEIGHT: f64 = 0.12;
-/// Share of the declared accuracy: what most people compare first.
-pub const ACCURACY_WEIGHT: f64 = 0.20;
-/// Share of the declared latency: less than accuracy, because it was measured on other hardware.
-pub const LATENCY_WEIGHT: f64 = 0.09;
-/// Share of documentation: tells care from a quick upload.
-pub const DOCUMENTATION_WEIGHT: f64 = 0.08;
-/// Share of the version's stability: breaks near ties.
-pub const STABILITY_WEIGHT: f64 = 0.04;
+/// What each term counts, before scaling.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weights([f64; Rule::ALL.len()]);
 
-/// Latency that is worth half when the query names no bound, milliseconds: people call up to 100 ms instant.
-pub const LATENCY_HALF_MS: f64 = 100.0;
-
-/// Value of a term that a kind of content cannot be measured by: it neither helps nor hurts.
-const NEUTRAL: f64 = 0.5;
-/// Value of a category that is not the listing's first.
-const SECOND_CATEGORY: f64 = 0.9;
-/// Value of a category below the one asked for, when it is the listing's first; of another one, the product.
-const BELOW_CATEGORY: f64 = 0.8;
-/// Value of a port that takes or yields any media type, when one was asked for.
-const ANY_MEDIA_TYPE: f64 = 0.8;
-/// Value of a version before 1.0.0.
-const BEFORE_ONE: f64 = 0.5;
-/// Value of a prerelease.
-const PRERELEASE: f64 = 0.25;
-
-/// Longest text of a producer that is repeated in a term, characters.
-const QUOTE_MAX_CHARS: usize = 80;
-
-/// The entries that answer `query`, best first, at most as many as it asks for. Every entry is looked at by itself:
-/// of one name all versions may come, and contested ones too; [`Catalog::search`](crate::Catalog::search) is the way
-/// to avoid both.
-pub fn rank<'a>(query: &Query, entries: impl IntoIterator<Item = &'a Entry>) -> Vec<Suggestion> {
-    let ranker = Ranker::new(query);
-    ranker.best(entries.into_iter().filter(|entry| ranker.answers(entry)))
-}
-
-/// A query, prepared for being compared with many listings.
-pub(crate) struct Ranker<'q> {
-    query: &'q Query,
-    wanted: Wanted,
-    /// The terms that apply, with their scaled weights and names.
-    rules: Vec<(Rule, f64, &'static str)>,
-}
-
-#[derive(Clone, Copy)]
-enum Rule {
+/// A term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rule {
+    /// The words of the query.
     Text,
+    /// The category that is asked for.
     Category,
-    Types,
+    /// The types that are asked for, or the gap to be filled.
+    Fit,
+    /// What it needs of the resources that are there.
+    Resources,
+    /// Declared accuracy.
     Accuracy,
+    /// Declared latency.
     Latency,
+    /// How often it was used from this node.
+    Usage,
+    /// Orgs that hold a copy.
+    Holders,
+    /// How far this org trusts the producer.
+    Trust,
+    /// Other orgs' stars.
+    Reviews,
+    /// How long ago it was listed.
+    Freshness,
+    /// Summary, documentation, examples, licence.
     Documentation,
+    /// Release or not yet.
     Stability,
 }
 
 impl Rule {
-    const ALL: [(Self, f64, &'static str); 7] = [
-        (Self::Text, TEXT_WEIGHT, "text"),
-        (Self::Category, CATEGORY_WEIGHT, "category"),
-        (Self::Types, TYPES_WEIGHT, "types"),
-        (Self::Accuracy, ACCURACY_WEIGHT, "accuracy"),
-        (Self::Latency, LATENCY_WEIGHT, "latency"),
-        (Self::Documentation, DOCUMENTATION_WEIGHT, "documentation"),
-        (Self::Stability, STABILITY_WEIGHT, "stability"),
+    /// Every term with its name and weight, in the order in which they are shown. The words that somebody typed mean
+    /// most, what was measured comes next, and what tells care from a quick upload breaks near ties.
+    pub const ALL: [(Self, &'static str, f64); 13] = [
+        (Self::Text, "text", 0.45),
+        (Self::Category, "category", 0.10),
+        (Self::Fit, "fit", 0.14),
+        (Self::Resources, "resources", 0.05),
+        (Self::Accuracy, "accuracy", 0.15),
+        (Self::Latency, "latency", 0.07),
+        (Self::Usage, "usage", 0.04),
+        (Self::Holders, "holders", 0.03),
+        (Self::Trust, "trust", 0.05),
+        (Self::Reviews, "reviews", 0.04),
+        (Self::Freshness, "freshness", 0.03),
+        (Self::Documentation, "documentation", 0.06),
+        (Self::Stability, "stability", 0.03),
     ];
+
+    /// Terms that apply to every query; their sum is a listing's standing.
+    pub(crate) const STANDING: [Self; 9] = [
+        Self::Accuracy,
+        Self::Latency,
+        Self::Usage,
+        Self::Holders,
+        Self::Trust,
+        Self::Reviews,
+        Self::Freshness,
+        Self::Documentation,
+        Self::Stability,
+    ];
+
+    const fn place(self) -> usize {
+        self as usize
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::ALL.get(self.place()).map_or("", |(_, name, _)| name)
+    }
+}
+
+impl Default for Weights {
+    fn default() -> Self {
+        Self(Rule::ALL.map(|(_, _, weight)| weight))
+    }
+}
+
+impl Weights {
+    /// Largest weight: a hundred times what the largest is by default leaves nothing else to count.
+    pub const MAX: f64 = 100.0;
+
+    /// The weight of a term.
+    #[must_use]
+    pub fn of(&self, rule: Rule) -> f64 {
+        self.0.get(rule.place()).copied().unwrap_or_default()
+    }
+
+    /// Changes the weight of the term called `name`.
+    ///
+    /// # Errors
+    /// [`BadWeight`].
+    pub fn set(&mut self, name: &str, weight: f64) -> Result<(), BadWeight> {
+        if !(0.0..=Self::MAX).contains(&weight) {
+            return Err(BadWeight::OutOfRange { weight });
+        }
+        let rule = Rule::ALL.iter().find(|(_, other, _)| *other == name);
+        let (rule, ..) = rule.ok_or_else(|| BadWeight::Unknown { name: name.to_owned() })?;
+        let slot = self.0.get_mut(rule.place());
+        slot.map(|slot| *slot = weight).ok_or_else(|| BadWeight::Unknown { name: name.to_owned() })
+    }
+
+    /// All weights by name.
+    #[must_use]
+    pub fn by_name(&self) -> BTreeMap<String, f64> {
+        Rule::ALL.iter().map(|(rule, name, _)| ((*name).to_owned(), self.of(*rule))).collect()
+    }
+
+    /// What the terms of a standing count together; never 0, so that it can be divided by.
+    pub(crate) fn standing(&self) -> f64 {
+        Rule::STANDING.iter().map(|rule| self.of(*rule)).sum::<f64>().max(f64::MIN_POSITIVE)
+    }
+}
+
+/// The names of all terms.
+fn names() -> String {
+    Rule::ALL.map(|(_, name, _)| name).join(", ")
+}
+
+/// A weight that cannot be set.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadWeight {
+    /// No term is called so.
+    #[error("no term is called `{name}`; they are {}", names())]
+    Unknown {
+        /// What was asked for.
+        name: String,
+    },
+    /// It is negative, too large or no number.
+    #[error("a weight is a number from 0 to {max}, not {weight}", max = Weights::MAX)]
+    OutOfRange {
+        /// What was asked for.
+        weight: f64,
+    },
+}
+
+/// How an org ranks: weights, and how far it trusts whom.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ranking {
+    /// What each term counts.
+    pub weights: Weights,
+    /// Trust in orgs, 0 to 1; [`TRUST_DEFAULT`] in the others, 1 in one's own.
+    pub trust: BTreeMap<OrgName, f64>,
+}
+
+impl Ranking {
+    /// This one with what `change` names changed.
+    ///
+    /// # Errors
+    /// [`BadRanking`].
+    pub fn changed(&self, change: &api::Ranking) -> Result<Self, BadRanking> {
+        let mut changed = self.clone();
+        for (name, weight) in &change.weights {
+            changed.weights.set(name, *weight)?;
+        }
+        for (org, trust) in &change.trust {
+            if !(0.0..=1.0).contains(trust) {
+                return Err(BadRanking::Trust { org: org.clone(), trust: *trust });
+            }
+            changed.trust.insert(org.clone(), *trust);
+        }
+        Ok(changed)
+    }
+}
+
+/// A way to rank that there is not.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadRanking {
+    /// A weight cannot be set.
+    #[error(transparent)]
+    Weight(#[from] BadWeight),
+    /// Trust is no share.
+    #[error("trust in {org} is a number from 0 to 1, not {trust}")]
+    Trust {
+        /// The org.
+        org: OrgName,
+        /// What was asked for.
+        trust: f64,
+    },
+}
+
+/// Trust in an org that nothing is said about.
+pub const TRUST_DEFAULT: f64 = 0.5;
+
+/// Latency that is worth half when the query names no bound, milliseconds: people call up to 100 ms instant.
+pub const LATENCY_HALF_MS: f64 = 100.0;
+/// Value of a term that a kind of content cannot be measured by: it neither helps nor hurts.
+pub(crate) const NEUTRAL: f64 = 0.5;
+/// Value of a category that is not the listing's first.
+pub(crate) const SECOND_CATEGORY: f64 = 0.9;
+/// Value of a category below the one asked for, when it is the listing's first; of another one, the product.
+pub(crate) const BELOW_CATEGORY: f64 = 0.8;
+/// Value of a version before 1.0.0.
+pub(crate) const BEFORE_ONE: f64 = 0.5;
+/// Value of a prerelease.
+pub(crate) const PRERELEASE: f64 = 0.25;
+/// Uses that are worth everything; fewer count by their logarithm.
+pub(crate) const USES_FULL: f64 = 1_000.0;
+/// Copies that are worth everything: the default target of replication.
+pub(crate) const HOLDERS_FULL: f64 = 3.0;
+/// Days after which the freshness of a listing is worth half: a year.
+pub(crate) const FRESH_HALF_DAYS: f64 = 365.0;
+/// Stars that stand for having no review: the middle. They weigh as much as this many orgs' reviews, so that one
+/// enthusiast does not make a package the best.
+pub(crate) const REVIEWS_PRIOR: (f64, f64) = (3.0, 2.0);
+
+impl Catalog {
+    /// How this org ranks from now on.
+    pub fn set_ranking(&mut self, ranking: Ranking) {
+        if self.ranking != ranking {
+            self.ranking = ranking;
+            self.restand_all();
+        }
+    }
+
+    /// How this org ranks.
+    #[must_use]
+    pub const fn ranking(&self) -> &Ranking {
+        &self.ranking
+    }
+
+    /// Whose catalogue it is: its own listings are trusted fully.
+    pub fn set_home(&mut self, root: PublicKey) {
+        if self.home != Some(root) {
+            self.home = Some(root);
+            self.restand_all();
+        }
+    }
+
+    /// What day it is, in days since 1970; listings grow older by it.
+    pub fn set_day(&mut self, day: u32) {
+        if self.day != day {
+            self.day = day;
+            self.restand_all();
+        }
+    }
+
+    fn restand_all(&mut self) {
+        (0..self.next_number()).for_each(|number| self.restand(number));
+    }
+
+    /// What a row is worth has changed.
+    pub(crate) fn restand(&mut self, number: u32) {
+        let Some(row) = self.row(number) else { return };
+        let (from, to) = (row.standing, self.standing_of(row));
+        self.sets.move_level(number, from, to);
+        if let Some(row) = self.row_mut(number) {
+            row.standing = to;
+        }
+    }
 }
 
 /// The words of a term. They are only written for results that are shown.
-struct Why(Option<String>);
+pub(crate) struct Why(Option<String>);
 
 impl Why {
-    fn say(&mut self, words: fmt::Arguments<'_>) {
+    pub(crate) const fn silent() -> Self {
+        Self(None)
+    }
+
+    pub(crate) const fn spoken() -> Self {
+        Self(Some(String::new()))
+    }
+
+    pub(crate) fn say(&mut self, words: std::fmt::Arguments<'_>) {
         if let Some(text) = &mut self.0 {
             let separator = if text.is_empty() { "" } else { "; " };
             text.push_str(&format!("{separator}{words}"));
         }
     }
-}
 
-impl<'q> Ranker<'q> {
-    pub(crate) fn new(query: &'q Query) -> Self {
-        let wanted = Wanted::new(query.text.as_deref());
-        let measured = !matches!(query.kind, Some(Kind::Data | Kind::Notebook));
-        let everything = CategoryPrefix::everything();
-        let applies = |rule: &Rule| match rule {
-            Rule::Text => !wanted.is_empty(),
-            Rule::Category => query.category.as_ref().is_some_and(|asked| *asked != everything),
-            Rule::Types => query.input.is_some() || query.output.is_some(),
-            Rule::Accuracy => measured || query.min_accuracy.is_some(),
-            Rule::Latency => measured || query.max_latency_ms.is_some(),
-            Rule::Documentation | Rule::Stability => true,
-        };
-        let mut rules: Vec<_> = Rule::ALL.into_iter().filter(|(rule, ..)| applies(rule)).collect();
-        let sum: f64 = rules.iter().map(|(_, weight, _)| weight).sum();
-        for (_, weight, _) in &mut rules {
-            *weight /= sum;
-        }
-        Self { query, wanted, rules }
-    }
-
-    pub(crate) const fn wanted(&self) -> &Wanted {
-        &self.wanted
-    }
-
-    /// Whether `entry` passes the filters and has at least one of the words.
-    pub(crate) fn answers(&self, entry: &Entry) -> bool {
-        matches(self.query, entry) && self.wanted.any_hit(&entry.listing)
-    }
-
-    /// The best of `entries`, which all answer, as suggestions.
-    pub(crate) fn best<'a>(&self, entries: impl Iterator<Item = &'a Entry>) -> Vec<Suggestion> {
-        let mut scored: Vec<(f64, &'a Entry)> =
-            entries.map(|entry| (self.score(entry), entry)).collect();
-        let order = |(score_a, a): &(f64, &'a Entry), (score_b, b): &(f64, &'a Entry)| {
-            let place = |entry: &'a Entry| {
-                let release = &entry.listing.release;
-                (&entry.org, &release.name, Reverse(&release.version), entry.listing_id)
-            };
-            score_b.total_cmp(score_a).then_with(|| place(a).cmp(&place(b)))
-        };
-        // Only the best are put in order: most queries match far more than is shown.
-        let count = self.query.results();
-        if scored.len() > count {
-            scored.select_nth_unstable_by(count, order);
-            scored.truncate(count);
-        }
-        scored.sort_by(order);
-        scored.into_iter().map(|(_, entry)| self.suggestion(entry)).collect()
-    }
-
-    fn score(&self, entry: &Entry) -> f64 {
-        let mut silent = Why(None);
-        let terms = self
-            .rules
-            .iter()
-            .map(|(rule, weight, _)| self.judge(*rule, entry, &mut silent) * weight);
-        let sum: f64 = terms.sum();
-        // The scaled weights may add up to a hair more than 1.
-        sum.clamp(0.0, 1.0)
-    }
-
-    fn suggestion(&self, entry: &Entry) -> Suggestion {
-        let terms = self.rules.iter().map(|&(rule, weight, name)| {
-            let mut why = Why(Some(String::new()));
-            let value = self.judge(rule, entry, &mut why);
-            Term { name: name.to_owned(), value, weight, why: why.0.unwrap_or_default() }
-        });
-        let listing = &entry.listing;
-        Suggestion {
-            reference: entry.reference(),
-            kind: listing.kind,
-            package_id: entry.package(),
-            listing_id: entry.listing_id,
-            summary: listing.summary.clone(),
-            categories: listing.categories.clone(),
-            interface: listing.interface.clone(),
-            claims: listing.claims.clone(),
-            licence: listing.licence.clone(),
-            len_bytes: listing.len_bytes,
-            time_ms: entry.time_ms,
-            reviews: guildhall_protocol::query::ReviewSummary::default(),
-            holders: 0,
-            looks_like: None,
-            score: self.score(entry),
-            terms: terms.collect(),
-        }
-    }
-
-    fn judge(&self, rule: Rule, entry: &Entry, why: &mut Why) -> f64 {
-        let listing = &entry.listing;
-        match rule {
-            Rule::Text => self.text(listing, why),
-            Rule::Category => self.category(listing, why),
-            Rule::Types => self.types(listing, why),
-            Rule::Accuracy => accuracy(listing, why),
-            Rule::Latency => self.latency(listing, why),
-            Rule::Documentation => documentation(listing, why),
-            Rule::Stability => stability(listing, why),
-        }
-    }
-
-    fn text(&self, listing: &Listing, why: &mut Why) -> f64 {
-        let hits = self.wanted.hits(listing);
-        why.say(format_args!("{} of {} words found", hits.len(), self.wanted.len()));
-        for hit in &hits {
-            why.say(format_args!("`{}` in the {}", hit.wanted, hit.field.as_str()));
-        }
-        hits.iter().map(|hit| hit.worth).sum::<f64>() / as_f64(self.wanted.len().max(1))
-    }
-
-    fn category(&self, listing: &Listing, why: &mut Why) -> f64 {
-        let Some(asked) = &self.query.category else { return 0.0 };
-        let worths = listing.categories.iter().enumerate().filter(|(_, c)| c.is_within(asked)).map(
-            |(place, category)| {
-                let is_below = category.as_str() != asked.as_str();
-                let first = if place == 0 { 1.0 } else { SECOND_CATEGORY };
-                (category, place, is_below, first * if is_below { BELOW_CATEGORY } else { 1.0 })
-            },
-        );
-        let Some((category, place, is_below, worth)) =
-            worths.reduce(|best, next| if next.3 > best.3 { next } else { best })
-        else {
-            return 0.0;
-        };
-        let rank = if place == 0 { "main" } else { "further" };
-        if is_below {
-            why.say(format_args!("its {rank} category {category} lies within {asked}"));
-        } else {
-            why.say(format_args!("{category} is its {rank} category"));
-        }
-        worth
-    }
-
-    fn types(&self, listing: &Listing, why: &mut Why) -> f64 {
-        let interface = &listing.interface;
-        let sides = [
-            (&self.query.input, &interface.inputs, "input", "takes"),
-            (&self.query.output, &interface.outputs, "output", "yields"),
-        ];
-        let asked = sides.into_iter().filter_map(|(asked, ports, side, verb)| {
-            let asked = asked.as_ref()?;
-            let (port, worth) = best_port(asked, ports)?;
-            let port_type = quote(&port.port_type.to_string());
-            why.say(format_args!("{side} `{}` {verb} {port_type}", port.name));
-            if worth < 1.0 {
-                why.say(format_args!("any media type, not only {}", quote(&written(asked))));
-            }
-            Some(worth)
-        });
-        let worths: Vec<f64> = asked.collect();
-        worths.iter().sum::<f64>() / as_f64(worths.len().max(1))
-    }
-
-    fn latency(&self, listing: &Listing, why: &mut Why) -> f64 {
-        let Some(claim) = best_latency(&listing.claims) else {
-            return undeclared(listing, "latency", why);
-        };
-        why.say(format_args!(
-            "declared median {} ms on {} (by the producer)",
-            short(claim.p50_ms),
-            quote(&claim.hardware)
-        ));
-        let half = match self.query.max_latency_ms {
-            Some(max) if max > 0.0 && max.is_finite() => {
-                why.say(format_args!("at most {} ms asked for", short(max)));
-                max
-            }
-            _ => LATENCY_HALF_MS,
-        };
-        half / (half + claim.p50_ms)
+    pub(crate) fn term(self, rule: Rule, value: f64, weight: f64) -> Term {
+        Term { name: rule.name().to_owned(), value, weight, why: self.0.unwrap_or_default() }
     }
 }
 
-fn accuracy(listing: &Listing, why: &mut Why) -> f64 {
-    match best_accuracy(&listing.claims) {
-        Some(claim) => {
-            why.say(format_args!(
-                "declared {} {} on {} (by the producer)",
-                quote(&claim.metric),
-                short(claim.value),
-                quote(&claim.dataset)
-            ));
-            claim.value
-        }
-        None => undeclared(listing, "accuracy", why),
-    }
-}
-
-/// A model or pipeline should have declared it; of other kinds nobody expects it.
-fn undeclared(listing: &Listing, what: &str, why: &mut Why) -> f64 {
-    if matches!(listing.kind, Kind::Model | Kind::Pipeline) {
-        why.say(format_args!("the producer declares no {what}"));
-        0.0
-    } else {
-        why.say(format_args!("no {what} is declared or expected of this kind of content"));
-        NEUTRAL
-    }
-}
-
-fn documentation(listing: &Listing, why: &mut Why) -> f64 {
-    let licence = listing.licence.trim();
-    let parts = [
-        ("a summary", !listing.summary.trim().is_empty()),
-        ("documentation", listing.documentation.is_some()),
-        ("examples", !listing.examples.is_empty()),
-        ("a licence", !licence.is_empty() && licence != "unknown"),
-    ];
-    let named = |wanted: bool| {
-        let names: Vec<&str> =
-            parts.iter().filter(|(_, there)| *there == wanted).map(|(name, _)| *name).collect();
-        names.join(", ")
-    };
-    let there = parts.iter().filter(|(_, there)| *there).count();
-    if there > 0 {
-        why.say(format_args!("has {}", named(true)));
-    }
-    if there < parts.len() {
-        why.say(format_args!("lacks {}", named(false)));
-    }
-    as_f64(there) / as_f64(parts.len())
-}
-
-fn stability(listing: &Listing, why: &mut Why) -> f64 {
-    let version = &listing.release.version;
-    let (value, what) = if !version.pre.is_empty() {
-        (PRERELEASE, "a prerelease")
-    } else if version.major == 0 {
-        (BEFORE_ONE, "before 1.0.0")
-    } else {
-        (1.0, "a release")
-    };
-    why.say(format_args!("{} is {what}", quote(&version.to_string())));
-    value
-}
-
-/// The port that meets `asked` best, and how well.
-fn best_port<'a>(asked: &TypeQuery, ports: &'a [Port]) -> Option<(&'a Port, f64)> {
-    let names_media_type = written(asked).contains('/');
-    let worth = |port: &Port| match &port.port_type {
-        PortType::Image(types)
-        | PortType::Audio(types)
-        | PortType::Video(types)
-        | PortType::Bytes(types)
-            if names_media_type && types.media_types.is_empty() =>
-        {
-            ANY_MEDIA_TYPE
-        }
-        _ => 1.0,
-    };
-    ports
-        .iter()
-        .filter(|port| asked.matches(&port.port_type))
-        .map(|port| (port, worth(port)))
-        .reduce(|best, next| if next.1 > best.1 { next } else { best })
-}
-
-/// The query as it was written: a family or a media type.
-fn written(asked: &TypeQuery) -> String {
-    asked.clone().into()
-}
+/// Longest text of a producer that is repeated in a term, characters.
+const QUOTE_MAX_CHARS: usize = 80;
 
 /// A producer's text on one line, cut to a readable length.
-fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     let mut line: String =
         text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(QUOTE_MAX_CHARS).collect();
     if text.chars().nth(QUOTE_MAX_CHARS).is_some() {
@@ -380,11 +314,11 @@ fn quote(text: &str) -> String {
 }
 
 /// A number with at most four digits behind the point.
-fn short(value: f64) -> f64 {
+pub(crate) fn short(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
 }
 
 /// A count as a number to divide by; counts here are far below 2^32.
-fn as_f64(count: usize) -> f64 {
+pub(crate) fn as_f64(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }

@@ -71,6 +71,18 @@ impl MemoryIndex {
         self.count == 0
     }
 
+    /// How many different terms the listings have.
+    #[must_use]
+    pub fn terms_len(&self) -> usize {
+        self.terms.len()
+    }
+
+    /// Terms from `start` on, in their order, and the listings that have each: their numbers, growing, and where.
+    pub fn postings_from(&self, start: &str) -> impl Iterator<Item = (&str, &[(u32, FieldSet)])> {
+        let from = self.terms.range::<str, _>((Bound::Included(start), Bound::Unbounded));
+        from.map(|(term, postings)| (&**term, postings.as_slice()))
+    }
+
     /// Posting lists of the terms that answer `word`, and what a hit in them is worth beside the field.
     fn lists<'a>(&'a self, word: &'a WantedWord) -> Vec<(&'a Postings, f32)> {
         let whole = self.terms.get(word.stem.as_str()).map(|postings| (postings, 1.0));
@@ -115,22 +127,29 @@ impl TextIndex for MemoryIndex {
         within: Option<&RoaringBitmap>,
         each: &mut dyn FnMut(u32, f32),
     ) {
-        let mut values: BTreeMap<u32, f32> = BTreeMap::new();
+        let mut values: Vec<(u32, f32)> = Vec::new();
+        let mut hits: Vec<(u32, f32)> = Vec::new();
         for word in wanted.words() {
-            let mut best: BTreeMap<u32, f32> = BTreeMap::new();
+            hits.clear();
             for (postings, worth) in self.lists(word) {
-                for (number, fields) in postings {
-                    if within.is_none_or(|within| within.contains(*number)) {
-                        let value = best.entry(*number).or_default();
-                        *value = value.max(worth * fields.worth());
-                    }
-                }
+                let found = postings.iter().filter(|(n, _)| within.is_none_or(|w| w.contains(*n)));
+                hits.extend(found.map(|(number, fields)| (*number, worth * fields.worth())));
             }
-            for (number, worth) in best {
-                *values.entry(number).or_default() += word.share * worth;
+            // Lists are in order already, so that this merges them.
+            hits.sort_by_key(|(number, _)| *number);
+            let same = hits.chunk_by(|a, b| a.0 == b.0);
+            let best = same.filter_map(|hits| {
+                let best = hits.iter().map(|(_, worth)| *worth).fold(0.0, f32::max);
+                hits.first().map(|(number, _)| (*number, word.share * best))
+            });
+            values.extend(best);
+        }
+        values.sort_by_key(|(number, _)| *number);
+        for hits in values.chunk_by(|a, b| a.0 == b.0) {
+            if let Some((number, _)) = hits.first() {
+                each(*number, hits.iter().map(|(_, value)| value).sum());
             }
         }
-        values.into_iter().for_each(|(number, value)| each(number, value));
     }
 
     fn terms_from(&self, start: &str, each: &mut dyn FnMut(&str, u64) -> bool) {

@@ -214,6 +214,12 @@ impl Wanted {
         wanted
     }
 
+    /// The listings that have this stem.
+    pub(crate) fn of_stem(stem: &str) -> Self {
+        let stem = stem.to_owned();
+        Self(vec![WantedWord { word: stem.clone(), stem, share: 1.0 }])
+    }
+
     /// Gives rare words a larger share: `frequencies` says how many of `listings` have each word.
     pub fn weigh(&mut self, listings: u64, frequencies: &[u64]) {
         #[expect(clippy::cast_precision_loss, reason = "a weight needs no more than 24 bits")]
@@ -251,6 +257,13 @@ impl Wanted {
         let hits = self.0.iter().filter_map(|word| Some(word.share * terms.hit(word)?.worth));
         hits.sum()
     }
+}
+
+/// The word that `listing` writes for `stem`, in lower case.
+pub(crate) fn surface(listing: &Listing, stem_wanted: &str) -> Option<String> {
+    let stemmer = Stemmer::create(Algorithm::English);
+    let words = words_of(listing).take(LISTING_WORDS_MAX).map(|(_, word)| lower(word));
+    words.into_iter().find(|word| stem(&stemmer, word) == stem_wanted)
 }
 
 /// Cuts `text` into words, as they are written.

@@ -70,7 +70,10 @@ impl Core {
         }
         self.schedule.handle_heads(peer, after, heads, &self.logs);
         self.seek_bodies(peer, heads);
-        let Some(last) = heads.last().filter(|_| heads.len() == HEADS_PER_PAGE) else { return };
+        let Some(last) = heads.last().filter(|_| heads.len() == HEADS_PER_PAGE) else {
+            self.heard = Some(self.now);
+            return;
+        };
         if page == PAGES_MAX {
             out.push(Effect::Note(format!("{peer:?} has more logs than are asked for")));
             return;

@@ -1,8 +1,9 @@
 //! What happens to a node, and what it decides to do about it.
 
-use guildhall_protocol::body::{Confirmation, Demand, NodeBody, Unmet};
-use guildhall_protocol::name::{CategoryPrefix, OrgName};
-use guildhall_protocol::query::{Query, Suggestion};
+use guildhall_protocol::api::AskOutcome;
+use guildhall_protocol::body::{Confirmation, Demand, NodeBody, Unmet, Yank};
+use guildhall_protocol::name::{CategoryPrefix, OrgName, Reference};
+use guildhall_protocol::query::{PageMark, Query, Suggestion};
 use guildhall_protocol::record::Record;
 use guildhall_protocol::wire::{Request, Response};
 use guildhall_protocol::{Hash, PackageId, PublicKey, RecordId, api};
@@ -75,7 +76,7 @@ pub enum Event {
     },
     /// The DHT named holders for a question.
     Holders {
-        /// The question.
+        /// What [`Effect::FindHolders`] called it.
         ask: Hash,
         /// Nodes that say they hold the category, strangers among them.
         peers: Vec<PublicKey>,
@@ -178,7 +179,7 @@ pub enum Effect {
     Withdraw(Hash),
     /// Ask the DHT who has one of these; the union comes back as [`Event::Holders`].
     FindHolders {
-        /// The question it is for.
+        /// Names the lookup: the same for everybody who asks the same.
         ask: Hash,
         /// Keys to look up.
         keys: Vec<Hash>,
@@ -189,6 +190,20 @@ pub enum Effect {
         ask: Hash,
         /// The answer.
         found: Box<Found>,
+    },
+    /// Tell a requester that the page it asks for is forgotten.
+    PageGone {
+        /// The question.
+        ask: Hash,
+    },
+    /// A version was taken back by its producer.
+    Yanked {
+        /// `org/name@version`.
+        reference: Reference,
+        /// What it says.
+        yank: Box<Yank>,
+        /// The producer's clock, milliseconds since 1970.
+        time_ms: u64,
     },
     /// Something was refused or dropped; for the log.
     Note(String),
@@ -210,6 +225,18 @@ pub enum Verdict {
 pub struct Found {
     /// Ranked results.
     pub results: Vec<Suggestion>,
+    /// Versions that answer, on all pages.
+    pub total: u64,
+    /// Names the next page.
+    pub next: Option<PageMark>,
+    /// Counts by dimension, if they were asked for.
+    pub facets: Vec<api::Facet>,
+    /// What may have been meant.
+    pub did_you_mean: Vec<api::Correction>,
+    /// When nothing was found: what was nearest.
+    pub nearest: Vec<api::Near>,
+    /// When nothing was found: how much each criterion excludes.
+    pub excluded: Vec<api::Excluded>,
     /// How they were found.
     pub via: api::Via,
     /// Nodes that were asked.
@@ -218,8 +245,39 @@ pub struct Found {
     pub answered: u64,
     /// Holders that the DHT named.
     pub holders: u64,
+    /// Each node that was asked, in this order.
+    pub nodes: Vec<NodeAsked>,
+    /// How old the oldest part of it may be, seconds: since this node last compared its records with another, or since
+    /// a node was asked whose answer is remembered. `None` when it never heard from another.
+    pub age_s: Option<u64>,
     /// What was left out, in words.
     pub notes: Vec<String>,
+}
+
+/// What became of asking a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeAsked {
+    /// The node.
+    pub node: PublicKey,
+    /// Its org.
+    pub org: OrgName,
+    /// What became of it.
+    pub outcome: AskOutcome,
+    /// Listings it named that hold.
+    pub listings: u64,
+    /// Listings it named that were refused.
+    pub refused: u64,
+    /// How long it took, milliseconds; of a remembered answer, how old that is.
+    pub ms: u64,
+}
+
+/// Questions that one org's nodes asked this node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueriesServed {
+    /// Those that were answered.
+    pub answered: u64,
+    /// Those that came too fast.
+    pub refused: u64,
 }
 
 /// What a node knows of another node: the newest node record of its log.

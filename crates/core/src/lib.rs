@@ -19,11 +19,15 @@ mod identity;
 mod keys;
 mod lend;
 mod membership;
+mod moment;
 mod node;
 mod read;
+mod reindex;
 mod spread;
 
-pub use event::{CallId, Effect, Event, Found, GossipId, NodeView, ReplyId, Verdict};
+pub use event::{
+    CallId, Effect, Event, Found, GossipId, NodeAsked, NodeView, QueriesServed, ReplyId, Verdict,
+};
 pub use identity::{DelegatedKey, Identity};
 pub use keys::{category_keys, package_key, shard_key};
 pub use membership::InviteDraft;

@@ -1,6 +1,5 @@
 //! Who is at the other end, and who may come in.
 
-use guildhall_catalog::Entry;
 use guildhall_federation::{Authority, Joining, Outsider, check_delegation};
 use guildhall_protocol::body::{Acceptance, Admission};
 use guildhall_protocol::limits::INVITE_MAX_LIFE_MS;
@@ -43,8 +42,7 @@ impl Core {
 
     pub(crate) fn handle_disconnected(&mut self, peer: PublicKey, out: &mut Vec<Effect>) {
         self.forget_peer(peer);
-        let open: Vec<Hash> = self.asks.keys().copied().collect();
-        open.into_iter().for_each(|ask| self.handle_no_answer(peer, ask, out));
+        self.handle_asked_gone(peer, out);
     }
 
     /// What is still on its way from a peer that is gone must not bring it back.
@@ -306,9 +304,13 @@ impl Core {
         let before = std::mem::replace(&mut self.members, members);
         for root in before.difference(&self.members) {
             self.catalog.remove_org(root);
+            self.catalog.forget_opinions(root);
+            self.looked_up.forget_org(root);
+            self.served.forget_org(root);
             self.demand.remove_org(root);
             self.nodes.retain(|_, view| view.root != *root);
         }
+        self.questions.forget_idle();
         self.find_strangers();
         self.rename_orgs();
         self.expel_gone(out);
@@ -330,17 +332,16 @@ impl Core {
 
     /// An org whose name another member claims too is called otherwise from now on.
     fn rename_orgs(&mut self) {
-        let name_of = |root: &PublicKey| self.federation.member(root).map(|member| &member.org);
-        let entries = self.catalog.entries().map(|shown| shown.entry);
-        let renamed: Vec<Entry> =
-            entries.filter(|entry| name_of(&entry.root) != Some(&entry.org)).cloned().collect();
-        for entry in &renamed {
-            self.catalog.remove_org(&entry.root);
-        }
-        for entry in renamed {
-            if let Some(org) = name_of(&entry.root).cloned() {
-                self.catalog.insert(Entry { org, ..entry });
-            }
+        let renamed: Vec<(PublicKey, OrgName)> = self
+            .catalog
+            .orgs()
+            .filter_map(|(root, org)| {
+                let now = &self.federation.member(root)?.org;
+                (now != org).then(|| (*root, now.clone()))
+            })
+            .collect();
+        for (root, org) in renamed {
+            self.catalog.rename_org(&root, &org);
         }
         for state in self.peers.values_mut() {
             if let Some(authority) = &mut state.admitted
@@ -372,6 +373,7 @@ impl Core {
 
     pub(crate) fn handle_tick(&mut self, now_ms: u64, out: &mut Vec<Effect>) {
         self.ticks += 1;
+        self.now.tick = self.ticks;
         let ticks = self.ticks;
         self.confirming.retain(|it| ticks.saturating_sub(it.since) < CONFIRM_TICKS);
         let due = |state: &PeerState, ticks: u64| {
@@ -389,8 +391,7 @@ impl Core {
         if self.ticks.is_multiple_of(RETRY_TICKS) {
             self.dial_absent(out);
         }
-        self.retry_asks(out);
-        self.expire_asks(out);
+        self.tick_questions(out);
         for lost in self.leases.expire(now_ms).iter().filter(|expired| expired.was_open) {
             out.push(Effect::Note(format!("the job of run {:?} is taken for lost", lost.run)));
         }

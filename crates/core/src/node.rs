@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use guildhall_catalog::Catalog;
+use guildhall_catalog::rank::Ranking;
 use guildhall_federation::{Authority, State};
 use guildhall_pipeline::lease;
 use guildhall_protocol::body::{HardwareOffer, NodeBody, RecordBody};
@@ -10,17 +11,21 @@ use guildhall_protocol::limits::ADDRESSES_MAX;
 use guildhall_protocol::name::CategoryPrefix;
 use guildhall_protocol::record::{Body, Record, RecordError};
 use guildhall_protocol::wire::{Reason, Refusal, Request, Response};
-use guildhall_protocol::{Hash, PackageId, PublicKey, RecordId, cbor};
+use guildhall_protocol::{Hash, PackageId, PublicKey, cbor};
 use guildhall_sync::{Logs, Schedule};
 
 use crate::demand;
 use crate::event::{CallId, Effect, Event, NodeView, ReplyId};
-use crate::find::Ask;
+use crate::find::{LookedUp, Pages, Questions, Served};
 use crate::identity::{DelegatedKey, Identity};
 use crate::membership::Confirming;
+use crate::moment::Moment;
 
 /// Most peers tracked; the overlay's connection limits are far below.
 pub(crate) const PEERS_MAX: usize = 4_096;
+
+/// Listings grow older by the day.
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// What the node's keeper decided.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,13 +55,15 @@ pub struct Core {
     pub(crate) schedule: Schedule,
     pub(crate) catalog: Catalog,
     pub(crate) demand: demand::State,
+    pub(crate) pages: Pages,
     pub(crate) nodes: BTreeMap<PublicKey, NodeView>,
     /// Roots of the members at the last change, to see who is gone.
     pub(crate) members: BTreeSet<PublicKey>,
     pub(crate) peers: BTreeMap<PublicKey, PeerState>,
     pub(crate) calls: BTreeMap<CallId, Call>,
     pub(crate) next_call: u64,
-    pub(crate) asks: BTreeMap<Hash, Ask>,
+    pub(crate) questions: Questions,
+    pub(crate) served: Served,
     pub(crate) outsiders: Outsiders,
     /// Orgs that are coming in just now; one for each of this node's own open invites at most, for some ticks.
     pub(crate) confirming: Vec<Confirming>,
@@ -65,7 +72,7 @@ pub struct Core {
     pub(crate) packages: BTreeSet<PackageId>,
     pub(crate) provided: BTreeSet<Hash>,
     /// Listings in the catalogue that are on no disk here.
-    pub(crate) looked_up: BTreeSet<RecordId>,
+    pub(crate) looked_up: LookedUp,
     /// The org of every log's author; as many as there are logs.
     pub(crate) roots: BTreeMap<PublicKey, PublicKey>,
     /// Authors of logs here whose org is not a member.
@@ -73,6 +80,10 @@ pub struct Core {
     /// The tick at which a stranger's log was last said to be refused.
     pub(crate) refusal_noted_at: Option<u64>,
     pub(crate) ticks: u64,
+    /// When the event came that is being handled.
+    pub(crate) now: Moment,
+    /// When logs were last compared with another node.
+    pub(crate) heard: Option<Moment>,
 }
 
 /// A connected peer.
@@ -103,7 +114,7 @@ pub(crate) enum Call {
     Hello { peer: PublicKey },
     Heads { peer: PublicKey, after: Option<PublicKey>, page: u32 },
     Pull { peer: PublicKey, author: PublicKey, for_bodies: bool },
-    Query { peer: PublicKey, ask: Hash },
+    Query { peer: PublicKey, question: Hash },
 }
 
 impl Call {
@@ -152,6 +163,8 @@ impl Core {
     #[must_use]
     pub fn new(me: Identity, settings: Settings, federation: State) -> Self {
         let members = federation.members().map(|(root, _)| *root).collect();
+        let mut catalog = Catalog::default();
+        catalog.set_home(me.root);
         Self {
             me,
             settings,
@@ -159,25 +172,29 @@ impl Core {
             federation,
             logs: Logs::default(),
             schedule: Schedule::default(),
-            catalog: Catalog::default(),
+            catalog,
             demand: demand::State::default(),
+            pages: Pages::default(),
             nodes: BTreeMap::new(),
             members,
             peers: BTreeMap::new(),
             calls: BTreeMap::new(),
             next_call: 0,
-            asks: BTreeMap::new(),
+            questions: Questions::default(),
+            served: Served::default(),
             outsiders: Outsiders::default(),
             confirming: Vec::new(),
             leases: lease::Book::default(),
             leases_granted: 0,
             packages: BTreeSet::new(),
             provided: BTreeSet::new(),
-            looked_up: BTreeSet::new(),
+            looked_up: LookedUp::default(),
             roots: BTreeMap::new(),
             strangers: BTreeSet::new(),
             refusal_noted_at: None,
             ticks: 0,
+            now: Moment::default(),
+            heard: None,
         }
     }
 
@@ -185,6 +202,8 @@ impl Core {
     #[must_use]
     pub fn handle(&mut self, now_ms: u64, event: Event) -> Vec<Effect> {
         let mut out = Vec::new();
+        self.now = Moment { tick: self.ticks, ms: now_ms };
+        self.catalog.set_day(u32::try_from(now_ms / DAY_MS).unwrap_or(u32::MAX));
         match event {
             Event::Connected { peer } => self.handle_connected(peer, &mut out),
             Event::Disconnected { peer } => self.handle_disconnected(peer, &mut out),
@@ -199,10 +218,16 @@ impl Core {
             }
             Event::Wrote(record) => self.handle_wrote(*record, &mut out),
             Event::Search { ask, query } => {
-                self.watch_question(ask, &query);
+                // Turning a page is no question of its own.
+                if query.page.is_none() {
+                    self.watch_question(ask, &query);
+                }
                 self.handle_search(ask, *query, &mut out);
             }
-            Event::Used { query_id, package } => self.handle_used(query_id, package, now_ms),
+            Event::Used { query_id, package } => {
+                self.handle_used(query_id, package, now_ms);
+                self.catalog.used(package);
+            }
             Event::Holders { ask, peers } => self.handle_holders(ask, &peers, &mut out),
             Event::PackageHeld(package) => {
                 self.packages.insert(package);
@@ -290,6 +315,16 @@ impl Core {
         self.settings = settings;
     }
 
+    /// How the org ranks now.
+    pub fn set_ranking(&mut self, ranking: Ranking) {
+        self.catalog.set_ranking(ranking);
+    }
+
+    /// Orgs besides the producer that were found to hold a package.
+    pub fn set_holders(&mut self, package: PackageId, orgs: u16) {
+        self.catalog.set_holders(package, orgs);
+    }
+
     /// Where the overlay listens now.
     pub fn set_addresses(&mut self, addresses: Vec<String>) {
         self.addresses = addresses;
@@ -318,7 +353,9 @@ impl Core {
                 let follows = follows.unwrap_or_else(|| vec![CategoryPrefix::everything()]);
                 out.push(Effect::RespondRecords { reply, author, from_seq, follows });
             }
-            (Request::Query(query), _) => self.handle_query(reply, &query, out),
+            (Request::Query(query), Some(authority)) => {
+                self.handle_query(authority.root, reply, &query, out);
+            }
             (Request::Offer(offer), Some(authority)) => {
                 let response = self.handle_offer(now_ms, peer, &authority, &offer);
                 respond(out, reply, response);
@@ -361,15 +398,9 @@ impl Core {
                     self.compare_soon(peer);
                 }
             }
-            (Some(Call::Query { peer, ask }), Ok(Response::Found { listings })) => {
-                self.handle_found(now_ms, peer, ask, &listings, out);
+            (Some(Call::Query { peer, question }), result) => {
+                self.handle_query_response(peer, question, result, out);
             }
-            (Some(Call::Query { peer, ask }), Ok(Response::Refused(refusal)))
-                if refusal.reason == Reason::NotAdmitted =>
-            {
-                self.ask_again(peer, ask);
-            }
-            (Some(Call::Query { peer, ask }), _) => self.handle_no_answer(peer, ask, out),
             // A refused hello is said again at a later tick; the overlay cuts who is never admitted.
             (Some(Call::Hello { .. }) | None, _) => {}
         }

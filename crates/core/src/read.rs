@@ -69,6 +69,12 @@ impl Core {
         self.admitted_peers().count()
     }
 
+    /// Since logs were last compared with another node, seconds; `None` when they never were.
+    #[must_use]
+    pub fn heard_s(&self) -> Option<u64> {
+        self.heard.map(|heard| heard.age_ms(self.now) / 1_000)
+    }
+
     /// Complete packages on disk.
     #[must_use]
     pub fn packages(&self) -> usize {

@@ -1,12 +1,14 @@
 //! How records spread: taken in from gossip and pulls, put into their logs, stored, evaluated.
 
-use guildhall_catalog::Entry;
+use std::sync::Arc;
+
+use guildhall_catalog::{Entry, Reviewed};
 use guildhall_federation::{Change, Outsider, check_record};
 use guildhall_protocol::PublicKey;
 use guildhall_protocol::body::{
-    Acceptance, Admission, Confirmation, Demand, Listing, NodeBody, RecordBody as _,
+    Acceptance, Admission, Confirmation, Demand, Listing, NodeBody, RecordBody as _, Review, Yank,
 };
-use guildhall_protocol::name::CategoryPrefix;
+use guildhall_protocol::name::{CategoryPrefix, Reference};
 use guildhall_protocol::record::Record;
 use guildhall_protocol::wire::Request;
 use guildhall_sync::{Offered, Pull};
@@ -34,11 +36,18 @@ pub fn withhold_body(record: &Record, follows: &[CategoryPrefix]) -> bool {
     }
 }
 
-/// Whether every node needs the body: without it, nodes would disagree on who is a member, where nodes are or what is
-/// missed.
+/// Whether every node needs the body: without it, nodes would disagree on who is a member, where nodes are, what is
+/// missed, and what was taken back or is thought of what they look up.
 pub(crate) fn travels_whole(record: &Record) -> bool {
-    let kinds =
-        [Admission::TYPE, Acceptance::TYPE, Confirmation::TYPE, Demand::TYPE, NodeBody::TYPE];
+    let kinds = [
+        Acceptance::TYPE,
+        Admission::TYPE,
+        Confirmation::TYPE,
+        Demand::TYPE,
+        NodeBody::TYPE,
+        Review::TYPE,
+        Yank::TYPE,
+    ];
     kinds.contains(&record.header().record_type.as_str())
 }
 
@@ -191,6 +200,8 @@ impl Core {
         }
         match offered {
             Offered::Appended(records) => {
+                self.handle_news(record);
+                records.iter().skip(1).for_each(|record| self.handle_news(record));
                 out.push(Effect::Store(records.clone()));
                 records.iter().for_each(|record| self.evaluate(record, out));
                 Verdict::Accept
@@ -239,6 +250,10 @@ impl Core {
             self.evaluate_node(record, body, out);
         } else if let Some(Ok(listing)) = record.body_as::<Listing>() {
             self.evaluate_listing(record, listing, out);
+        } else if let Some(Ok(yank)) = record.body_as::<Yank>() {
+            self.evaluate_yank(record, yank, out);
+        } else if let Some(Ok(review)) = record.body_as::<Review>() {
+            self.evaluate_review(record, review, out);
         } else if let Some(Ok(demand)) = record.body_as::<Demand>() {
             self.evaluate_demand(record, &demand, out);
         }
@@ -257,33 +272,74 @@ impl Core {
         self.nodes.insert(header.author, view);
     }
 
-    pub(crate) fn evaluate_listing(
-        &mut self,
-        record: &Record,
-        listing: Listing,
-        out: &mut Vec<Effect>,
-    ) {
+    pub(crate) fn evaluate_listing(&mut self, record: &Record, listing: Listing, out: &mut Vec<Effect>) {
+        let Some(entry) = self.entry_of(record, listing) else { return };
+        // It is on disk now, if it was not before.
+        self.looked_up.forget((entry.author, entry.seq));
+        self.insert_entry(record, entry, out);
+    }
+
+    /// A listing as the catalogue keeps it, if its org is a member and it is meant for this federation.
+    pub(crate) fn entry_of(&self, record: &Record, listing: Listing) -> Option<Entry> {
         let root = record.delegation().root;
-        let Some(member) = self.federation.member(&root) else { return };
-        if listing.federation != self.federation.id() {
-            return;
-        }
-        let followed = !withhold_body(record, &self.settings.follows);
-        let categories = listing.categories.clone();
-        self.catalog.insert(Entry {
+        let member = self.federation.member(&root)?;
+        let header = record.header();
+        (listing.federation == self.federation.id()).then(|| Entry {
             org: member.org.clone(),
             root,
-            listing,
+            listing: Arc::new(listing),
             listing_id: record.id(),
-            author: record.header().author,
-            seq: record.header().seq,
-            time_ms: record.header().time_ms,
-        });
-        if followed {
+            author: header.author,
+            seq: header.seq,
+            time_ms: header.time_ms,
+        })
+    }
+
+    /// Puts a verified listing into the catalogue.
+    pub(crate) fn insert_entry(&mut self, record: &Record, entry: Entry, out: &mut Vec<Effect>) {
+        // An org's own listings are kept whatever it follows, and perhaps by nobody else.
+        let is_kept = entry.root == self.me.root || !withhold_body(record, &self.settings.follows);
+        let categories = entry.listing.categories.clone();
+        let is_logged = self.logs.id_at(&entry.author, entry.seq) == Some(entry.listing_id);
+        self.catalog.insert(entry, is_logged);
+        if is_kept {
             let shard = shard_of(self.me.node.public());
             for category in categories.iter().flat_map(with_ancestors) {
                 self.provide(shard_key(self.federation.id(), &category, shard), out);
             }
+        }
+    }
+
+    /// A producer takes a version of its own back.
+    pub(crate) fn evaluate_yank(&mut self, record: &Record, yank: Yank, out: &mut Vec<Effect>) {
+        let root = record.delegation().root;
+        let Some(org) = self.federation.member(&root).map(|member| member.org.clone()) else {
+            return;
+        };
+        let time_ms = record.header().time_ms;
+        if !self.catalog.yank(root, yank.clone(), time_ms) {
+            out.push(Effect::Note(format!("a yank of {org} is not kept: it has too many")));
+            return;
+        }
+        let (name, version) = (yank.name.clone(), Some(yank.version.clone()));
+        let reference = Reference::Named { org, name, version };
+        out.push(Effect::Yanked { reference, yank: Box::new(yank), time_ms });
+    }
+
+    pub(crate) fn evaluate_review(&mut self, record: &Record, review: Review, out: &mut Vec<Effect>) {
+        if review.federation != self.federation.id() {
+            return;
+        }
+        let header = record.header();
+        let taken = self.catalog.review(Reviewed {
+            root: record.delegation().root,
+            author: header.author,
+            seq: header.seq,
+            time_ms: header.time_ms,
+            review,
+        });
+        if !taken {
+            out.push(Effect::Note("a review is not kept: too many packages have some".to_owned()));
         }
     }
 

@@ -20,7 +20,7 @@ use guildhall_protocol::facts::Facts;
 use guildhall_protocol::limits::{FOLLOWS_MAX, INVITE_MAX_LIFE_MS};
 use guildhall_protocol::manifest::Manifest;
 use guildhall_protocol::name::{CategoryPrefix, FileName, Reference};
-use guildhall_protocol::query::{Query, ReviewSummary};
+use guildhall_protocol::query::Query;
 use guildhall_protocol::wire::Invite;
 use guildhall_protocol::{Hash, PackageId, PublicKey, RecordId, RunId};
 use tokio::sync::oneshot;
@@ -396,7 +396,11 @@ impl App {
         let found = tokio::time::timeout(SEARCH_MAX, found).await;
         lock(&self.asks).remove(&ask);
         match found {
-            Ok(Ok(found)) => Ok((ask, found)),
+            Ok(Ok(Some(found))) => Ok((ask, found)),
+            Ok(Ok(None)) => Err(ApiError::not_found(
+                "page_gone",
+                "the pages of that answer are not remembered any more; ask again",
+            )),
             _ => {
                 Err(ApiError::unavailable("no_answer", "the search did not end in time; try again"))
             }
@@ -427,40 +431,14 @@ impl App {
             (Err(error), _) => Err(resolve_error(&error)),
         }
     }
-
-    async fn detail(self: &Arc<Self>, reference: &Reference) -> Answer<Detail> {
-        let mut detail = {
-            let core = self.core();
-            let entry = core.catalog().resolve(reference).map_err(|error| resolve_error(&error))?;
-            let package = entry.listing.release.package;
-            let versions = core.catalog().versions(&entry.org, &entry.listing.release.name);
-            Detail {
-                reference: entry.reference(),
-                org: entry.org.clone(),
-                listing: entry.listing.clone(),
-                listing_id: entry.listing_id,
-                package_id: package,
-                held: core.holds(&package),
-                manifest: None,
-                versions: versions.map(|shown| shown.entry.version().clone()).collect(),
-                holders: Vec::new(),
-                time_ms: entry.time_ms,
-                yanked: Vec::new(),
-                rating: ReviewSummary::default(),
-                reviews: Vec::new(),
-                looks_like: None,
-                standing: None,
-            }
-        };
-        detail.manifest = self.manifest(detail.package_id).map_err(internal)?;
-        detail.holders = self.holding_orgs(detail.package_id).await;
-        Ok(detail)
-    }
 }
 
-fn resolve_error(error: &guildhall_catalog::ResolveError) -> ApiError {
+pub(super) fn resolve_error(error: &guildhall_catalog::ResolveError) -> ApiError {
     let api = ApiError::not_found("unknown_reference", error.to_string());
     match error {
+        guildhall_catalog::ResolveError::Yanked { reference, .. } => {
+            ApiError::failed("yanked", error.to_string()).with_help(format!("guild show {reference}"))
+        }
         guildhall_catalog::ResolveError::Unknown { nearest, .. } if !nearest.is_empty() => api
             .with_help(format!("guild show {}", nearest.first().map_or("", String::as_str)))
             .with_detail(format!("did you mean {}?", nearest.join(", "))),

@@ -89,8 +89,16 @@ impl App {
             Effect::Answer { ask, found } => {
                 if let Some(waiting) = lock(&self.asks).remove(&ask) {
                     // Who asked may have gone away.
-                    let _gone = waiting.send(*found);
+                    let _gone = waiting.send(Some(*found));
                 }
+            }
+            Effect::PageGone { ask } => {
+                if let Some(waiting) = lock(&self.asks).remove(&ask) {
+                    let _gone = waiting.send(None);
+                }
+            }
+            Effect::Yanked { reference, yank, time_ms } => {
+                self.handle_yanked(reference, &yank, time_ms);
             }
             Effect::Note(text) => warn!("{text}"),
         }

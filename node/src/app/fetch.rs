@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use guildhall_catalog::Entry;
 use guildhall_core::Event;
 use guildhall_protocol::api::KeptFor;
 use guildhall_protocol::limits::MANIFEST_MAX_BYTES;
@@ -219,12 +218,14 @@ impl App {
     fn other_versions(&self, package: PackageId) -> Result<BTreeMap<FileName, Hash>, FetchError> {
         let nearest = {
             let core = self.core();
-            let named = core.catalog().of_package(package).next().map(|shown| shown.entry);
-            let Some(Reference::Named { org, name, .. }) = named.map(Entry::reference) else {
+            let named = core.catalog().of_package(package).next();
+            let Some(Reference::Named { org, name, .. }) =
+                named.and_then(|brief| brief.reference())
+            else {
                 return Ok(BTreeMap::new());
             };
             let others = core.catalog().versions(&org, &name);
-            let mut others = others.map(|shown| shown.entry.listing.release.package);
+            let mut others = others.map(|brief| brief.package());
             others.find(|other| *other != package && core.holds(other))
         };
         let Some(nearest) = nearest else { return Ok(BTreeMap::new()) };

@@ -1,82 +1,279 @@
-//! What the node answers to questions around finding and judging. What the core cannot do yet is refused here, in one
-//! place for each.
+//! What the node answers to questions around finding and judging.
 
 use std::sync::Arc;
+use std::time::Instant;
 
+use guildhall_catalog::rank;
+use guildhall_core::{Core, NodeAsked};
 use guildhall_gateway::{Answer, ApiError};
+use guildhall_overlay::peer_id_string;
 use guildhall_protocol::api::{
-    CategoryCount, Ranking, Reindexed, ReviewRequest, ReviewShown, SearchAnswer, YankRequest,
-    Yanked,
+    AskedNode, CategoryCount, Detail, Notice, Ranking, Reindexed, ReviewRequest, ReviewShown,
+    KeptFor, SearchAnswer, YankRequest, Yanked,
 };
+use guildhall_protocol::body::{Review, Yank};
+use guildhall_protocol::name::Reference;
 use guildhall_protocol::query::Query;
+use guildhall_protocol::record::Record;
+use guildhall_protocol::{PackageId, vocabulary};
+use tracing::{error, warn};
 
 use super::App;
+use super::api::resolve_error;
+use super::write::OwnLog;
+use crate::clock;
 
-/// The code of what is not built.
-const NOT_YET: &str = "not_yet";
+/// The kind of notices that tell of yanks.
+const YANKED: &str = "yanked";
 
 impl App {
     /// `POST /search` and `GET /search?q=`.
     pub(super) async fn search(self: &Arc<Self>, query: Query) -> Answer<SearchAnswer> {
         query.check().map_err(|error| ApiError::invalid("bad_query", error.to_string()))?;
-        let (query_id, found) = self.ask(query).await?;
+        let page = query.page;
+        let (ask, found) = self.ask(query).await?;
         Ok(SearchAnswer {
-            query_id,
-            total: found.results.len() as u64,
+            query_id: page.map_or(ask, |page| page.query),
             results: found.results,
+            total: found.total,
+            next: found.next,
             via: found.via,
             asked: found.asked,
             answered: found.answered,
             holders: found.holders,
+            nodes: found.nodes.into_iter().map(asked_node).collect(),
+            age_s: found.age_s,
+            facets: found.facets,
+            did_you_mean: found.did_you_mean,
+            nearest: found.nearest,
+            excluded: found.excluded,
             notes: found.notes,
-            next: None,
-            nodes: Vec::new(),
-            age_s: None,
-            facets: Vec::new(),
-            did_you_mean: Vec::new(),
-            nearest: Vec::new(),
-            excluded: Vec::new(),
         })
     }
 
-    /// `GET /categories`: those in use, since there is no vocabulary that others could be missing from.
+    /// `GET /categories`: the vocabulary, and what else is in use, with how much is in each.
     pub(super) fn categories(&self) -> Vec<CategoryCount> {
-        let counts = self.core().catalog().category_counts();
-        let count = |(category, listings): (_, usize)| CategoryCount {
+        let mut counts: std::collections::BTreeMap<_, u64> =
+            self.core().catalog().category_counts().into_iter().collect();
+        for category in vocabulary::entries().filter_map(vocabulary::Entry::category) {
+            counts.entry(category).or_default();
+        }
+        let count = |(category, listings)| CategoryCount {
+            known: vocabulary::is_known(&category),
+            description: vocabulary::entry_of(&category)
+                .map_or_else(String::new, |entry| entry.description.to_owned()),
             category,
-            listings: listings as u64,
-            known: true,
-            description: String::new(),
+            listings,
         };
         counts.into_iter().map(count).collect()
     }
 
-    /// `POST /reviews`.
-    pub(super) async fn review(&self, _request: ReviewRequest) -> Answer<ReviewShown> {
-        not_yet("review")
+    /// `GET /show`: also of versions that were yanked, which say so.
+    pub(super) async fn detail(self: &Arc<Self>, reference: &Reference) -> Answer<Detail> {
+        let mut detail = detail_here(&self.core(), reference)?;
+        let manifest = self.manifest(detail.package_id);
+        detail.manifest = manifest.map_err(|error| ApiError::internal(error.to_string()))?;
+        detail.holders = self.holding_orgs(detail.package_id).await;
+        Ok(detail)
     }
 
-    /// `POST /yanks`.
-    pub(super) async fn yank(&self, _request: YankRequest) -> Answer<Yanked> {
-        not_yet("yank")
+    /// `POST /reviews`.
+    pub(super) async fn review(self: &Arc<Self>, request: ReviewRequest) -> Answer<ReviewShown> {
+        let package = self.resolve(&request.reference).await?;
+        let review = Review {
+            federation: self.core().federation().id(),
+            package,
+            stars: request.stars,
+            text: request.text,
+        };
+        check(&review)?;
+        let own = {
+            let core = self.core();
+            let me = core.identity().root;
+            core.catalog().of_package(package).any(|brief| brief.root() == Some(me))
+        };
+        let shown = ReviewShown {
+            org: self.core().identity().org.clone(),
+            stars: review.stars,
+            text: review.text.clone(),
+            time_ms: clock::now_ms(),
+            own,
+        };
+        self.write(OwnLog::Producer, review).await?;
+        Ok(shown)
+    }
+
+    /// `POST /yanks`. Yanking again changes nothing and is no error.
+    pub(super) async fn yank(self: &Arc<Self>, request: YankRequest) -> Answer<Yanked> {
+        let Reference::Named { org, name, version: Some(version) } = request.reference.clone() else {
+            return Err(ApiError::invalid("bad_reference", "one version is yanked: ORG/NAME@VERSION"));
+        };
+        let shown = {
+            let core = self.core();
+            if core.identity().org != org {
+                let why = format!("only {org} can yank what it listed");
+                return Err(ApiError::invalid("not_yours", why));
+            }
+            core.catalog().show(&request.reference).map_err(|error| resolve_error(&error))?
+        };
+        let reference = request.reference;
+        let package_id = shown.entry.package();
+        if let Some(known) = shown.yanked {
+            let (why, time_ms) = (known.yank.why, known.time_ms);
+            return Ok(Yanked { reference, package_id, why, time_ms });
+        }
+        let yank = Yank { name, version, package: package_id, why: request.why };
+        check(&yank)?;
+        let why = yank.why.clone();
+        let record: Record = self.write(OwnLog::Producer, yank).await?;
+        Ok(Yanked { reference, package_id, why, time_ms: record.header().time_ms })
+    }
+
+    /// A producer took a version back; a person here is told if it is kept or pinned here.
+    pub(super) fn handle_yanked(self: &Arc<Self>, reference: Reference, yank: &Yank, time_ms: u64) {
+        let Some(text) = self.yank_concerns(yank) else { return };
+        let notice =
+            Notice { kind: YANKED.to_owned(), reference: Some(reference), text, time_ms };
+        self.notify(notice);
+    }
+
+    fn yank_concerns(&self, yank: &Yank) -> Option<String> {
+        let held = self.held(yank.package)?;
+        let kept = match held.reason {
+            KeptFor::Replica => return None,
+            KeptFor::Pinned => "it is pinned here",
+            _ => "a copy of it is here",
+        };
+        Some(format!("yanked by its producer: {}; {kept}", yank.why))
     }
 
     /// `GET /ranking`.
     pub(super) async fn ranking(&self) -> Answer<Ranking> {
-        not_yet("say how it ranks")
+        let core = self.core();
+        let ranking = core.catalog().ranking();
+        Ok(Ranking { weights: ranking.weights.by_name(), trust: ranking.trust.clone() })
     }
 
-    /// `PUT /ranking`.
-    pub(super) async fn set_ranking(&self, _change: Ranking) -> Answer<Ranking> {
-        not_yet("rank in another way")
+    /// `PUT /ranking`: changes what it names, now and in the configuration.
+    pub(super) async fn set_ranking(self: &Arc<Self>, change: Ranking) -> Answer<Ranking> {
+        let bad = |error: rank::BadRanking| ApiError::invalid("bad_ranking", error.to_string());
+        // Before anything is written; the file has the same rules.
+        self.core().catalog().ranking().changed(&change).map_err(bad)?;
+        let app = Arc::clone(self);
+        let decided = self.tasks.finish("rank", async move {
+            tokio::task::block_in_place(|| {
+                app.home.update_config(|config| {
+                    config.ranking.weights.extend(change.weights.clone());
+                    config.ranking.trust.extend(change.trust.clone());
+                    let mut core = app.core();
+                    if let Ok(ranking) = core.catalog().ranking().changed(&change) {
+                        core.set_ranking(ranking);
+                    }
+                })
+            })
+        });
+        match decided.await {
+            Some(Ok(_)) => self.ranking().await,
+            Some(Err(error)) => Err(ApiError::internal(error.to_string())),
+            None => Err(ApiError::unavailable("stopping", "the node is stopping")),
+        }
     }
 
-    /// `POST /store/reindex`.
-    pub(super) async fn reindex(&self) -> Answer<Reindexed> {
-        not_yet("build its catalogue anew while it is up")
+    /// `POST /store/reindex`: the catalogue is built anew from the records; nothing is answered meanwhile.
+    pub(super) async fn reindex(self: &Arc<Self>) -> Answer<Reindexed> {
+        // What is on its way to the disk first.
+        self.keep(&[]).await.map_err(|error| ApiError::internal(error.to_string()))?;
+        let started = Instant::now();
+        let reindexed = tokio::task::block_in_place(|| {
+            let mut core = self.core();
+            core.reindex(|each| {
+                let report = self.store.for_each_record(|author, seq, bytes| {
+                    match Record::open(bytes) {
+                        Ok(record) => each(&record),
+                        Err(error) => warn!(%error, ?author, seq, "a stored record is left out"),
+                    }
+                })?;
+                if !report.is_complete() {
+                    error!(damaged = report.corrupt_total, "records are damaged");
+                }
+                Ok::<(), guildhall_store::ReadError>(())
+            })?;
+            Ok::<u64, guildhall_store::ReadError>(core.catalog().len() as u64)
+        });
+        let listings = reindexed.map_err(|error| ApiError::internal(error.to_string()))?;
+        Ok(Reindexed { listings, seconds: started.elapsed().as_secs_f64() })
     }
 }
 
-fn not_yet<T>(what: &str) -> Answer<T> {
-    Err(ApiError::unavailable(NOT_YET, format!("this node cannot {what} yet")))
+fn check<T: guildhall_protocol::body::RecordBody>(body: &T) -> Answer<()> {
+    body.check().map_err(|error| ApiError::invalid("bad_request", error.to_string()))
+}
+
+/// Everything about a release but what has to be asked of others.
+fn detail_here(core: &Core, reference: &Reference) -> Answer<Detail> {
+    let catalog = core.catalog();
+    let shown = catalog.show(reference).map_err(|error| resolve_error(&error))?;
+    if shown.contested && shown.yanked.is_none() {
+        // Says why, and is no error when asked for by id.
+        catalog.resolve(reference).map_err(|error| resolve_error(&error))?;
+    }
+    let entry = shown.entry;
+    let (name, package) = (&entry.listing.release.name, entry.package());
+    let versions: Vec<_> = catalog.versions(&entry.org, name).collect();
+    let good = versions.iter().filter(|brief| brief.yanked().is_none());
+    let taken_back = versions.iter().filter_map(|brief| {
+        let known = brief.yanked()?;
+        Some(Yanked {
+            reference: brief.reference()?,
+            package_id: brief.package(),
+            why: known.yank.why.clone(),
+            time_ms: known.time_ms,
+        })
+    });
+    Ok(Detail {
+        reference: entry.reference(),
+        org: entry.org.clone(),
+        listing_id: entry.listing_id,
+        time_ms: entry.time_ms,
+        package_id: package,
+        held: core.holds(&package),
+        manifest: None,
+        versions: good.map(|brief| brief.version().clone()).collect(),
+        yanked: taken_back.collect(),
+        holders: Vec::new(),
+        rating: catalog.rating(package, &entry.root),
+        reviews: reviews(core, package, &entry.root),
+        looks_like: catalog.alike(&entry.root, &entry.org, name, entry.time_ms),
+        standing: catalog.standing(&entry.listing_id, package),
+        listing: Arc::unwrap_or_clone(entry.listing),
+    })
+}
+
+fn reviews(
+    core: &Core,
+    package: PackageId,
+    producer: &guildhall_protocol::PublicKey,
+) -> Vec<ReviewShown> {
+    let all = core.catalog().reviews(package).into_iter();
+    let shown = all.filter_map(|reviewed| {
+        Some(ReviewShown {
+            org: core.federation().member(&reviewed.root)?.org.clone(),
+            stars: reviewed.review.stars,
+            text: reviewed.review.text.clone(),
+            time_ms: reviewed.time_ms,
+            own: reviewed.root == *producer,
+        })
+    });
+    shown.collect()
+}
+
+fn asked_node(asked: NodeAsked) -> AskedNode {
+    AskedNode {
+        org: asked.org,
+        peer_id: peer_id_string(&asked.node),
+        outcome: asked.outcome,
+        listings: asked.listings,
+        refused: asked.refused,
+        ms: asked.ms,
+    }
 }

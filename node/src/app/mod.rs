@@ -76,7 +76,7 @@ pub(crate) struct App {
     pub(crate) url: String,
     started: std::time::Instant,
     events: mpsc::Sender<Event>,
-    asks: Mutex<BTreeMap<Hash, oneshot::Sender<Found>>>,
+    asks: Mutex<BTreeMap<Hash, oneshot::Sender<Option<Found>>>>,
     /// Held while a record is written, from its position in the log to its evaluation; taken through [`App::writer`],
     /// after `publishing` where both are.
     writing: tokio::sync::Mutex<()>,

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use guildhall_gateway::Answer;
 use guildhall_protocol::api::Notice;
+use guildhall_protocol::limits::OPINION_MAX_BYTES;
 use guildhall_store::{Batch, Collection, Store};
 use tracing::{error, warn};
 
@@ -20,8 +21,8 @@ const PER_KIND_MAX: usize = 100;
 /// Kinds that are told apart. No more are made; what else might be on the disk is left out.
 const KINDS_MAX: usize = 16;
 
-/// Longest text, bytes: some lines.
-const TEXT_MAX_BYTES: usize = 1_024;
+/// Longest text, bytes: the longest reason of a yank, and what is said around it. A longer one is cut, and shows it.
+const TEXT_MAX_BYTES: usize = OPINION_MAX_BYTES + 1_024;
 
 /// Under this key of the identity collection stand the notices.
 const NOTICES_KEY: &[u8] = b"notices";
@@ -67,7 +68,10 @@ impl App {
     /// Tells a person of something, now and after a restart. Nobody waits for the disk: whoever is about to write takes
     /// along what came meanwhile, so that a flood of news makes no flood of writes.
     pub(super) fn notify(self: &Arc<Self>, mut notice: Notice) {
-        notice.text.truncate(notice.text.floor_char_boundary(TEXT_MAX_BYTES));
+        if notice.text.len() > TEXT_MAX_BYTES {
+            notice.text.truncate(notice.text.floor_char_boundary(TEXT_MAX_BYTES));
+            notice.text.push('…');
+        }
         add(&mut lock(&self.notices.list), notice);
         if !self.notices.unsaved.swap(true, Ordering::AcqRel) {
             let app = Arc::clone(self);

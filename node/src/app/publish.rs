@@ -222,8 +222,8 @@ impl App {
             .map_err(|error| ApiError::failed("ports_do_not_fit", error.to_string()))?;
         let core = self.core();
         let listed = |stage: pipeline::StageInfo| {
-            let entry = core.catalog().of_package(stage.package).next();
-            let contract = entry.and_then(|shown| shown.entry.listing.contract.clone());
+            let entry = core.catalog().of_package(stage.package).find_map(|brief| brief.entry());
+            let contract = entry.and_then(|entry| entry.listing.contract.clone());
             stage.with_listing(contract.as_ref())
         };
         Ok(stages.into_iter().map(listed).collect())

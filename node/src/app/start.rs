@@ -237,7 +237,10 @@ pub(super) fn new_core(
         software: format!("guildhall/{}", env!("CARGO_PKG_VERSION")),
         lease_seed: home.lease_seed()?,
     };
-    Ok(Core::new(identity, settings, federation))
+    let mut core = Core::new(identity, settings, federation);
+    let ranking = core.catalog().ranking().changed(&config.ranking)?;
+    core.set_ranking(ranking);
+    Ok(core)
 }
 
 /// Folds every stored record into the core: members first, then everything.
@@ -376,6 +379,8 @@ pub(crate) enum StartError {
         "config.toml calls this org `{configured}`, but the federation knows it as `{known}`; put that back"
     )]
     OtherName { configured: OrgName, known: OrgName },
+    #[error("[ranking] in config.toml: {0}")]
+    Ranking(#[from] guildhall_catalog::rank::BadRanking),
     #[error("the founding in this home does not hold")]
     Founding,
     #[error("the API cannot listen on {api}: {source}")]

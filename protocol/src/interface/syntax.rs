@@ -290,7 +290,8 @@ impl Reader<'_> {
             "bytes" => PortType::Bytes(self.media()?),
             "json" => PortType::Json(self.json()?),
             "prediction" => PortType::Prediction(self.prediction()?),
-            "text" => return Err("text has no brackets".to_owned()),
+            "text" if self.next() == Some(')') => PortType::Text,
+            "text" => return Err("text has nothing in brackets".to_owned()),
             _ => return Err(families()),
         };
         self.closed()?;
@@ -343,6 +344,9 @@ impl Reader<'_> {
     }
 
     fn json(&mut self) -> Result<JsonType, String> {
+        if self.next() == Some(')') {
+            return Ok(JsonType::default());
+        }
         if self.next() != Some('"') {
             return Err("a JSON Schema stands in quotes".to_owned());
         }

@@ -1,5 +1,7 @@
 //! Listings for the tests: a plain model, and ways to change it.
 
+use std::sync::Arc;
+
 use guildhall_catalog::Entry;
 use guildhall_protocol::body::{AccuracyClaim, Claims, LatencyClaim, Listing, Release, Suggested};
 use guildhall_protocol::contract::{Contract, Determinism, Hardware};
@@ -86,7 +88,7 @@ pub(crate) fn entry(reference: &str) -> Entry {
     Entry {
         org: org.parse().unwrap(),
         root: key(org),
-        listing,
+        listing: Arc::new(listing),
         listing_id: RecordId(Hash::of(format!("listing of {reference}").as_bytes())),
         seq: 0,
         author: key(&format!("producer of {org}")),
@@ -97,6 +99,6 @@ pub(crate) fn entry(reference: &str) -> Entry {
 /// `entry(reference)` with a changed listing.
 pub(crate) fn with(reference: &str, change: impl FnOnce(&mut Listing)) -> Entry {
     let mut entry = entry(reference);
-    change(&mut entry.listing);
+    change(Arc::make_mut(&mut entry.listing));
     entry
 }

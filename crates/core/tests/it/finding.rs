@@ -1,6 +1,6 @@
 //! Questions about categories that a node does not follow: asked over the DHT's hints, answered by members, verified.
 
-use guildhall_protocol::api::Via;
+use guildhall_protocol::api::{AskOutcome, Via};
 use guildhall_protocol::record::Record;
 use guildhall_protocol::wire::{Request, Response};
 use serde_bytes::ByteBuf;
@@ -62,7 +62,12 @@ fn strangers_who_push_themselves_into_the_dht_change_nothing() {
         providers.extend((0..50).map(|number| stranger(&format!("junk {number}"))));
     }
     let found = world.search(2, &in_category("vision"));
-    assert_eq!(found, honest);
+    assert_eq!((found.via, found.holders), (honest.via, honest.holders));
+    assert_eq!(references(&found), references(&honest));
+    let nodes = |found: &guildhall_core::Found| -> Vec<_> {
+        found.nodes.iter().map(|asked| asked.node).collect()
+    };
+    assert_eq!(nodes(&found), nodes(&honest));
 }
 
 #[test]
@@ -171,8 +176,12 @@ fn forged_and_foreign_listings_are_left_out_with_a_note_and_the_honest_ones_stay
     let found = world.search(2, &in_category("vision"));
     assert_eq!(references(&found), ["alpha/digits@1.0.0"]);
     assert_eq!(found.answered, 2);
-    let note = format!("{count} listings of {:?} did not verify", world.nodes[1].key());
+    let note = format!("{count} listings ({count} did not verify) of a node of bravo");
     assert!(found.notes.iter().any(|said| said.starts_with(&note)), "{:?}", found.notes);
+    let bravo = world.nodes[1].key();
+    let liar = found.nodes.iter().find(|asked| asked.node == bravo).unwrap();
+    assert_eq!((liar.outcome, liar.listings), (AskOutcome::Answered, 0));
+    assert_eq!(liar.refused, count as u64);
     assert_restart_changes_nothing(&world, 2);
 }
 
@@ -197,7 +206,8 @@ fn a_listing_that_its_log_does_not_have_is_left_out() {
     }));
     let found = world.search(2, &in_category("vision"));
     assert_eq!(references(&found), ["alpha/digits@1.0.0"]);
-    assert!(found.notes.iter().any(|note| note.starts_with("1 listings")), "{:?}", found.notes);
+    let note = "1 listings (1 contradicted their author's log) of a node of bravo";
+    assert!(found.notes.iter().any(|said| said.starts_with(note)), "{:?}", found.notes);
 }
 
 #[test]

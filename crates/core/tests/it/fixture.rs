@@ -8,6 +8,7 @@ use guildhall_protocol::body::{
 use guildhall_protocol::interface::Interface;
 use guildhall_protocol::limits::DELEGATION_MAX_LIFE_MS;
 use guildhall_protocol::manifest::Kind;
+use guildhall_catalog::Asked;
 use guildhall_protocol::query::Query;
 use guildhall_protocol::record::Record;
 use guildhall_protocol::statement::{Founding, Role, Signed};
@@ -113,7 +114,8 @@ pub(crate) fn add_alone(world: &mut World, org: &str, follows: &[&str]) -> usize
 }
 
 /// Names of the orgs of [`federation`], in order.
-pub(crate) const ORGS: [&str; 5] = ["alpha", "bravo", "charlie", "delta", "echo"];
+pub(crate) const ORGS: [&str; 7] =
+    ["alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf"];
 
 /// Nodes of as many orgs as `follows` has entries, all in the federation of the first, which invited the others; not
 /// connected, and each with every record up to here.
@@ -171,8 +173,8 @@ pub(crate) fn members(world: &World, node: usize) -> Vec<String> {
 
 /// What a node's own catalogue finds in a category: references, best first.
 pub(crate) fn listed(core: &Core, category: &str) -> Vec<String> {
-    let found = core.catalog().search(&in_category(category));
-    found.into_iter().map(|suggestion| suggestion.reference.to_string()).collect()
+    let found = core.catalog().search(&in_category(category), Asked::default());
+    found.results.into_iter().map(|suggestion| suggestion.reference.to_string()).collect()
 }
 
 /// Asserts that a node started from its store would know what it knows now.
@@ -189,11 +191,18 @@ pub(crate) fn assert_restart_changes_nothing(world: &World, node: usize) {
     assert_eq!(new.federation(), old.federation());
     assert_eq!(new.logs().heads(), old.logs().heads());
     assert_eq!(new.nodes().collect::<Vec<_>>(), old.nodes().collect::<Vec<_>>());
-    assert_eq!(new.catalog(), old.catalog());
+    assert_eq!(catalogued(&new), catalogued(old));
     let demand = |core: &Core| core.demand_report(&[], world.now_ms).federation;
     assert_eq!(demand(&new), demand(old));
-    let everything = Query { limit: 100, ..Query::default() };
-    assert_eq!(new.catalog().search(&everything), old.catalog().search(&everything));
+}
+
+/// Everything that is shown of a catalogue.
+pub(crate) fn catalogued(core: &Core) -> Vec<String> {
+    let line = |brief: guildhall_catalog::Brief<'_>| {
+        let reference = brief.reference().unwrap();
+        format!("{reference} {:?} {}", brief.listing_id(), brief.yanked().is_some())
+    };
+    core.catalog().briefs().map(line).collect()
 }
 
 /// The key of a node that nobody knows.

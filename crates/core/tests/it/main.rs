@@ -5,6 +5,7 @@
     reason = "a test may panic, and its shared parts are not tests to clippy"
 )]
 
+mod asking;
 mod bounds;
 mod chaos;
 mod demand;
@@ -13,6 +14,8 @@ mod fixture;
 mod garbage;
 mod joining;
 mod leases;
+mod lies;
 mod spreading;
 mod trust;
+mod union;
 mod world;

@@ -13,6 +13,7 @@ use guildhall_core::{
 };
 use guildhall_federation::State;
 use guildhall_protocol::body::{Listing, RecordBody};
+use guildhall_protocol::limits::MESSAGE_MAX_BYTES;
 use guildhall_protocol::name::CategoryPrefix;
 use guildhall_protocol::query::Query;
 use guildhall_protocol::record::Record;
@@ -23,6 +24,12 @@ use serde_bytes::ByteBuf;
 
 /// Small, so that most logs take several pages.
 const PAGE_MAX_RECORDS: usize = 4;
+
+/// As in the node: bytes of listings in one answer to a query.
+const PAGE_MAX_BYTES: usize = MESSAGE_MAX_BYTES - 64 * 1024;
+
+/// As in the overlay: a request that is not answered by then has failed.
+const REQUEST_DEADLINE_MS: u64 = 10_000;
 
 /// As in the overlay: who is not admitted by then is cut off.
 const HANDSHAKE_DEADLINE_MS: u64 = 10_000;
@@ -44,6 +51,8 @@ pub(crate) struct Node {
     /// Whether what it misses does not become a record, as on a full disk.
     pub(crate) is_silent: bool,
     pub(crate) tamper: Option<Tamper>,
+    /// How long it takes over a query; for ever, if that is longer than a request may take.
+    pub(crate) ponders_ms: u64,
     admitted: BTreeSet<PublicKey>,
     seen: BTreeSet<Hash>,
     /// Goes up with every restart; what was asked before is answered to nobody.
@@ -143,6 +152,7 @@ impl World {
             demanded: Vec::new(),
             is_silent: false,
             tamper: None,
+            ponders_ms: 0,
             admitted: BTreeSet::new(),
             seen: BTreeSet::new(),
             life: 0,
@@ -319,7 +329,7 @@ impl World {
                     self.disconnect(me, to);
                 }
             }
-            Effect::SetKnown { .. } => {}
+            Effect::SetKnown { .. } | Effect::Yanked { .. } | Effect::PageGone { .. } => {}
             Effect::Dial { addresses, .. } => {
                 let index = |address: &String| address.strip_prefix("sim/")?.parse().ok();
                 if let Some(to) = addresses.iter().find_map(index) {
@@ -369,7 +379,18 @@ impl World {
             Some(tamper) => tamper(&request, response),
             None => response,
         };
-        self.send(Packet::Response { caller, result: Ok(cbor::encode(&response)) });
+        let result = Ok(cbor::encode(&response));
+        match (request, self.nodes[me].ponders_ms) {
+            (Request::Query(_), ms) if ms >= REQUEST_DEADLINE_MS => {
+                let result = Err("no answer".into());
+                let at_ms = self.now_ms + REQUEST_DEADLINE_MS;
+                self.send_at(at_ms, Packet::Response { caller, result });
+            }
+            (Request::Query(_), ms) if ms > 0 => {
+                self.send_at(self.now_ms + ms, Packet::Response { caller, result });
+            }
+            _ => self.send(Packet::Response { caller, result }),
+        }
     }
 
     fn page_of(
@@ -389,7 +410,12 @@ impl World {
 
     fn listing_records(&self, me: usize, ids: &[RecordId]) -> Response {
         let stored = |id: &RecordId| self.nodes[me].store.values().find(|r| r.id() == *id);
-        let listings = ids.iter().filter_map(stored);
+        let mut len_bytes = 0;
+        let mut has_room = |record: &&Record| {
+            len_bytes += record.bytes().len();
+            len_bytes <= PAGE_MAX_BYTES
+        };
+        let listings = ids.iter().filter_map(stored).take_while(&mut has_room);
         Response::Found { listings: listings.map(|r| ByteBuf::from(r.bytes())).collect() }
     }
 

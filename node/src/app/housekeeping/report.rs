@@ -71,7 +71,7 @@ impl App {
         let held = self.held(package)?;
         let manifest = self.manifest(package).ok().flatten();
         let core = self.core();
-        let refs = core.catalog().of_package(package).map(|shown| shown.entry.reference());
+        let refs = core.catalog().of_package(package).filter_map(|brief| brief.reference());
         Some(HeldPackage {
             package_id: package,
             refs: refs.collect(),

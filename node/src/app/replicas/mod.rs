@@ -11,11 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use guildhall_catalog::Entry;
 use guildhall_core::package_key;
 use guildhall_overlay::peer_id_string;
 use guildhall_protocol::api::KeptFor;
-use guildhall_protocol::body::Visibility;
 use guildhall_protocol::limits::MANIFEST_MAX_BYTES;
 use guildhall_protocol::manifest::{FileEntry, Manifest};
 use guildhall_protocol::name::OrgName;
@@ -133,26 +131,16 @@ impl Drop for Copying {
     }
 }
 
-/// Whether every member may see it.
-fn is_for_all(entry: &Entry) -> bool {
-    matches!(entry.listing.visibility, Visibility::Federation | Visibility::Public)
-}
-
 impl App {
     fn refresh_replicas(&self) {
         let core = self.core();
         let me = core.identity().node.public();
         let follows = &core.settings().follows;
         let mut packages = BTreeSet::new();
-        for shown in core.catalog().entries() {
-            let entry = shown.entry;
-            let followed = entry
-                .listing
-                .categories
-                .iter()
-                .any(|category| follows.iter().any(|follow| category.is_within(follow)));
-            if followed && is_for_all(entry) && packages.len() < PACKAGES_MAX {
-                packages.insert(entry.listing.release.package);
+        for brief in core.catalog().briefs() {
+            let wanted = brief.is_for_all() && brief.yanked().is_none() && brief.is_within(follows);
+            if wanted && packages.len() < PACKAGES_MAX {
+                packages.insert(brief.package());
             }
         }
         drop(core);
@@ -164,8 +152,23 @@ impl App {
         let package = due.package;
         let me = self.core().identity().node.public();
         let looked = tokio::time::timeout(LOOK_MAX, self.try_look(due)).await;
-        let (holders, few) = looked.ok().flatten().unwrap_or_else(|| (BTreeSet::new(), true));
+        let looked = looked.ok().flatten();
+        if let Some((holders, _)) = &looked {
+            self.count_holders(package, holders);
+        }
+        let (holders, few) = looked.unwrap_or_else(|| (BTreeSet::new(), true));
         self.replicas.looked(package, &me, holders, few);
+    }
+
+    /// Lets listings of a package stand as high as orgs besides their producers hold it.
+    fn count_holders(&self, package: PackageId, holders: &BTreeSet<PublicKey>) {
+        let mut core = self.core();
+        let producers: BTreeSet<PublicKey> =
+            core.catalog().of_package(package).filter_map(|brief| brief.root()).collect();
+        let nodes = core.nodes().filter(|(node, _)| holders.contains(node));
+        let orgs: BTreeSet<PublicKey> =
+            nodes.map(|(_, view)| view.root).filter(|root| !producers.contains(root)).collect();
+        core.set_holders(package, u16::try_from(orgs.len()).unwrap_or(u16::MAX));
     }
 
     /// Nodes that hold a package, and whether its copies are too few. `None` when that is not known.
@@ -231,22 +234,20 @@ impl App {
     /// What the listings of a package want that say its true length; anybody may list what is somebody else's.
     fn wanted(&self, package: PackageId, len_bytes: u64) -> Option<Wanted> {
         let core = self.core();
-        let entries = core.catalog().of_package(package).map(|shown| shown.entry);
-        let entry = entries
-            .filter(|entry| is_for_all(entry) && entry.listing.len_bytes == len_bytes)
-            .max_by_key(|entry| entry.listing.replicas)?;
+        let briefs = core.catalog().of_package(package);
+        let brief = briefs
+            .filter(|brief| brief.is_for_all() && brief.len_bytes() == len_bytes)
+            .max_by_key(|brief| brief.replicas())?;
         let me = core.identity();
-        let follows = |node: &guildhall_core::NodeView| {
-            let categories = &entry.listing.categories;
-            categories.iter().any(|c| node.body.follows.iter().any(|follow| c.is_within(follow)))
-        };
         let in_reach = core.nodes().filter(|(node, view)| {
-            **node != me.node.public() && core.is_connected(node) && follows(view)
+            **node != me.node.public()
+                && core.is_connected(node)
+                && brief.is_within(&view.body.follows)
         });
         let mut candidates: BTreeSet<PublicKey> = in_reach.map(|(_, view)| view.root).collect();
         candidates.insert(me.root);
-        let target = entry.listing.replicas.min(TARGET_MAX);
-        Some(Wanted { producer: entry.root, target, len_bytes, candidates })
+        let target = brief.replicas().min(TARGET_MAX);
+        Some(Wanted { producer: brief.root()?, target, len_bytes, candidates })
     }
 
     /// Other nodes that show now that they hold a package, by one of these files; without any, that they know it.
@@ -259,7 +260,7 @@ impl App {
         let (key, me, producers) = {
             let core = self.core();
             let roots: BTreeSet<PublicKey> =
-                core.catalog().of_package(package).map(|shown| shown.entry.root).collect();
+                core.catalog().of_package(package).filter_map(|brief| brief.root()).collect();
             let producers = core.nodes().filter(|(_, view)| roots.contains(&view.root));
             let producers: Vec<PublicKey> = producers.map(|(node, _)| *node).collect();
             let key = package_key(core.federation().id(), package);
@@ -367,7 +368,7 @@ impl App {
             all = all.saturating_add(len_bytes);
             let core = self.core();
             let mut entries = core.catalog().of_package(package);
-            if entries.any(|shown| shown.entry.root == *producer) {
+            if entries.any(|brief| brief.root() == Some(*producer)) {
                 of_org = of_org.saturating_add(len_bytes);
             }
         }

@@ -297,7 +297,7 @@ impl App {
             .stages
             .iter()
             .flat_map(|stage| core.catalog().of_package(stage.package))
-            .map(|shown| shown.entry.root)
+            .filter_map(|brief| brief.root())
             .collect();
         let candidate = |(node, view): (&PublicKey, &guildhall_core::NodeView)| {
             let member = core.federation().member(&view.root)?;
@@ -329,7 +329,7 @@ impl App {
         };
         let packages = plan.stages.iter().map(|stage| stage.package).chain(data);
         let roots: Vec<PublicKey> = packages
-            .flat_map(|package| core.catalog().of_package(package).map(|shown| shown.entry.root))
+            .flat_map(|package| core.catalog().of_package(package).filter_map(|brief| brief.root()))
             .collect();
         let nodes =
             core.nodes().filter(|(_, view)| roots.contains(&view.root)).map(|(node, _)| *node);

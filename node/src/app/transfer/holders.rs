@@ -52,8 +52,8 @@ impl App {
         let producers: Vec<PublicKey> = core
             .catalog()
             .of_package(package)
-            .flat_map(|shown| {
-                let root = shown.entry.root;
+            .filter_map(|brief| brief.root())
+            .flat_map(|root| {
                 core.nodes().filter(move |(_, view)| view.root == root).map(|(node, _)| *node)
             })
             .collect();

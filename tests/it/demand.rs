@@ -41,13 +41,17 @@ async fn a_search_in_vain_is_counted_and_the_count_survives_a_restart() {
     let lab = lab();
     let mut a = lab.found("lab-a").await;
     for text in ["runes", "old runes", "Runes"] {
-        let answer = a.client().search(&in_category("vision/ocr", text)).await.expect("an answer");
+        let answer = a
+            .client()
+            .search(&in_category("vision/object-detection", text))
+            .await
+            .expect("an answer");
         assert!(answer.results.is_empty());
     }
-    assert_eq!(counted(&a).await, (vec![("vision/ocr".to_owned(), 2)], 0));
+    assert_eq!(counted(&a).await, (vec![("vision/object-detection".to_owned(), 2)], 0));
     assert!(a.stop().await.expect("it stops"));
     a.restart().await.unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(counted(&a).await, (vec![("vision/ocr".to_owned(), 2)], 0));
+    assert_eq!(counted(&a).await, (vec![("vision/object-detection".to_owned(), 2)], 0));
     let report = a.client().demand().await.expect("it answers");
     assert!(report.here_since_ms > 0 && report.least == 3, "{report:?}");
 }
@@ -105,10 +109,15 @@ async fn what_was_missed_in_a_day_reaches_the_other_orgs_and_says_nothing_of_who
     let mut watch = Watch::default();
     watch.poll(day_ago_ms);
     for number in 0..6_u8 {
-        let query = in_category("vision/ocr", &format!("secret words {number}"));
+        let query = in_category("vision/object-detection", &format!("secret words {number}"));
         watch.handle_answer(Hash::of(&[number]), &query, &[], day_ago_ms);
     }
-    watch.handle_answer(Hash::of(b"one"), &in_category("audio/speech", ""), &[], day_ago_ms);
+    watch.handle_answer(
+        Hash::of(b"one"),
+        &in_category("audio/classification", ""),
+        &[],
+        day_ago_ms,
+    );
     let store = Store::open(&a.home().join("store")).expect("its store");
     let mut batch = Batch::new();
     batch.put_document(Collection::Identity, b"demand", cbor::encode(&watch.save()));
@@ -124,7 +133,7 @@ async fn what_was_missed_in_a_day_reaches_the_other_orgs_and_says_nothing_of_who
                 .map(|it| (it.unmet.category.to_string(), it.unmet.count, it.orgs))
                 .collect();
             match &shown[..] {
-                [one] if *one == ("vision/ocr".to_owned(), 4, 1) => Ok(()),
+                [one] if *one == ("vision/object-detection".to_owned(), 4, 1) => Ok(()),
                 _ => Err(NotYet::saw(format!("{shown:?}"))),
             }
         });
@@ -138,7 +147,8 @@ async fn what_was_missed_in_a_day_reaches_the_other_orgs_and_says_nothing_of_who
     told(&c).await;
     assert_eq!(c.client().notices().await.expect("it answers"), [], "it did not subscribe");
     // Here it is known exactly, and told to nobody a second time.
-    let here = vec![("vision/ocr".to_owned(), 6), ("audio/speech".to_owned(), 1)];
+    let here =
+        vec![("vision/object-detection".to_owned(), 6), ("audio/classification".to_owned(), 1)];
     assert_eq!(counted(&a).await, (here, 0));
     let before = b.client().demand().await.expect("it answers").federation;
     assert!(a.stop().await.expect("it stops"));
@@ -174,7 +184,7 @@ async fn demand_in_a_subscribed_category_becomes_one_notice() {
         federation,
         from_ms: until_ms - DAY_MS,
         until_ms,
-        unmet: vec![missed("vision/ocr", 8), missed("audio/speech", 64)],
+        unmet: vec![missed("vision/object-detection", 8), missed("audio/classification", 64)],
     };
     let other = Hostile::another_of(x.home(), 7, Truth::default(), Deed::Missing).await;
     other.say(&demand);
@@ -187,14 +197,17 @@ async fn demand_in_a_subscribed_category_becomes_one_notice() {
     let notices = a.client().notices().await.expect("it answers");
     assert_eq!((notices.len(), notices[0].kind.as_str()), (1, "demand"));
     let text = &notices[0].text;
-    assert!(text.contains("lab-x") && text.contains("vision/ocr, 8"), "{text}");
+    assert!(text.contains("lab-x") && text.contains("vision/object-detection, 8"), "{text}");
     assert!(!text.contains("audio"), "nobody subscribed to that: {text}");
     let shown = |report: guildhall_testkit::protocol::api::DemandReport| {
         let federation = report.federation.into_iter();
         let shown = federation.map(|it| (it.unmet.category.to_string(), it.orgs, it.subscribed));
         shown.collect::<Vec<_>>()
     };
-    let expected = [("audio/speech".to_owned(), 1, false), ("vision/ocr".to_owned(), 1, true)];
+    let expected = [
+        ("audio/classification".to_owned(), 1, false),
+        ("vision/object-detection".to_owned(), 1, true),
+    ];
     assert_eq!(shown(a.client().demand().await.expect("it answers")), expected);
 
     assert!(a.stop().await.expect("it stops"));

@@ -50,7 +50,8 @@ impl Catalog {
         let others = sharing.filter_map(|number| {
             let (other_org, other) = self.names.get(number)?;
             let is_alike = resembles(name.as_str(), other)
-                && (name.as_str() != other || (org != other_org && resembles(org.as_str(), other_org.as_str())));
+                && (name.as_str() != other
+                    || (org != other_org && resembles(org.as_str(), other_org.as_str())));
             let rows = self.names.rows(number).iter().filter_map(|row| self.row(*row));
             let of_others = rows.filter(|row| self.roots.value(row.root) != Some(root));
             let since = of_others.map(|row| row.time_ms).min()?;

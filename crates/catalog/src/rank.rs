@@ -10,9 +10,9 @@
 
 use std::collections::BTreeMap;
 
-use guildhall_protocol::{PublicKey, api};
 use guildhall_protocol::name::OrgName;
 use guildhall_protocol::query::Term;
+use guildhall_protocol::{PublicKey, api};
 
 use crate::catalog::Catalog;
 

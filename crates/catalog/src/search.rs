@@ -7,9 +7,9 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
-use guildhall_protocol::{PackageId, RecordId};
 use guildhall_protocol::api::{Correction, Excluded, Facet, Near, Standing};
 use guildhall_protocol::query::{Query, Suggestion};
+use guildhall_protocol::{PackageId, RecordId};
 use roaring::RoaringBitmap;
 
 use crate::catalog::{Catalog, preference};
@@ -222,12 +222,7 @@ impl Catalog {
             time_ms: entry.time_ms,
             reviews: self.rating(entry.package(), &entry.root),
             holders: u64::from(self.opinions.holders(entry.package())),
-            looks_like: self.alike(
-                &entry.root,
-                &entry.org,
-                &listing.release.name,
-                entry.time_ms,
-            ),
+            looks_like: self.alike(&entry.root, &entry.org, &listing.release.name, entry.time_ms),
             score: score.clamp(0.0, 1.0),
             terms,
         })

@@ -272,7 +272,12 @@ impl Core {
         self.nodes.insert(header.author, view);
     }
 
-    pub(crate) fn evaluate_listing(&mut self, record: &Record, listing: Listing, out: &mut Vec<Effect>) {
+    pub(crate) fn evaluate_listing(
+        &mut self,
+        record: &Record,
+        listing: Listing,
+        out: &mut Vec<Effect>,
+    ) {
         let Some(entry) = self.entry_of(record, listing) else { return };
         // It is on disk now, if it was not before.
         self.looked_up.forget((entry.author, entry.seq));
@@ -326,7 +331,12 @@ impl Core {
         out.push(Effect::Yanked { reference, yank: Box::new(yank), time_ms });
     }
 
-    pub(crate) fn evaluate_review(&mut self, record: &Record, review: Review, out: &mut Vec<Effect>) {
+    pub(crate) fn evaluate_review(
+        &mut self,
+        record: &Record,
+        review: Review,
+        out: &mut Vec<Effect>,
+    ) {
         if review.federation != self.federation.id() {
             return;
         }

@@ -437,7 +437,8 @@ pub(super) fn resolve_error(error: &guildhall_catalog::ResolveError) -> ApiError
     let api = ApiError::not_found("unknown_reference", error.to_string());
     match error {
         guildhall_catalog::ResolveError::Yanked { reference, .. } => {
-            ApiError::failed("yanked", error.to_string()).with_help(format!("guild show {reference}"))
+            ApiError::failed("yanked", error.to_string())
+                .with_help(format!("guild show {reference}"))
         }
         guildhall_catalog::ResolveError::Unknown { nearest, .. } if !nearest.is_empty() => api
             .with_help(format!("guild show {}", nearest.first().map_or("", String::as_str)))

@@ -8,8 +8,8 @@ use guildhall_core::{Core, NodeAsked};
 use guildhall_gateway::{Answer, ApiError};
 use guildhall_overlay::peer_id_string;
 use guildhall_protocol::api::{
-    AskedNode, CategoryCount, Detail, Notice, Ranking, Reindexed, ReviewRequest, ReviewShown,
-    KeptFor, SearchAnswer, YankRequest, Yanked,
+    AskedNode, CategoryCount, Detail, KeptFor, Notice, Ranking, Reindexed, ReviewRequest,
+    ReviewShown, SearchAnswer, YankRequest, Yanked,
 };
 use guildhall_protocol::body::{Review, Yank};
 use guildhall_protocol::name::Reference;
@@ -105,8 +105,12 @@ impl App {
 
     /// `POST /yanks`. Yanking again changes nothing and is no error.
     pub(super) async fn yank(self: &Arc<Self>, request: YankRequest) -> Answer<Yanked> {
-        let Reference::Named { org, name, version: Some(version) } = request.reference.clone() else {
-            return Err(ApiError::invalid("bad_reference", "one version is yanked: ORG/NAME@VERSION"));
+        let Reference::Named { org, name, version: Some(version) } = request.reference.clone()
+        else {
+            return Err(ApiError::invalid(
+                "bad_reference",
+                "one version is yanked: ORG/NAME@VERSION",
+            ));
         };
         let shown = {
             let core = self.core();
@@ -132,8 +136,7 @@ impl App {
     /// A producer took a version back; a person here is told if it is kept or pinned here.
     pub(super) fn handle_yanked(self: &Arc<Self>, reference: Reference, yank: &Yank, time_ms: u64) {
         let Some(text) = self.yank_concerns(yank) else { return };
-        let notice =
-            Notice { kind: YANKED.to_owned(), reference: Some(reference), text, time_ms };
+        let notice = Notice { kind: YANKED.to_owned(), reference: Some(reference), text, time_ms };
         self.notify(notice);
     }
 
@@ -187,12 +190,11 @@ impl App {
         let reindexed = tokio::task::block_in_place(|| {
             let mut core = self.core();
             core.reindex(|each| {
-                let report = self.store.for_each_record(|author, seq, bytes| {
-                    match Record::open(bytes) {
+                let report =
+                    self.store.for_each_record(|author, seq, bytes| match Record::open(bytes) {
                         Ok(record) => each(&record),
                         Err(error) => warn!(%error, ?author, seq, "a stored record is left out"),
-                    }
-                })?;
+                    })?;
                 if !report.is_complete() {
                     error!(damaged = report.corrupt_total, "records are damaged");
                 }

@@ -2,10 +2,10 @@
 //! [`find`](super) searches it.
 
 use guildhall_catalog::{Asked, Entry, Page, Place};
-use guildhall_protocol::{Hash, RecordId};
 use guildhall_protocol::api::AskOutcome;
 use guildhall_protocol::limits::QUERY_MAX_RESULTS;
 use guildhall_protocol::query::Query;
+use guildhall_protocol::{Hash, RecordId};
 
 use super::question::Asking;
 use crate::event::{Found, NodeView};

@@ -1,5 +1,6 @@
 //! Who and what the tests are about: orgs with keys from their names, listings, and worlds that have come together.
 
+use guildhall_catalog::Asked;
 use guildhall_core::{Core, DelegatedKey, Identity, Settings};
 use guildhall_federation::State;
 use guildhall_protocol::body::{
@@ -8,7 +9,6 @@ use guildhall_protocol::body::{
 use guildhall_protocol::interface::Interface;
 use guildhall_protocol::limits::DELEGATION_MAX_LIFE_MS;
 use guildhall_protocol::manifest::Kind;
-use guildhall_catalog::Asked;
 use guildhall_protocol::query::Query;
 use guildhall_protocol::record::Record;
 use guildhall_protocol::statement::{Founding, Role, Signed};

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use common::{content, messages};
 use data_encoding::HEXLOWER;
 use guildhall_protocol::body::{
-    Acceptance, Admission, Confirmation, Listing, NodeBody, RecordBody, Release,
+    Acceptance, Admission, Confirmation, Demand, Listing, NodeBody, RecordBody, Release,
 };
 use guildhall_protocol::cbor;
 use guildhall_protocol::manifest::{Kind, Manifest};
@@ -88,6 +88,9 @@ fn vectors() -> BTreeMap<String, Vector> {
     record::<Confirmation>(&mut all, &records[3].1, confirmation);
     record::<Release>(&mut all, &records[4].1, content::release());
     record::<Listing>(&mut all, &records[5].1, content::listing());
+    let demand = content::demand();
+    let told = common::joiner().write(Role::Node, common::after(&records[2].1), &demand);
+    record::<Demand>(&mut all, &told, demand);
 
     let (st_mary, lab) = (common::founder(), common::joiner());
     let (node, producer) = (Role::Node, Role::Producer);

@@ -7,8 +7,9 @@
 //!
 //! Once a day, needs that were missed [`LEAST`] times or more are published, rounded down to a power of two. Fewer are
 //! withheld until there are enough of them; what is withheld for a week is left out for good, though it stays in the
-//! node's own report. A need that names neither category nor kind nor type is nothing that anybody could make, and is
-//! never published.
+//! node's own report. A category that somebody made up can be words too, so the caller says as what each is told: itself
+//! or one that it lies in. A need that names neither category nor kind nor type is nothing that anybody could make, and
+//! is never published.
 //!
 //! Invariants: every query that is taken in is open, met, counted, or dropped, and never two of these. All that grows
 //! has a bound, named beside it. There is no clock here: time is an argument, and one that was set back loses queries

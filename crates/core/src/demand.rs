@@ -4,7 +4,7 @@
 //! missed often enough becomes a record in the node's log, which travels as other small records do, with its body to
 //! everybody. Records of the members are added up, and forgotten when their org goes. Nothing here knows who asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use guildhall_catalog::demand::{Aggregate, LEAST, Need, Saved, Source, Watch};
 use guildhall_protocol::api::{DemandReport, DemandShown};
@@ -12,9 +12,10 @@ use guildhall_protocol::body::Demand;
 use guildhall_protocol::name::CategoryPrefix;
 use guildhall_protocol::query::Query;
 use guildhall_protocol::record::Record;
-use guildhall_protocol::{Hash, PackageId, PublicKey};
+use guildhall_protocol::{Hash, PackageId, PublicKey, vocabulary};
 
 use crate::event::Effect;
+use crate::keys::with_ancestors;
 use crate::node::Core;
 
 /// Ticks that a record may take to the disk. Should it not get there, it is due again.
@@ -22,6 +23,9 @@ const TELL_TICKS: u64 = 60;
 
 /// Ticks between two looks for reports that are too old to count: about an hour.
 const TIDY_TICKS: u64 = 3_600;
+
+/// What starts a part of a category that is in no vocabulary.
+const OWN: &str = "x-";
 
 /// What is missed here and elsewhere.
 #[derive(Debug, Default)]
@@ -82,7 +86,12 @@ impl Core {
             }
             None => {}
         }
-        if let Some(period) = self.demand.watch.due(now_ms) {
+        if !self.demand.watch.is_over(now_ms) {
+            return;
+        }
+        let listed = self.listed_prefixes();
+        let said = |category: &CategoryPrefix| nearest_said(category, &listed);
+        if let Some(period) = self.demand.watch.due(now_ms, said) {
             self.demand.telling = Some(self.ticks);
             out.push(Effect::Tell(Demand {
                 federation: self.federation.id(),
@@ -91,6 +100,12 @@ impl Core {
                 unmet: period.unmet,
             }));
         }
+    }
+
+    /// Every category in which something is listed, and what they lie in. Once a day, because all listings are looked at.
+    fn listed_prefixes(&self) -> BTreeSet<CategoryPrefix> {
+        let counts = self.catalog.category_counts().into_iter();
+        counts.flat_map(|(category, _)| with_ancestors(&category)).collect()
     }
 
     /// Lets a record of a member count.
@@ -165,5 +180,24 @@ impl Core {
     pub(crate) fn succeed_demand(&mut self, before: &Self) {
         self.demand.watch = before.demand.watch.clone();
         self.demand.watch.give_up();
+    }
+}
+
+/// As what a category is told: itself if it is in the vocabulary or somebody listed something in it, else the nearest of
+/// what it lies in for which that holds. What only one who asks has said stays here.
+fn nearest_said(category: &CategoryPrefix, listed: &BTreeSet<CategoryPrefix>) -> CategoryPrefix {
+    let is_said = |prefix: &CategoryPrefix| {
+        let is_own = prefix.as_str().split('/').any(|part| part.starts_with(OWN));
+        listed.contains(prefix) || (!is_own && vocabulary::is_known_prefix(prefix))
+    };
+    let mut text = category.as_str();
+    loop {
+        match text.parse() {
+            Ok(prefix) if is_said(&prefix) => return prefix,
+            _ => match text.rsplit_once('/') {
+                Some((above, _)) => text = above,
+                None => return CategoryPrefix::everything(),
+            },
+        }
     }
 }

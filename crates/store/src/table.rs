@@ -73,7 +73,7 @@ pub enum Collection {
     Receipts,
     /// Executions of pipelines, for resuming and for the list of runs.
     Runs,
-    /// What this node knows about itself: delegations, the federations it is in.
+    /// What this node knows about itself: whose it is, where it listed, what waits to be listed, what it counted.
     Identity,
     /// Why a publication was refused.
     ErrorLogs,

@@ -100,16 +100,15 @@ impl App {
         }
         let app = Arc::clone(self);
         let subscribed = self.tasks.finish("subscribe", async move {
-            tokio::task::block_in_place(|| {
-                // Both while the file is locked, so that the last one wins in both.
-                app.home.update_config(|config| {
-                    config.subscriptions.clone_from(&categories);
-                    *lock(&app.subscriptions) = categories;
-                })
-            })
+            // One change after the other, so that the last one wins on disk and here.
+            let _writer = app.writer().await;
+            let saved = tokio::task::block_in_place(|| {
+                app.home.update_config(|config| config.subscriptions.clone_from(&categories))
+            });
+            saved.map(|_| *lock(&app.subscriptions) = categories)
         });
         match subscribed.await {
-            Some(Ok(_)) => self.demand().await,
+            Some(Ok(())) => self.demand().await,
             Some(Err(error)) => Err(ApiError::internal(error.to_string())),
             None => Err(ApiError::unavailable("stopping", "the node is stopping")),
         }
@@ -136,9 +135,7 @@ impl App {
             text,
             time_ms: clock::now_ms(),
         };
-        let app = Arc::clone(self);
-        // Not here: the driving task does not wait for the disk.
-        self.tasks.spawn("notice", async move { app.notify(notice).await });
+        self.notify(notice);
     }
 
     async fn save_demand(&self) {

@@ -259,3 +259,23 @@ impl App {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_draft_of_an_earlier_node_is_read_and_written_as_it_was() {
+        let json = "{\"package\":\"b3:0000000000000000000000000000000000000000000000000000000000000000\",\
+                    \"listing\":{\"name\":\"digits\",\"version\":\"1.0.0\",\
+                    \"categories\":[\"vision/ocr\"],\"summary\":\"Digits\",\"keywords\":[\"mnist\"],\
+                    \"claims\":{\"accuracy\":[],\"latency\":[]},\
+                    \"suggested\":{\"memory_bytes\":0},\
+                    \"documentation\":null,\"examples\":[],\"visibility\":\"federation\",\
+                    \"replicas\":2},\"time_ms\":5,\"released\":true}";
+        let draft: Draft = serde_json::from_str(json).unwrap();
+        assert_eq!(key(&draft.listing.name, &draft.listing.version), b"draft/digits@1.0.0");
+        assert!(draft.released && draft.listing.replicas == Some(2));
+        assert_eq!(serde_json::to_string(&draft).unwrap(), json);
+    }
+}

@@ -137,9 +137,7 @@ impl App {
     pub(super) fn handle_yanked(self: &Arc<Self>, reference: Reference, yank: &Yank, time_ms: u64) {
         let Some(text) = self.yank_concerns(yank) else { return };
         let notice = Notice { kind: YANKED.to_owned(), reference: Some(reference), text, time_ms };
-        let app = Arc::clone(self);
-        // Not here: the driving task does not wait for the disk.
-        self.tasks.spawn("notice", async move { app.notify(notice).await });
+        self.notify(notice);
     }
 
     fn yank_concerns(&self, yank: &Yank) -> Option<String> {
@@ -203,12 +201,11 @@ impl App {
             let (text, index) = super::index::words_anew(&self.index());
             let mut core = self.core();
             core.reindex(text, |each| {
-                let report = self.store.for_each_record(|author, seq, bytes| {
-                    match Record::open_kept(bytes) {
+                let report =
+                    self.store.for_each_record(|author, seq, bytes| match Record::open_kept(bytes) {
                         Ok(record) => each(&record),
                         Err(error) => warn!(%error, ?author, seq, "a stored record is left out"),
-                    }
-                })?;
+                    })?;
                 if !report.is_complete() {
                     error!(damaged = report.corrupt_total, "records are damaged");
                 }

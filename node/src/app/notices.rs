@@ -4,10 +4,12 @@
 //! another. The same news again takes the place of the older one. Whoever learns of something calls
 //! [`App::notify`]; nothing here says what is worth a notice.
 
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use guildhall_gateway::Answer;
 use guildhall_protocol::api::Notice;
+use guildhall_protocol::limits::OPINION_MAX_BYTES;
 use guildhall_store::{Batch, Collection, Store};
 use tracing::{error, warn};
 
@@ -19,8 +21,8 @@ const PER_KIND_MAX: usize = 100;
 /// Kinds that are told apart. No more are made; what else might be on the disk is left out.
 const KINDS_MAX: usize = 16;
 
-/// Longest text, bytes: some lines.
-const TEXT_MAX_BYTES: usize = 1_024;
+/// Longest text, bytes: the longest reason of a yank, and what is said around it. A longer one is cut, and shows it.
+const TEXT_MAX_BYTES: usize = OPINION_MAX_BYTES + 1_024;
 
 /// Under this key of the identity collection stand the notices.
 const NOTICES_KEY: &[u8] = b"notices";
@@ -29,6 +31,8 @@ const NOTICES_KEY: &[u8] = b"notices";
 #[derive(Debug, Default)]
 pub(super) struct Notices {
     list: Mutex<Vec<Notice>>,
+    /// Whether somebody is about to write the list; what is added meanwhile goes with it.
+    unsaved: AtomicBool,
     /// Held while the list is written, so that the newest is what stays.
     saving: tokio::sync::Mutex<()>,
 }
@@ -61,20 +65,33 @@ impl App {
         Ok(lock(&self.notices.list).clone())
     }
 
-    /// Tells a person of something, now and after a restart.
-    pub(super) async fn notify(&self, mut notice: Notice) {
-        notice.text.truncate(notice.text.floor_char_boundary(TEXT_MAX_BYTES));
+    /// Tells a person of something, now and after a restart. Nobody waits for the disk: whoever is about to write takes
+    /// along what came meanwhile, so that a flood of news makes no flood of writes.
+    pub(super) fn notify(self: &Arc<Self>, mut notice: Notice) {
+        if notice.text.len() > TEXT_MAX_BYTES {
+            notice.text.truncate(notice.text.floor_char_boundary(TEXT_MAX_BYTES));
+            notice.text.push('…');
+        }
         add(&mut lock(&self.notices.list), notice);
+        if !self.notices.unsaved.swap(true, Ordering::AcqRel) {
+            let app = Arc::clone(self);
+            self.tasks.spawn("notices", async move { app.save_notices().await });
+        }
+    }
+
+    /// Puts the notices on the disk.
+    async fn save_notices(&self) {
         let _alone = self.notices.saving.lock().await;
+        self.notices.unsaved.store(false, Ordering::Release);
         let json = serde_json::to_vec(&*lock(&self.notices.list));
         let json = match json {
             Ok(json) => json,
-            Err(error) => return error!(%error, "a notice is not kept"),
+            Err(error) => return error!(%error, "notices are not kept"),
         };
         let mut batch = Batch::new();
         batch.put_document(Collection::Identity, NOTICES_KEY, json);
         if let Err(error) = self.store.commit(batch).await {
-            error!(%error, "a notice is not kept; it is told until the next start");
+            error!(%error, "notices are not kept; they are told until the next start");
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use guildhall_protocol::body::{
-    Acceptance, AccuracyClaim, Admission, Claims, Confirmation, HardwareOffer, LatencyClaim,
-    Listing, NodeBody, Release, Suggested, Visibility,
+    Acceptance, AccuracyClaim, Admission, Claims, Confirmation, Demand, HardwareOffer,
+    LatencyClaim, Listing, NodeBody, Release, Suggested, Unmet, Visibility,
 };
 use guildhall_protocol::contract::{Contract, Determinism, Hardware, Import, NodeLimits};
 use guildhall_protocol::interface::{
@@ -102,6 +102,23 @@ pub(crate) fn listing() -> Listing {
         licence: "Apache-2.0".into(),
         visibility: Visibility::Federation,
         replicas: 2,
+    }
+}
+
+pub(crate) fn demand() -> Demand {
+    let unmet = |category: &str, count| Unmet {
+        category: category.parse().expect("a prefix"),
+        kind: Some(Kind::Model),
+        input: Some("image".parse().expect("a type")),
+        output: Some("prediction".parse().expect("a type")),
+        count,
+    };
+    let anything = Unmet { kind: None, input: None, output: None, ..unmet("nlp", 4) };
+    Demand {
+        federation: federation(),
+        from_ms: NOW_MS - DAY_MS,
+        until_ms: NOW_MS,
+        unmet: vec![unmet("vision/object-detection", 16), anything],
     }
 }
 

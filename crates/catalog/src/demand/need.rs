@@ -65,6 +65,12 @@ impl Need {
         *self == Self::default()
     }
 
+    /// Whether `told` is this need, or this need with a wider category.
+    pub(super) fn may_be_told_as(&self, told: &Self) -> bool {
+        (&self.kind, &self.input, &self.output) == (&told.kind, &told.input, &told.output)
+            && self.is_within(&told.category)
+    }
+
     /// Whether everything that would meet it lies in `prefix`.
     #[must_use]
     pub fn is_within(&self, prefix: &CategoryPrefix) -> bool {

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use guildhall_protocol::body::{Demand, Unmet};
 use guildhall_protocol::cbor;
 use guildhall_protocol::limits::DEMAND_MAX_ENTRIES;
+use guildhall_protocol::name::CategoryPrefix;
 use serde::{Deserialize, Serialize};
 
 use super::{LEAST, Need};
@@ -121,14 +122,23 @@ impl Tally {
         self.revision += 1;
     }
 
-    /// What is to be published now, if a period is over and enough was missed in it. It is on its way until
-    /// [`handle_published`](Self::handle_published) or [`give_up`](Self::give_up).
-    pub(super) fn due(&mut self, now_ms: u64) -> Option<Period> {
+    /// Whether a period is over.
+    pub(super) const fn is_over(&mut self, now_ms: u64) -> bool {
         if now_ms < self.from_ms {
             // The clock was set back.
             self.from_ms = now_ms;
         }
-        if now_ms - self.from_ms < PERIOD_MS {
+        now_ms - self.from_ms >= PERIOD_MS
+    }
+
+    /// What is to be published now, if a period is over and enough was missed in it, with each category as `said` has it.
+    /// It is on its way until [`handle_published`](Self::handle_published) or [`give_up`](Self::give_up).
+    pub(super) fn due(
+        &mut self,
+        now_ms: u64,
+        said: impl Fn(&CategoryPrefix) -> CategoryPrefix,
+    ) -> Option<Period> {
+        if !self.is_over(now_ms) {
             return None;
         }
         for count in self.kinds.values_mut() {
@@ -137,22 +147,18 @@ impl Tally {
                 count.pending = 0;
             }
         }
-        let is_enough =
-            |(need, count): &(&Need, &Count)| count.pending >= LEAST && !need.is_anything();
-        let enough = self.kinds.iter().filter(is_enough);
-        let mut enough: Vec<(Reverse<u32>, Need)> =
-            enough.map(|(need, count)| (Reverse(count.pending), need.clone())).collect();
-        enough.sort_unstable();
         let (mut unmet, mut len_bytes) = (Vec::new(), 0);
-        for (Reverse(pending), need) in enough.into_iter().take(DEMAND_MAX_ENTRIES) {
-            let entry = need.unmet(1 << pending.ilog2());
+        for (Reverse(sum), told, needs) in self.groups(said).into_iter().take(DEMAND_MAX_ENTRIES) {
+            let entry = told.unmet(1 << sum.ilog2());
             len_bytes += cbor::encode(&entry).len();
             if len_bytes > UNMET_MAX_BYTES {
                 break;
             }
             unmet.push(entry);
-            if let Some(count) = self.kinds.get_mut(&need) {
-                count.told = pending;
+            for need in needs {
+                if let Some(count) = self.kinds.get_mut(&need) {
+                    count.told = count.pending;
+                }
             }
         }
         if unmet.is_empty() {
@@ -164,16 +170,38 @@ impl Tally {
         Some(Period { from_ms: self.from_ms, until_ms: now_ms, unmet })
     }
 
+    /// What was missed often enough: how often, how it is told, and which needs that are.
+    fn groups(
+        &self,
+        said: impl Fn(&CategoryPrefix) -> CategoryPrefix,
+    ) -> Vec<(Reverse<u32>, Need, Vec<Need>)> {
+        let mut groups: BTreeMap<Need, (u32, Vec<Need>)> = BTreeMap::new();
+        for (need, count) in self.kinds.iter().filter(|(_, count)| count.pending > 0) {
+            let told = Need { category: said(&need.category), ..need.clone() };
+            let (sum, needs) = groups.entry(told).or_default();
+            *sum = sum.saturating_add(count.pending);
+            needs.push(need.clone());
+        }
+        groups.retain(|told, (sum, _)| *sum >= LEAST && !told.is_anything());
+        let groups = groups.into_iter().map(|(told, (sum, needs))| (Reverse(sum), told, needs));
+        let mut groups: Vec<_> = groups.collect();
+        groups.sort_unstable();
+        groups
+    }
+
     /// A record of this node is in its log. An older one than the newest that was seen says nothing new.
     pub(super) fn handle_published(&mut self, demand: &Demand) {
         if demand.until_ms <= self.from_ms {
             return;
         }
-        for need in demand.unmet.iter().map(Need::of_unmet) {
-            if let Some(count) = self.kinds.get_mut(&need) {
+        let is_known = self.kinds.values().any(|count| count.told > 0);
+        let told: Vec<Need> = demand.unmet.iter().map(Need::of_unmet).collect();
+        for (need, count) in &mut self.kinds {
+            if is_known {
+                count.pending = count.pending.saturating_sub(count.told);
+            } else if told.iter().any(|told| need.may_be_told_as(told)) {
                 // After a start it is not known how many were told: all that were saved.
-                let told = if count.told > 0 { count.told } else { count.pending };
-                count.pending = count.pending.saturating_sub(told);
+                count.pending = 0;
             }
         }
         self.from_ms = demand.until_ms;

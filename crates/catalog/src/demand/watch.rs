@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use guildhall_protocol::body::Demand;
+use guildhall_protocol::name::CategoryPrefix;
 use guildhall_protocol::query::Query;
 use guildhall_protocol::{Hash, PackageId, cbor};
 
@@ -139,13 +140,26 @@ impl Watch {
             .retain(|_, until_ms| *until_ms > now_ms && until_ms.saturating_sub(now_ms) <= OPEN_MS);
     }
 
+    /// Whether a period is over, so that something may be [due](Self::due).
+    pub fn is_over(&mut self, now_ms: u64) -> bool {
+        self.poll(now_ms);
+        self.tally.is_over(now_ms)
+    }
+
     /// What is to be published, if a period is over and enough was missed in it. It counts as published when
     /// [`handle_published`](Self::handle_published) hears of it; until then, or [`give_up`](Self::give_up), the caller
     /// asks no more.
+    ///
+    /// A category can be a word that somebody made up: `said` names what may be told of each, itself or one that it lies
+    /// in. What is told alike is counted together.
     #[must_use]
-    pub fn due(&mut self, now_ms: u64) -> Option<Period> {
+    pub fn due(
+        &mut self,
+        now_ms: u64,
+        said: impl Fn(&CategoryPrefix) -> CategoryPrefix,
+    ) -> Option<Period> {
         self.poll(now_ms);
-        self.tally.due(now_ms)
+        self.tally.due(now_ms, said)
     }
 
     /// A record of this node is in its log.

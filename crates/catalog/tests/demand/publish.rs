@@ -5,6 +5,7 @@ use guildhall_protocol::body::{Demand, RecordBody as _};
 use guildhall_protocol::interface::{MediaTypes, PortType};
 use guildhall_protocol::limits::{DEMAND_MAX_ENTRIES, RECORD_MAX_BYTES};
 use guildhall_protocol::manifest::Kind;
+use guildhall_protocol::name::CategoryPrefix;
 use guildhall_protocol::query::{Gap, Query};
 use guildhall_protocol::{FederationId, Hash, cbor};
 use proptest::prelude::*;
@@ -29,29 +30,33 @@ fn what_was_missed_three_times_is_published_once_a_day_rounded_down() {
     miss(&mut watch, "vision/ocr", 7, START_MS - HOUR_MS);
     miss(&mut watch, "nlp/translation", 3, START_MS - HOUR_MS);
     miss(&mut watch, "audio/speech", 2, START_MS - HOUR_MS);
-    assert_eq!(watch.due(START_MS - 1), None);
-    let period = watch.due(START_MS).unwrap();
+    assert_eq!(watch.due(START_MS - 1, Clone::clone), None);
+    let period = watch.due(START_MS, Clone::clone).unwrap();
     assert_eq!(period.unmet, [unmet("vision/ocr", 4), unmet("nlp/translation", 2)]);
     assert_eq!((period.from_ms, period.until_ms), (START_MS - DAY_MS, START_MS));
     record(period.clone()).check().unwrap();
     watch.handle_published(&record(period));
-    assert_eq!(watch.due(START_MS + PERIOD_MS), None, "there is nothing more to say");
+    assert_eq!(watch.due(START_MS + PERIOD_MS, Clone::clone), None, "there is nothing more to say");
 }
 
 #[test]
 fn fewer_wait_for_more_and_after_a_week_no_longer() {
     let mut watch = day_old();
     miss(&mut watch, "vision/ocr", 2, START_MS);
-    assert_eq!(watch.due(START_MS), None);
+    assert_eq!(watch.due(START_MS, Clone::clone), None);
     miss(&mut watch, "vision/ocr", 1, START_MS + DAY_MS);
-    let period = watch.due(START_MS + 2 * DAY_MS).unwrap();
+    let period = watch.due(START_MS + 2 * DAY_MS, Clone::clone).unwrap();
     assert_eq!(period.unmet, [unmet("vision/ocr", 2)]);
     watch.handle_published(&record(period));
 
     miss(&mut watch, "audio/speech", 2, START_MS + 2 * DAY_MS);
-    assert_eq!(watch.due(START_MS + 2 * DAY_MS + WITHHELD_MS), None);
+    assert_eq!(watch.due(START_MS + 2 * DAY_MS + WITHHELD_MS, Clone::clone), None);
     miss(&mut watch, "audio/speech", 1, START_MS + 3 * DAY_MS + WITHHELD_MS);
-    assert_eq!(watch.due(START_MS + 4 * DAY_MS + WITHHELD_MS), None, "the two are too old");
+    assert_eq!(
+        watch.due(START_MS + 4 * DAY_MS + WITHHELD_MS, Clone::clone),
+        None,
+        "the two are too old"
+    );
 }
 
 #[test]
@@ -62,24 +67,24 @@ fn a_need_that_names_nothing_is_counted_here_and_never_published() {
         watch.handle_answer(id(number), &words, &[], START_MS - HOUR_MS);
     }
     assert_eq!(watch.report().unmet.len(), 1);
-    assert_eq!(watch.due(START_MS), None);
+    assert_eq!(watch.due(START_MS, Clone::clone), None);
 }
 
 #[test]
 fn a_record_that_was_not_written_is_due_again_and_one_that_was_is_not() {
     let mut watch = day_old();
     miss(&mut watch, "vision/ocr", 4, START_MS - HOUR_MS);
-    let period = watch.due(START_MS).unwrap();
+    let period = watch.due(START_MS, Clone::clone).unwrap();
     watch.give_up();
     miss(&mut watch, "vision/ocr", 4, START_MS);
-    let again = watch.due(START_MS + 1).unwrap();
+    let again = watch.due(START_MS + 1, Clone::clone).unwrap();
     assert_eq!((again.from_ms, again.unmet), (period.from_ms, vec![unmet("vision/ocr", 8)]));
 
     // Asked for while the record is on its way.
     miss(&mut watch, "vision/ocr", 3, START_MS + HOUR_MS);
     let told = Demand { until_ms: START_MS + 1, ..record(period) };
     watch.handle_published(&told);
-    let next = watch.due(START_MS + 1 + PERIOD_MS).unwrap();
+    let next = watch.due(START_MS + 1 + PERIOD_MS, Clone::clone).unwrap();
     assert_eq!(next.unmet, [unmet("vision/ocr", 2)]);
     assert_eq!(next.from_ms, START_MS + 1);
 }
@@ -89,27 +94,27 @@ fn a_start_between_the_record_and_the_saved_counts_tells_nothing_twice() {
     let mut watch = day_old();
     miss(&mut watch, "vision/ocr", 4, START_MS - HOUR_MS);
     let saved = watch.save();
-    let told = record(watch.due(START_MS).unwrap());
+    let told = record(watch.due(START_MS, Clone::clone).unwrap());
     let mut restarted = Watch::restore(saved);
     restarted.handle_published(&told);
-    assert_eq!(restarted.due(START_MS + PERIOD_MS), None);
+    assert_eq!(restarted.due(START_MS + PERIOD_MS, Clone::clone), None);
     assert_eq!(restarted.report().unmet[0].0, unmet("vision/ocr", 4), "here it counts on");
     // An old record of the log says nothing new.
     miss(&mut restarted, "vision/ocr", 4, START_MS + PERIOD_MS);
     restarted.handle_published(&told);
-    assert!(restarted.due(START_MS + 2 * PERIOD_MS).is_some());
+    assert!(restarted.due(START_MS + 2 * PERIOD_MS, Clone::clone).is_some());
 }
 
 #[test]
 fn counts_that_were_lost_do_not_make_a_node_speak_twice_a_day() {
     let mut watch = day_old();
     miss(&mut watch, "vision/ocr", 4, START_MS - HOUR_MS);
-    let told = record(watch.due(START_MS).unwrap());
+    let told = record(watch.due(START_MS, Clone::clone).unwrap());
     let mut new = Watch::default();
     new.handle_published(&told);
     miss(&mut new, "vision/ocr", 4, START_MS + HOUR_MS);
-    assert_eq!(new.due(START_MS + PERIOD_MS - 1), None);
-    assert!(new.due(START_MS + HOUR_MS + PERIOD_MS).is_some());
+    assert_eq!(new.due(START_MS + PERIOD_MS - 1, Clone::clone), None);
+    assert!(new.due(START_MS + HOUR_MS + PERIOD_MS, Clone::clone).is_some());
 }
 
 #[test]
@@ -121,7 +126,7 @@ fn the_most_missed_fit_a_record_and_the_others_come_with_the_next() {
     }
     let mut told = 0;
     for day in 0..2 {
-        let demand = record(watch.due(START_MS + day * PERIOD_MS).unwrap());
+        let demand = record(watch.due(START_MS + day * PERIOD_MS, Clone::clone).unwrap());
         demand.check().unwrap();
         assert!(demand.unmet.len() <= DEMAND_MAX_ENTRIES);
         assert!(cbor::encode(&demand).len() < RECORD_MAX_BYTES - 4096);
@@ -161,8 +166,8 @@ proptest! {
         let order: Vec<usize> = (0..asked.len()).collect();
         let mut shuffled = order.clone();
         shuffled.sort_by_key(|index| Hash::of(format!("{seed} {index}").as_bytes()));
-        let one = ask_all(&asked, "zebedee", &order).due(START_MS).map(record);
-        let other = ask_all(&asked, "quentin", &shuffled).due(START_MS).map(record);
+        let one = ask_all(&asked, "zebedee", &order).due(START_MS, Clone::clone).map(record);
+        let other = ask_all(&asked, "quentin", &shuffled).due(START_MS, Clone::clone).map(record);
         prop_assert_eq!(&one, &other);
         let Some(demand) = one else { return Ok(()) };
         let bytes = cbor::encode(&demand);
@@ -194,7 +199,7 @@ proptest! {
                 missed[usize::from(*category)] += times;
             }
             now_ms += DAY_MS;
-            let Some(period) = watch.due(now_ms) else { continue };
+            let Some(period) = watch.due(now_ms, Clone::clone) else { continue };
             if is_lost {
                 watch.give_up();
                 continue;
@@ -220,5 +225,29 @@ fn a_package_that_was_used_is_in_no_record() {
         watch.handle_answer(id(number), &asked, &[package(number)], START_MS - 3 * HOUR_MS);
         watch.handle_used(Some(id(number)), package(number), START_MS - 3 * HOUR_MS);
     }
-    assert_eq!(watch.due(START_MS), None);
+    assert_eq!(watch.due(START_MS, Clone::clone), None);
+}
+
+#[test]
+fn a_category_that_somebody_made_up_is_told_as_one_that_it_lies_in() {
+    let said = |category: &CategoryPrefix| match category.as_str().split_once("/x-") {
+        Some((known, _)) => known.parse().unwrap(),
+        None => category.clone(),
+    };
+    let mut watch = day_old();
+    for category in ["vision/x-secret", "vision/x-other", "vision"] {
+        miss(&mut watch, category, 2, START_MS - HOUR_MS);
+    }
+    miss(&mut watch, "nlp/x-secret", 2, START_MS - HOUR_MS);
+    let saved = watch.save();
+    let period = watch.due(START_MS, said).unwrap();
+    assert_eq!(period.unmet, [unmet("vision", 4)], "six, together");
+    assert_eq!(watch.report().unmet.len(), 4, "here they stay apart");
+    for mut watch in [watch, Watch::restore(saved)] {
+        watch.handle_published(&record(period.clone()));
+        miss(&mut watch, "vision/x-secret", 2, START_MS + HOUR_MS);
+        assert_eq!(watch.due(START_MS + PERIOD_MS, said), None, "the six were told");
+        miss(&mut watch, "nlp/x-secret", 1, START_MS + PERIOD_MS);
+        assert_eq!(watch.due(START_MS + 2 * PERIOD_MS, said).unwrap().unmet, [unmet("nlp", 2)]);
+    }
 }

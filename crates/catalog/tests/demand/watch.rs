@@ -1,11 +1,18 @@
 //! When a query counts as unmet.
 
-use guildhall_catalog::demand::{OPEN_MAX, Watch};
+use guildhall_catalog::demand::{OPEN_MAX, Saved, Watch};
+use guildhall_protocol::cbor;
 use guildhall_protocol::name::Reference;
 use guildhall_protocol::query::{PageMark, Query};
 use proptest::prelude::*;
 
 use crate::{DAY_MS, HOUR_MS, MINUTE_MS, START_MS, counted, id, package, query, unmet};
+
+/// What is kept of one query for text in `vision/ocr`.
+const SAVED: &str = "a46873696e63655f6d731b000001a3185c50006766726f6d5f6d731b000001a3185c50006764\
+     726f7070656400656b696e64738182a26863617465676f72796a766973696f6e2f6f6372666f75747075746474657874\
+     a465746f74616c016770656e64696e67017070656e64696e675f73696e63655f6d731b000001a3185c5000676c617374\
+     5f6d731b000001a3185c5000";
 
 #[test]
 fn a_query_that_found_nothing_is_unmet_at_once() {
@@ -183,4 +190,16 @@ proptest! {
             prop_assert_eq!(restored.report().unmet, report.unmet);
         }
     }
+}
+
+#[test]
+fn counts_that_an_earlier_node_kept_are_read() {
+    let mut watch = Watch::default();
+    let asked = Query { output: Some("text".parse().unwrap()), ..query("vision/ocr", "runes") };
+    watch.handle_answer(id(1), &asked, &[], START_MS);
+    let bytes = cbor::encode(&watch.save());
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, SAVED);
+    let saved: Saved = cbor::decode(&bytes, 1_000).unwrap();
+    assert_eq!(Watch::restore(saved).report(), watch.report());
 }

@@ -62,17 +62,17 @@ fn next_day(world: &mut World) {
 #[test]
 fn what_is_missed_here_is_told_once_a_day_and_says_nothing_of_who_asked() {
     let mut world = two();
-    ask(&mut world, 0, "vision/ocr", 5);
-    ask(&mut world, 0, "audio/speech", 2);
+    ask(&mut world, 0, "vision/object-detection", 5);
+    ask(&mut world, 0, "audio/classification", 2);
     let here = report(&world, 0);
     assert_eq!(here.here.iter().map(|unmet| unmet.count).collect::<Vec<_>>(), [5, 2]);
     assert_eq!((here.federation.len(), here.least), (0, 3));
     assert!(records(&world, 0, 0).is_empty(), "the day is not over");
 
     next_day(&mut world);
-    assert_eq!(heard(&world, 1), [("vision/ocr".to_owned(), 4, 1)]);
+    assert_eq!(heard(&world, 1), [("vision/object-detection".to_owned(), 4, 1)]);
     assert!(report(&world, 1).federation[0].subscribed);
-    assert_eq!(world.nodes[1].demanded, ["alpha: 4 vision/ocr"]);
+    assert_eq!(world.nodes[1].demanded, ["alpha: 4 vision/object-detection"]);
     assert_eq!(heard(&world, 0), [], "one's own is no news");
     let [record] = &records(&world, 1, 0)[..] else { panic!("one record") };
     assert!(!record.bytes().windows(12).any(|bytes| bytes == b"words that n"));
@@ -85,8 +85,8 @@ fn what_is_missed_here_is_told_once_a_day_and_says_nothing_of_who_asked() {
 #[test]
 fn a_query_after_which_something_is_used_is_met() {
     let mut world = two();
-    publish(&mut world, 0, "digits", "vision/ocr");
-    ask(&mut world, 0, "vision/ocr", 1);
+    publish(&mut world, 0, "digits", "vision/object-detection");
+    ask(&mut world, 0, "vision/object-detection", 1);
     let found = world.search(0, &in_category("vision"));
     let package = found.results[0].package_id;
     world.search(0, &Query { max_len_bytes: Some(1 << 20), ..in_category("vision") });
@@ -99,13 +99,17 @@ fn a_query_after_which_something_is_used_is_met() {
     let here = report(&world, 0);
     let counts: Vec<_> =
         here.here.iter().map(|unmet| (unmet.category.as_str(), unmet.count)).collect();
-    assert_eq!(counts, [("vision", 1), ("vision/ocr", 1)], "of one nothing came in time");
+    assert_eq!(
+        counts,
+        [("vision", 1), ("vision/object-detection", 1)],
+        "of one nothing came in time"
+    );
 }
 
 #[test]
 fn using_something_under_a_querys_id_meets_that_query() {
     let mut world = two();
-    publish(&mut world, 0, "digits", "vision/ocr");
+    publish(&mut world, 0, "digits", "vision/object-detection");
     let (ask, query) = (Hash::of(b"the question"), Box::new(in_category("vision")));
     world.drive(0, Event::Search { ask, query });
     assert_eq!(report(&world, 0).open, 1);
@@ -120,25 +124,28 @@ fn using_something_under_a_querys_id_meets_that_query() {
 fn a_node_that_was_away_and_follows_something_else_hears_of_it_too() {
     let mut world = two();
     world.cut(0, 1);
-    ask(&mut world, 0, "vision/ocr", 8);
+    ask(&mut world, 0, "vision/object-detection", 8);
     next_day(&mut world);
     assert_eq!(heard(&world, 1), []);
     world.mend(0, 1);
     assert!(world.converge(30_000, |world| !heard(world, 1).is_empty()));
-    assert_eq!(heard(&world, 1), [("vision/ocr".to_owned(), 8, 1)]);
+    assert_eq!(heard(&world, 1), [("vision/object-detection".to_owned(), 8, 1)]);
 }
 
 #[test]
 fn what_several_orgs_miss_is_added_up() {
     let mut world = federation(2, &[ALL, ALL, ALL]);
     connect_all(&mut world);
-    ask(&mut world, 0, "vision/ocr", 4);
-    ask(&mut world, 1, "vision/ocr", 9);
-    ask(&mut world, 1, "vision/faces", 3);
+    ask(&mut world, 0, "vision/object-detection", 4);
+    ask(&mut world, 1, "vision/object-detection", 9);
+    ask(&mut world, 1, "vision/depth-estimation", 3);
     next_day(&mut world);
     assert_eq!(
         heard(&world, 2),
-        [("vision/ocr".to_owned(), 12, 2), ("vision/faces".to_owned(), 2, 1)]
+        [
+            ("vision/object-detection".to_owned(), 12, 2),
+            ("vision/depth-estimation".to_owned(), 2, 1)
+        ]
     );
     assert_eq!(heard(&world, 0).len(), 2, "what bravo missed");
 }
@@ -146,11 +153,11 @@ fn what_several_orgs_miss_is_added_up() {
 #[test]
 fn what_does_not_reach_the_disk_is_told_later() {
     let mut world = two();
-    ask(&mut world, 0, "vision/ocr", 4);
+    ask(&mut world, 0, "vision/object-detection", 4);
     world.nodes[0].is_silent = true;
     next_day(&mut world);
     assert_eq!(heard(&world, 1), []);
-    ask(&mut world, 0, "vision/faces", 4);
+    ask(&mut world, 0, "vision/depth-estimation", 4);
     world.nodes[0].is_silent = false;
     world.run_for(90_000);
     assert_eq!(heard(&world, 1).len(), 2);
@@ -160,7 +167,7 @@ fn what_does_not_reach_the_disk_is_told_later() {
 #[test]
 fn a_restart_loses_no_counts_and_tells_nothing_twice() {
     let mut world = two();
-    ask(&mut world, 0, "vision/ocr", 4);
+    ask(&mut world, 0, "vision/object-detection", 4);
     let saved = world.nodes[0].core.save_demand();
     next_day(&mut world);
     assert_eq!(world.nodes[1].demanded.len(), 1);
@@ -193,7 +200,7 @@ fn a_restart_loses_no_counts_and_tells_nothing_twice() {
 fn a_record_for_another_federation_or_of_a_stranger_does_not_count() {
     let mut world = two();
     let unmet = Unmet {
-        category: "vision/ocr".parse().unwrap(),
+        category: "vision/object-detection".parse().unwrap(),
         kind: None,
         input: None,
         output: None,
@@ -222,7 +229,7 @@ fn a_record_for_another_federation_or_of_a_stranger_does_not_count() {
 fn what_was_counted_goes_along_into_another_federation() {
     let mut world = World::new(4);
     let alone = add_alone(&mut world, "alpha", ALL);
-    ask(&mut world, alone, "vision/ocr", 4);
+    ask(&mut world, alone, "vision/object-detection", 4);
     let old = &world.nodes[alone].core;
     let mut new = Core::new(
         old.identity().clone(),
@@ -232,4 +239,19 @@ fn what_was_counted_goes_along_into_another_federation() {
     new.succeed(old);
     assert_eq!(new.demand_report(&[], world.now_ms).here, report(&world, alone).here);
     assert_eq!(cbor::encode(&new.save_demand()), cbor::encode(&old.save_demand()));
+}
+
+#[test]
+fn a_category_that_only_the_one_who_asks_has_named_is_not_told() {
+    let mut world = two();
+    publish(&mut world, 1, "cells", "x-lab/cells");
+    world.run_for(1_000);
+    ask(&mut world, 0, "vision/x-what-somebody-typed", 4);
+    ask(&mut world, 0, "x-nobody-may-know/this", 4);
+    ask(&mut world, 0, "x-lab/cells", 4);
+    ask(&mut world, 0, "vision/image-clasification", 4);
+    next_day(&mut world);
+    let heard = heard(&world, 1);
+    assert_eq!(heard, [("vision".to_owned(), 8, 1), ("x-lab/cells".to_owned(), 4, 1)]);
+    assert_eq!(report(&world, 0).here.len(), 4, "here it is known exactly");
 }

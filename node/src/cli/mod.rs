@@ -34,6 +34,8 @@ mod publish;
 mod receipt;
 mod run;
 mod runs;
+mod screen;
+mod show;
 mod store;
 mod table;
 mod test;
@@ -47,7 +49,7 @@ pub(crate) use diff::DiffArgs;
 pub(crate) use escape::escape;
 pub(crate) use failure::Failure;
 pub(crate) use federation::{InviteArgs, JoinArgs};
-pub(crate) use find::{SearchArgs, ShowArgs};
+pub(crate) use find::SearchArgs;
 pub(crate) use get::GetArgs;
 pub(crate) use local::{DemoArgs, InitArgs, UpArgs};
 pub(crate) use node::NodeCommand;
@@ -56,6 +58,7 @@ pub(crate) use period::Period;
 pub(crate) use publish::PublishArgs;
 pub(crate) use run::RunArgs;
 pub(crate) use runs::RunsArgs;
+pub(crate) use show::ShowArgs;
 pub(crate) use store::{RestoreArgs, StoreCommand, copy_folder};
 pub(crate) use table::Table;
 pub(crate) use test::TestArgs;
@@ -187,7 +190,7 @@ async fn ask(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Test(args) => test::test(context, args).await,
         Command::Diff(args) => diff::diff(context, &args).await,
         Command::Search(args) => find::search(context, args).await,
-        Command::Show(args) => find::show(context, &args).await,
+        Command::Show(args) => show::show(context, &args).await,
         Command::Get(args) => get::get(context, &args).await,
         Command::Run(args) => run::run(context, args).await,
         Command::Runs(args) => runs::runs(context, &args).await,

@@ -18,6 +18,7 @@ use guildhall_protocol::query::Query;
 use super::{Context, Failure, exit};
 
 pub(crate) use args::SearchArgs;
+pub(super) use results::{figure, indented};
 
 /// Results that `--one` asks for: the best, and the one that it is compared with.
 const ONE_AND_SECOND: usize = 2;

@@ -1,14 +1,21 @@
-//! `show`: everything a node knows about one release.
+//! `show`: a release as a page. [`page`] lays it out, [`snippets`] has the lines to copy, [`reading`] shows its texts
+//! with [`markdown`] and [`notebook`].
+
+mod markdown;
+mod notebook;
+mod page;
+mod reading;
+mod snippets;
+#[cfg(test)]
+mod tests;
 
 use clap::Args;
-use guildhall_client::package::ByteSize;
-use guildhall_protocol::api::Detail;
-use guildhall_protocol::contract::Contract;
-use guildhall_protocol::name::Reference;
+use guildhall_protocol::name::{FileName, Reference};
 
-use super::federation::list;
-use super::period::duration_text;
-use super::{Context, Failure, Table};
+use self::reading::Wanted;
+use super::{Context, Failure};
+
+pub(super) use self::page::reviews_table;
 
 /// `guild show`.
 #[derive(Clone, Debug, Args)]
@@ -16,68 +23,31 @@ pub(crate) struct ShowArgs {
     /// org/name, org/name@version or b3:HASH
     #[arg(value_name = "REF")]
     pub(crate) reference: Reference,
+    /// The text that explains how to use it
+    #[arg(long, conflicts_with = "notebook")]
+    pub(crate) readme: bool,
+    /// A notebook of it as text: the one of this name, or the first; nothing is executed
+    #[arg(long, value_name = "FILE", num_args = 0..=1)]
+    pub(crate) notebook: Option<Option<FileName>>,
 }
 
 pub(super) async fn show(context: &Context, args: &ShowArgs) -> Result<(), Failure> {
     let output = &context.output;
-    let detail = context.client().await?.show(&args.reference).await?;
+    let client = context.client().await?;
+    let detail = client.show(&args.reference).await?;
+    let wanted = match &args.notebook {
+        Some(name) => Some(Wanted::Notebook(name.clone())),
+        None => args.readme.then_some(Wanted::Readme),
+    };
+    if let Some(wanted) = wanted {
+        return reading::show(context, &client, &detail, &wanted).await;
+    }
     if output.is_json() {
-        output.json(&detail)
-    } else if output.is_quiet() {
-        output.line(&detail.package_id.to_string())
-    } else {
-        output.table(&detail_table(&detail))
+        return output.json(&detail);
     }
-}
-
-fn detail_table(detail: &Detail) -> Table {
-    let listing = &detail.listing;
-    let mut table = Table::plain();
-    table.field("ref", detail.reference.to_string());
-    table.field("kind", listing.kind.to_string());
-    table.field("summary", listing.summary.clone());
-    table.field("categories", list(&listing.categories));
-    table.field("keywords", list(&listing.keywords));
-    table.field("licence", listing.licence.clone());
-    for (side, ports) in [("in", &listing.interface.inputs), ("out", &listing.interface.outputs)] {
-        for port in ports {
-            table.field(side, format!("{}: {}", port.name, port.port_type));
-        }
+    if output.is_quiet() {
+        return output.line(&detail.package_id.to_string());
     }
-    table.field("engines", list(&listing.engines));
-    table.field("limits", listing.contract.as_ref().map(contract_text).unwrap_or_default());
-    for claim in &listing.claims.accuracy {
-        table.field("claims", format!("{} {} on {}", claim.metric, claim.value, claim.dataset));
-    }
-    for claim in &listing.claims.latency {
-        table.field("claims", format!("{} ms on {}", claim.p50_ms, claim.hardware));
-    }
-    table.field("suggested data", list(&listing.suggested.data));
-    table.field("uses", list(&listing.uses));
-    if let Some(manifest) = &detail.manifest {
-        for stage in &manifest.stages {
-            let shown = stage.reference.as_ref().map(|reference| format!(" ({reference})"));
-            let package = stage.package;
-            table.field("stage", format!("{}: {package}{}", stage.name, shown.unwrap_or_default()));
-        }
-        table.field("files", manifest.files.len().to_string());
-    }
-    table.field("size", ByteSize(listing.len_bytes).to_string());
-    table.field("package", detail.package_id.to_string());
-    table.field("listing", detail.listing_id.to_string());
-    table.field("here", if detail.held { "yes" } else { "no" });
-    table.field("held by", list(&detail.holders));
-    table.field("replicas", format!("{}/{}", detail.holders.len(), listing.replicas));
-    table.field("versions", list(&detail.versions));
-    table
-}
-
-fn contract_text(contract: &Contract) -> String {
-    format!(
-        "{} a record on {}, memory {}, output {}",
-        duration_text(contract.scoring_ms),
-        contract.measured_on,
-        ByteSize(contract.memory_bytes),
-        ByteSize(contract.output_bytes)
-    )
+    let snippets = snippets::of(&detail, client.url(), context.globals.token.is_some());
+    output.lines(page::lines(&detail, &snippets, output.columns()))
 }

@@ -34,7 +34,13 @@ impl Table {
 
     /// Adds a row. Cells are escaped here, because an escaped cell is longer.
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.map(|cell| super::escape(&cell).into_owned()).into());
+        self.cells(cells.into());
+    }
+
+    /// Adds a row of any length.
+    pub(crate) fn cells(&mut self, cells: Vec<String>) {
+        let escaped = cells.iter().map(|cell| super::escape(cell).into_owned());
+        self.rows.push(escaped.collect());
     }
 
     /// Adds a row of a name and a value, unless the value is empty.

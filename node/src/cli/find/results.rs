@@ -84,7 +84,7 @@ pub(super) fn declared(claims: &Claims, metric: Option<&str>) -> String {
 }
 
 /// A number with three digits behind the point at most.
-pub(super) fn figure(value: f64) -> String {
+pub(in crate::cli) fn figure(value: f64) -> String {
     let text = format!("{value:.3}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
@@ -241,7 +241,7 @@ pub(super) fn ports(result: &Suggestion) -> String {
 }
 
 /// Text in lines behind an indent.
-pub(super) fn indented(text: &str, indent: &str, columns: Option<usize>) -> Vec<String> {
+pub(in crate::cli) fn indented(text: &str, indent: &str, columns: Option<usize>) -> Vec<String> {
     let room = columns.map_or(usize::MAX, |columns| columns.saturating_sub(indent.len()));
     wrapped(&escape(text), room).into_iter().map(|line| format!("{indent}{line}")).collect()
 }

@@ -21,6 +21,8 @@ mod damaged_store;
 mod diff;
 #[path = "it/disk_full.rs"]
 mod disk_full;
+#[path = "it/find.rs"]
+mod find;
 #[path = "it/garbage.rs"]
 mod garbage;
 #[path = "it/hostile_bombs.rs"]

@@ -48,7 +48,7 @@ async fn change(
 ) -> Result<DemandReport, Failure> {
     let mut categories = client.demand().await?.subscriptions;
     if let Some(other) = unwanted.iter().find(|one| !categories.contains(one)) {
-        let message = format!("{other} is not subscribed to");
+        let message = format!("there is no subscription to {other}");
         let held = format!("subscribed to: {}", list(&categories));
         return Err(Failure::new(exit::NOT_FOUND, message)
             .with_cause(held)

@@ -111,7 +111,7 @@ pub(super) async fn status(context: &Context) -> Result<(), Failure> {
 
 /// What concerns content here, the newest first.
 fn notice_lines(notices: &[Notice], columns: Option<usize>) -> Vec<String> {
-    let mut table = Table::with_head(["NOTICE", "WHAT", "ABOUT", "TEXT"]);
+    let mut table = Table::with_head(["DATE", "NOTICE", "ABOUT", "TEXT"]);
     for notice in notices.iter().take(NOTICES_SHOWN) {
         table.row([
             date(notice.time_ms),
@@ -252,7 +252,7 @@ mod tests {
         };
         let lines = notice_lines(&vec![notice; 12], Some(70));
         assert_eq!(lines.len(), 2 + NOTICES_SHOWN + 1);
-        assert_eq!(lines[1], "NOTICE      WHAT    ABOUT               TEXT");
+        assert_eq!(lines[1], "DATE        NOTICE  ABOUT               TEXT");
         assert_eq!(
             lines[2],
             "2026-11-23  yanked  lab-a/digits@1.0.0  taken back: wrong labels\\u{..."

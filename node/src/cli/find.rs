@@ -61,13 +61,13 @@ fn show(
     if answer.results.is_empty() && query.page.is_none() {
         output.lines(nothing::lines(answer, query, columns))?;
         answer.notes.iter().for_each(|note| output.note(note));
-        output.note(&results::whence(answer));
+        note_whence(context, answer);
         output.note(&format!("next: {}", nothing::help(answer, query)));
         return Ok(());
     }
     output.lines(results::table(answer, query, explain, columns))?;
     output.lines(results::facets(&answer.facets, columns))?;
-    results::talk(answer, query).iter().for_each(|line| output.note(line));
+    results::talk(answer, query, columns).iter().for_each(|line| output.note(line));
     Ok(())
 }
 
@@ -89,8 +89,15 @@ async fn one(context: &Context, client: &Client, query: Query) -> Result<(), Fai
     output.lines(best::lines(&answer, &query, columns))?;
     results::corrections(&answer).iter().for_each(|line| output.note(line));
     answer.notes.iter().for_each(|note| output.note(note));
-    output.note(&results::whence(&answer));
+    note_whence(context, &answer);
     Ok(())
+}
+
+/// Tells whom was asked, in lines that fit.
+fn note_whence(context: &Context, answer: &SearchAnswer) {
+    let output = &context.output;
+    let lines = results::indented(&results::whence(answer), "", output.columns());
+    lines.iter().for_each(|line| output.note(line));
 }
 
 /// A script that wants one has to know that there is none.

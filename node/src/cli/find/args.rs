@@ -106,14 +106,16 @@ pub(crate) struct Answered {
 
 /// A query of which one flag's part is set.
 #[derive(Clone, Debug)]
-pub(crate) struct Part(Query);
+pub(crate) struct Part(Box<Query>);
 
 /// What a flag says is read as the key of its name, so that both understand the same and refuse in the same words.
 fn part(key: &str, value: &str) -> Result<Part, String> {
     let quoted = format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""));
-    Query::read(&format!("{key}{quoted}")).map(Part).map_err(|error| match error {
-        ShorthandError::Value { why, .. } => why,
-        error => error.to_string(),
+    Query::read(&format!("{key}{quoted}")).map(|query| Part(Box::new(query))).map_err(|error| {
+        match error {
+            ShorthandError::Value { why, .. } => why,
+            error => error.to_string(),
+        }
     })
 }
 
@@ -146,7 +148,7 @@ impl Criteria {
         ]
         .into_iter()
         .flatten()
-        .map(|Part(query)| query)
+        .map(|Part(query)| query.as_ref())
     }
 }
 

@@ -73,7 +73,9 @@ pub(super) async fn search(
             } else {
                 output.lines(results::table(&answer, &query, explain, columns))?;
             }
-            results::talk(&answer, &query).iter().for_each(|line| output.note(line));
+            results::talk(&answer, &query, output.columns())
+                .iter()
+                .for_each(|line| output.note(line));
         }
     }
     if output.is_json() { output.json(&found) } else { Ok(()) }

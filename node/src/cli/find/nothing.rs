@@ -3,7 +3,8 @@
 use guildhall_protocol::api::SearchAnswer;
 use guildhall_protocol::query::Query;
 
-use super::super::screen::PROSE_COLUMNS;
+use super::super::escape;
+use super::super::screen::{PROSE_COLUMNS, cut};
 use super::super::table::Table;
 use super::results::{again, corrections, indented};
 
@@ -23,7 +24,8 @@ pub(super) fn lines(answer: &SearchAnswer, query: &Query, columns: Option<usize>
     for near in &answer.nearest {
         let found = &near.suggestion;
         let head = format!("{}  {}  {}", found.reference, found.kind, found.summary);
-        lines.extend(indented(&head, "  ", prose).into_iter().take(1));
+        let room = columns.map_or(usize::MAX, |columns| columns.saturating_sub(2));
+        lines.push(format!("  {}", cut(&escape(&head), room)));
         lines.extend(near.misses.iter().flat_map(|miss| indented(miss, "    ", prose)));
     }
     lines

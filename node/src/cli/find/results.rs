@@ -130,10 +130,11 @@ fn joined(items: &[String], between: &str, columns: usize) -> Vec<String> {
 }
 
 /// What is told about an answer: what may have been meant, whom was asked, how fresh it is, where it goes on.
-pub(super) fn talk(answer: &SearchAnswer, query: &Query) -> Vec<String> {
+pub(super) fn talk(answer: &SearchAnswer, query: &Query, columns: Option<usize>) -> Vec<String> {
     let mut lines = corrections(answer);
     lines.extend(answer.notes.iter().cloned());
-    lines.push(format!("{}; {}", how_many(answer, query), whence(answer)));
+    let whence = format!("{}; {}", how_many(answer, query), whence(answer));
+    lines.extend(indented(&whence, "", columns));
     if let Some(next) = answer.next {
         lines.push(format!("next page: {}", again(query, Some(next))));
     }
@@ -186,10 +187,12 @@ pub(super) fn whence(answer: &SearchAnswer) -> String {
     if refused > 0 {
         parts.push(format!("left out: {} that did not verify", counted(refused, "listing")));
     }
-    parts.push(match answer.age_s {
-        Some(age_s) => format!("nothing older than {}", uptime(age_s)),
-        None => "no other node was heard yet".to_owned(),
-    });
+    match answer.age_s {
+        Some(age_s) => parts.push(format!("nothing older than {}", uptime(age_s))),
+        // Whoever has just answered was heard.
+        None if answer.answered > 0 => {}
+        None => parts.push("no other node was heard yet".to_owned()),
+    }
     parts.join("; ")
 }
 

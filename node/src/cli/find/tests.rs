@@ -105,7 +105,7 @@ fn the_line_below_says_how_many_whom_and_how_fresh() {
     }));
     let query = Query { limit: 1, facets: true, ..read("digtis latency<5ms it's") };
     assert_eq!(
-        results::talk(&found, &query),
+        results::talk(&found, &query, None),
         [
             "did you mean `digits` instead of `digtis`?".to_owned(),
             "1 of 57 found; asked 3 nodes, 2 answered; silent: lab-c ..eeeeffff (late); \
@@ -117,8 +117,8 @@ fn the_line_below_says_how_many_whom_and_how_fresh() {
         ]
     );
     let page = Query { page: Some(mark.parse().unwrap()), ..query };
-    assert!(results::talk(&found, &page)[1].starts_with("21 to 21 of 57 found; "));
-    let alone = answer(&json!({ "via": "local", "nodes": [], "age_s": null }));
+    assert!(results::talk(&found, &page, None)[1].starts_with("21 to 21 of 57 found; "));
+    let alone = answer(&json!({ "via": "local", "answered": 0, "nodes": [], "age_s": null }));
     assert_eq!(results::whence(&alone), "this node's catalogue alone; no other node was heard yet");
 }
 
@@ -203,7 +203,7 @@ fn nothing_found_says_what_excludes_and_what_is_near() {
             "  without latency<1ms  12",
             "  without org:lab-a    1",
             "nearest:",
-            "  lab-a/digits@1.0.0 model Says which digit a small picture shows",
+            "  lab-a/digits@1.0.0  model  Says which digit a small picture shows",
             "    latency<1ms: it declares 3.25 ms\\u{1b}[31m",
         ]
     );

@@ -218,7 +218,9 @@ impl Page {
 
     fn table(&mut self) {
         let mut table = Table::plain();
-        for row in self.rows.drain(..) {
+        // Many tables have a head only because Markdown wants one.
+        let is_said = |row: &Vec<String>| row.iter().any(|cell| !cell.is_empty());
+        for row in self.rows.drain(..).filter(is_said) {
             table.cells(row);
         }
         for line in table.lines() {

@@ -2,6 +2,7 @@
 //! how it is used.
 
 use guildhall_client::package::ByteSize;
+use guildhall_protocol::PackageId;
 use guildhall_protocol::api::{Detail, ReviewShown};
 use guildhall_protocol::body::Listing;
 use guildhall_protocol::contract::{Contract, Determinism, Hardware};
@@ -162,12 +163,15 @@ fn claims(page: &mut Page, detail: &Detail) {
 }
 
 fn made_of(page: &mut Page, detail: &Detail) {
-    for stage in detail.manifest.iter().flat_map(|manifest| &manifest.stages) {
+    let stages = detail.manifest.as_ref().map_or(&[][..], |manifest| &manifest.stages);
+    for stage in stages {
         let package = stage.package;
         let shown = stage.reference.as_ref().map_or(package.to_string(), ToString::to_string);
         page.field("stage", &format!("{}: {shown}", stage.name));
     }
-    page.field("uses", &list(&detail.listing.uses));
+    let is_stage = |package: &&PackageId| stages.iter().any(|stage| stage.package == **package);
+    let others: Vec<_> = detail.listing.uses.iter().filter(|used| !is_stage(used)).collect();
+    page.field("uses", &list(&others));
 }
 
 fn where_it_is(page: &mut Page, detail: &Detail) {

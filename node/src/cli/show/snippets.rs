@@ -45,8 +45,9 @@ pub(super) fn of(detail: &Detail, api: &str, needs_token: bool) -> Vec<Snippet> 
         ],
     });
     let python = if is_run { run_in_python(detail) } else { fetch_in_python(detail) };
+    let imports = if is_run { "import base64, requests, time" } else { "import requests" };
     let mut lines = vec![
-        "import base64, requests, time".to_owned(),
+        imports.to_owned(),
         format!("api = \"{api}/api/v1\""),
         "node = requests.Session()".to_owned(),
     ];

@@ -58,7 +58,7 @@ async fn what_is_published_is_found_read_and_explained() {
     assert_eq!(gaps[0]["fits"], "bytes..text", "{gaps}");
     assert_eq!(gaps[0]["why"], "`read` is looked for");
     let none = cli.fails(2, ["search", "--for", "lab-a/echo"]).await;
-    assert!(none.contains("is no pipeline but a algorithm"), "{none}");
+    assert!(none.contains("is no pipeline: its kind is algorithm"), "{none}");
 }
 
 async fn typed_queries(cli: &Cli) {

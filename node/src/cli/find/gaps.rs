@@ -108,9 +108,8 @@ async fn look_up(client: &Client, given: &str) -> Result<Known, Failure> {
         None => client.manifest(detail.package_id).await?,
     };
     if manifest.stages.is_empty() {
-        let message = format!("{} is no pipeline but a {}", detail.reference, manifest.kind);
-        return Err(Failure::new(exit::USAGE, message)
-            .with_help(format!("guild search --fits IN..OUT   # for a {}", manifest.kind)));
+        let message = format!("{} is no pipeline: its kind is {}", detail.reference, manifest.kind);
+        return Err(Failure::new(exit::USAGE, message).with_help("guild search --fits IN..OUT"));
     }
     let mut known = Known { interface: manifest.interface, stages: Vec::new() };
     for stage in manifest.stages {

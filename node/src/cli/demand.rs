@@ -8,8 +8,12 @@ use guildhall_protocol::name::CategoryPrefix;
 
 use super::federation::list;
 use super::period::date;
+use super::screen::cut;
 use super::table::counted;
-use super::{Context, Failure, Table, exit};
+use super::{Context, Failure, Table, escape, exit};
+
+/// Columns of a type: others chose its name.
+const TYPE_COLUMNS: usize = 28;
 
 /// `guild demand`.
 #[derive(Clone, Debug, Args)]
@@ -102,7 +106,8 @@ fn lines(report: &DemandReport) -> Vec<String> {
 /// Category, kind and types of what was missed.
 fn what(unmet: &Unmet) -> [String; 3] {
     let side = |side: &Option<guildhall_protocol::query::TypeQuery>| {
-        side.clone().map_or_else(|| "?".to_owned(), String::from)
+        let shown = side.clone().map_or_else(|| "?".to_owned(), String::from);
+        cut(&escape(&shown), TYPE_COLUMNS)
     };
     let types = match (&unmet.input, &unmet.output) {
         (None, None) => "-".to_owned(),

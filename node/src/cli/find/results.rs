@@ -10,11 +10,17 @@ use guildhall_protocol::query::{PageMark, Query, ReviewSummary, Suggestion, Term
 
 use super::super::escape;
 use super::super::federation::{list, uptime};
-use super::super::screen::{padded, width, wrapped};
+use super::super::screen::{cut, padded, width, wrapped};
 use super::super::table::{Table, counted, short_peer};
 
 /// Characters of a facet's name with what stands behind it.
 const FACET_COLUMNS: usize = 10;
+
+/// Columns of a reference in a table; a longer one stands below its row too, so that it can be copied.
+const REF_COLUMNS: usize = 48;
+
+/// Columns of a metric's name: producers choose them.
+const METRIC_COLUMNS: usize = 20;
 
 /// Silent nodes that are named; of more only the number is told.
 const SILENT_SHOWN: usize = 4;
@@ -35,7 +41,7 @@ pub(super) fn table(
     for (result, place) in results.iter().zip(before.saturating_add(1)..) {
         table.row([
             place.to_string(),
-            result.reference.to_string(),
+            cut(&result.reference.to_string(), REF_COLUMNS),
             result.kind.to_string(),
             format!("{:.2}", result.score),
             declared(&result.claims, query.metric.as_deref()),
@@ -47,6 +53,10 @@ pub(super) fn table(
     let mut lines: Vec<String> = rows.next().unwrap_or_default();
     for (row, result) in rows.zip(results) {
         lines.extend(row);
+        let reference = result.reference.to_string();
+        if width(&reference) > REF_COLUMNS {
+            lines.push(format!("    {reference}"));
+        }
         if let Some(older) = &result.looks_like {
             lines.push(format!("    looks like {older}, which is older and of another producer"));
         }
@@ -76,7 +86,9 @@ pub(super) fn declared(claims: &Claims, metric: Option<&str>) -> String {
         claims.accuracy.iter().find(|claim| claim.metric.eq_ignore_ascii_case(wanted))
     };
     let accuracy = metric.map_or_else(|| claims.accuracy.first(), asked);
-    let accuracy = accuracy.map(|claim| format!("{} {}", claim.metric, figure(claim.value)));
+    let accuracy = accuracy.map(|claim| {
+        format!("{} {}", cut(&escape(&claim.metric), METRIC_COLUMNS), figure(claim.value))
+    });
     let latency = claims.latency.iter().map(|claim| claim.p50_ms).min_by(f64::total_cmp);
     let latency = latency.map(|ms| format!("{} ms", figure(ms)));
     let both: Vec<String> = accuracy.into_iter().chain(latency).collect();
@@ -117,13 +129,13 @@ pub(super) fn facets(facets: &[Facet], columns: Option<usize>) -> Vec<String> {
 /// Items in lines, none of which is broken inside.
 fn joined(items: &[String], between: &str, columns: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    for item in items.iter().map(|item| escape(item)) {
+    for item in items.iter().map(|item| cut(&escape(item), columns)) {
         match lines.last_mut() {
             Some(line) if width(line) + between.len() + width(&item) <= columns => {
                 line.push_str(between);
                 line.push_str(&item);
             }
-            _ => lines.push(item.into_owned()),
+            _ => lines.push(item),
         }
     }
     lines

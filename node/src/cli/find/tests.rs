@@ -84,6 +84,20 @@ fn results_stand_in_a_table_that_fits_the_terminal() {
 }
 
 #[test]
+fn what_a_producer_chose_very_long_leaves_the_table_readable() {
+    let mut long = suggestion(&format!("lab-a/{}@1.0.0", "digits".repeat(15)), 0.5);
+    long["claims"]["accuracy"][0]["metric"] = "accuracy \u{1b}[2J".repeat(200).into();
+    let facet =
+        json!([{ "name": "licence", "values": [{ "value": "MIT".repeat(99), "count": 1 }] }]);
+    let found = answer(&json!({ "results": [long], "total": 1, "facets": facet }));
+    let lines = results::table(&found, &read("digits"), false, Some(120));
+    assert!(lines.iter().all(|line| line.chars().count() <= 120), "{lines:#?}");
+    assert_eq!(lines.last().unwrap().trim(), found.results[0].reference.to_string());
+    let facets = results::facets(&found.facets, Some(60));
+    assert!(facets[0].chars().count() <= 60 && facets.len() == 1, "{facets:#?}");
+}
+
+#[test]
 fn reasons_stand_below_their_result() {
     let found = answer(&json!({ "results": [suggestion("lab-a/digits@1.0.0", 0.75)], "total": 1 }));
     assert_eq!(

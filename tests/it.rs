@@ -23,6 +23,8 @@ mod demand;
 mod diff;
 #[path = "it/disk_full.rs"]
 mod disk_full;
+#[path = "it/find.rs"]
+mod find;
 #[path = "it/garbage.rs"]
 mod garbage;
 #[path = "it/hostile_bombs.rs"]

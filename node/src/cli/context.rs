@@ -39,6 +39,9 @@ pub(crate) struct Globals {
     /// For whom to print
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) format: Format,
+    /// The same as --format json
+    #[arg(long, global = true, conflicts_with = "format")]
+    pub(crate) json: bool,
 }
 
 /// What every command is given.
@@ -53,7 +56,10 @@ pub(crate) struct Context {
 impl Context {
     /// From the global flags.
     #[must_use]
-    pub(crate) fn new(globals: Globals) -> Self {
+    pub(crate) fn new(mut globals: Globals) -> Self {
+        if globals.json {
+            globals.format = Format::Json;
+        }
         let output = Output::new(globals.format);
         Self { globals, output }
     }

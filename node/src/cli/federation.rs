@@ -4,12 +4,12 @@ use std::io::{self, Read as _};
 
 use clap::Args;
 use guildhall_client::package::ByteSize;
-use guildhall_protocol::api::{InviteRequest, Peer, Status};
+use guildhall_protocol::api::{InviteRequest, Notice, Peer, Status};
 use guildhall_protocol::body::HardwareOffer;
 use serde_json::json;
 
-use super::period::at_most_a_week;
-use super::table::{clipped, short_peer};
+use super::period::{at_most_a_week, date};
+use super::table::{clipped, counted, short_peer};
 use super::{Context, Failure, Period, Table, exit};
 
 /// Longest invite that is read from stdin, bytes: sixteen long addresses in base32.
@@ -18,6 +18,9 @@ const INVITE_MAX_BYTES: u64 = 16 * 1024;
 /// Most characters of what a peer lends and follows in a table, so that most rows fit 100 columns.
 const LENDS_SHOWN: usize = 36;
 const FOLLOWS_SHOWN: usize = 22;
+
+/// Notices that `status` shows: those of the last days at a busy node.
+const NOTICES_SHOWN: usize = 10;
 
 /// `guild invite`.
 #[derive(Clone, Debug, Args)]
@@ -86,14 +89,44 @@ async fn from_stdin() -> io::Result<String> {
 }
 
 pub(super) async fn status(context: &Context) -> Result<(), Failure> {
-    let status = context.client().await?.status().await?;
-    if context.output.is_json() {
-        context.output.json(&status)
-    } else if context.output.is_quiet() {
-        context.output.line(&status.peer_id)
-    } else {
-        context.output.table(&status_table(&status))
+    let output = &context.output;
+    let client = context.client().await?;
+    let status = client.status().await?;
+    if output.is_json() {
+        return output.json(&status);
     }
+    if output.is_quiet() {
+        return output.line(&status.peer_id);
+    }
+    output.table(&status_table(&status))?;
+    if status.notices > 0 {
+        match client.notices().await {
+            Ok(notices) => output.lines(notice_lines(&notices, output.columns()))?,
+            // How the node is stands there already; that it does not tell more fails nothing.
+            Err(error) => output.warning(&format!("its notices cannot be read: {error}")),
+        }
+    }
+    Ok(())
+}
+
+/// What concerns content here, the newest first.
+fn notice_lines(notices: &[Notice], columns: Option<usize>) -> Vec<String> {
+    let mut table = Table::with_head(["DATE", "NOTICE", "ABOUT", "TEXT"]);
+    for notice in notices.iter().take(NOTICES_SHOWN) {
+        table.row([
+            date(notice.time_ms),
+            notice.kind.clone(),
+            notice.reference.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
+            notice.text.clone(),
+        ]);
+    }
+    let mut lines = vec![String::new()];
+    lines.extend(table.rows_within(columns).into_iter().flatten());
+    if notices.len() > NOTICES_SHOWN {
+        let more = counted(notices.len() - NOTICES_SHOWN, "older notice");
+        lines.push(format!("{more} in GET /api/v1/notices"));
+    }
+    lines
 }
 
 /// How a node is, for people.
@@ -117,6 +150,9 @@ fn status_table(status: &Status) -> Table {
     table.field("listings", status.listings.to_string());
     table.field("packages", status.packages.to_string());
     table.field("jobs", status.jobs.to_string());
+    if let Some(heard_s) = status.heard_s {
+        table.field("heard", format!("another node {} ago", uptime(heard_s)));
+    }
     table.field("version", status.software.clone());
     table.field("up", uptime(status.uptime_s));
     table
@@ -177,7 +213,8 @@ pub(super) fn list<T: ToString>(items: &[T]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn uptime(seconds: u64) -> String {
+/// Seconds in the two largest units that count.
+pub(super) fn uptime(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds} s"),
@@ -203,6 +240,24 @@ mod tests {
         let lines = peers_table(&[serde_json::from_value(peer).unwrap()]).lines();
         assert!(lines.iter().all(|line| line.chars().count() <= 100), "{lines:#?}");
         assert!(lines[1].contains("..4kx6nXTN") && !lines[1].contains("51234"), "{lines:#?}");
+    }
+
+    #[test]
+    fn notices_are_told_the_newest_first_and_older_ones_counted() {
+        let notice = Notice {
+            kind: "yanked".into(),
+            reference: Some("lab-a/digits@1.0.0".parse().unwrap()),
+            text: "taken back: wrong labels\u{1b}[2J".into(),
+            time_ms: 1_795_392_000_000,
+        };
+        let lines = notice_lines(&vec![notice; 12], Some(70));
+        assert_eq!(lines.len(), 2 + NOTICES_SHOWN + 1);
+        assert_eq!(lines[1], "DATE        NOTICE  ABOUT               TEXT");
+        assert_eq!(
+            lines[2],
+            "2026-11-23  yanked  lab-a/digits@1.0.0  taken back: wrong labels\\u{..."
+        );
+        assert_eq!(lines[12], "2 older notices in GET /api/v1/notices");
     }
 
     #[test]

@@ -10,13 +10,19 @@
 //! | `local` | arguments of `init`, `up`, `demo` |
 //! | `federation` | `invite`, `join`, `status`, `peers` |
 //! | `publish`, `test`, `diff` | `publish`, `test`, `diff` |
-//! | `find` | `search`, `show` |
+//! | `find`, `show` | `search`, `show` |
+//! | `categories`, `demand` | `categories`, `demand` |
+//! | `opinions` | `list`, `review`, `reviews`, `yank` |
 //! | `get` | `get` |
 //! | `run`, `runs`, `outfile` | `run`, `runs`, and the file of their `-o` |
-//! | `node` | `node offer`, `node follow` |
-//! | `store` | `store df`, `gc`, `scrub`, `pin`, `unpin`, `backup`, `restore` |
+//! | `node`, `rank` | `node offer`, `node follow`, `node rank` |
+//! | `store` | `store df`, `gc`, `scrub`, `pin`, `unpin`, `backup`, `restore`, `reindex` |
+//!
+//! `screen` and `table` lay text out in columns, `escape` makes strangers' text safe to show.
 
+mod categories;
 mod context;
+mod demand;
 mod diff;
 mod escape;
 pub(crate) mod exit;
@@ -27,13 +33,17 @@ mod get;
 mod input;
 mod local;
 mod node;
+mod opinions;
 mod outfile;
 mod output;
 mod period;
 mod publish;
+mod rank;
 mod receipt;
 mod run;
 mod runs;
+mod screen;
+mod show;
 mod store;
 mod table;
 mod test;
@@ -42,20 +52,24 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub(crate) use categories::CategoriesArgs;
 pub(crate) use context::{Context, Globals};
+pub(crate) use demand::DemandArgs;
 pub(crate) use diff::DiffArgs;
 pub(crate) use escape::escape;
 pub(crate) use failure::Failure;
 pub(crate) use federation::{InviteArgs, JoinArgs};
-pub(crate) use find::{SearchArgs, ShowArgs};
+pub(crate) use find::SearchArgs;
 pub(crate) use get::GetArgs;
 pub(crate) use local::{DemoArgs, InitArgs, UpArgs};
 pub(crate) use node::NodeCommand;
+pub(crate) use opinions::{ListArgs, ReviewArgs, ReviewsArgs, YankArgs};
 pub(crate) use output::Output;
 pub(crate) use period::Period;
 pub(crate) use publish::PublishArgs;
 pub(crate) use run::RunArgs;
 pub(crate) use runs::RunsArgs;
+pub(crate) use show::ShowArgs;
 pub(crate) use store::{RestoreArgs, StoreCommand, copy_folder};
 pub(crate) use table::Table;
 pub(crate) use test::TestArgs;
@@ -98,15 +112,27 @@ pub(crate) enum Command {
     Diff(DiffArgs),
     /// Find packages; every word and flag narrows
     Search(SearchArgs),
-    /// Everything the node knows about one package
+    /// Categories, and how much is listed in each
+    Categories(CategoriesArgs),
+    /// Everything the node knows about one package, as a page
     Show(ShowArgs),
+    /// List what was published with --unlisted
+    List(ListArgs),
+    /// Take a version of your organisation back: it is found and run no more
+    Yank(YankArgs),
+    /// Say what your organisation thinks of a package
+    Review(ReviewArgs),
+    /// What organisations say of a package
+    Reviews(ReviewsArgs),
+    /// What was asked for and led to nothing
+    Demand(DemandArgs),
     /// Fetch a package and write its files
     Get(GetArgs),
     /// Run a model, an algorithm or a pipeline over files or a data package
     Run(RunArgs),
     /// Runs of this node, or one run with its outputs and receipts
     Runs(RunsArgs),
-    /// What the node lends and follows
+    /// What the node lends and follows, and how it ranks
     #[command(subcommand)]
     Node(NodeCommand),
     /// What the node keeps on disk
@@ -187,12 +213,19 @@ async fn ask(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Test(args) => test::test(context, args).await,
         Command::Diff(args) => diff::diff(context, &args).await,
         Command::Search(args) => find::search(context, args).await,
-        Command::Show(args) => find::show(context, &args).await,
+        Command::Categories(args) => categories::categories(context, &args).await,
+        Command::Show(args) => show::show(context, &args).await,
+        Command::List(args) => opinions::list(context, args).await,
+        Command::Yank(args) => opinions::yank(context, &args).await,
+        Command::Review(args) => opinions::review(context, args).await,
+        Command::Reviews(args) => opinions::reviews(context, &args).await,
+        Command::Demand(args) => demand::demand(context, &args).await,
         Command::Get(args) => get::get(context, &args).await,
         Command::Run(args) => run::run(context, args).await,
         Command::Runs(args) => runs::runs(context, &args).await,
         Command::Node(NodeCommand::Offer(args)) => node::offer(context, args).await,
         Command::Node(NodeCommand::Follow(args)) => node::follow(context, args).await,
+        Command::Node(NodeCommand::Rank(args)) => rank::rank(context, &args).await,
         Command::Store(command) => store::store(context, command).await,
         Command::Init(_) | Command::Up(_) | Command::Demo(_) => Ok(()),
     }
@@ -225,6 +258,14 @@ mod tests {
     }
 
     #[test]
+    fn json_is_a_short_way_to_say_it() {
+        let cli = Cli::try_parse_from(["guild", "status", "--json"]).unwrap();
+        let context = Context::new(cli.globals);
+        assert!(context.output.is_json() && context.globals.format == Format::Json);
+        assert!(Cli::try_parse_from(["guild", "status", "--json", "--format", "quiet"]).is_err());
+    }
+
+    #[test]
     fn mistakes_are_usage_errors() {
         for line in [
             "guild",
@@ -236,6 +277,18 @@ mod tests {
             "guild search --input image/",
             "guild search --min-accuracy 1.5",
             "guild search --max-latency -1",
+            "guild search --gpu some",
+            "guild search --limit 0",
+            "guild search --page 2",
+            "guild search --one --limit 3",
+            "guild search --fits image",
+            "guild search --for x --one",
+            "guild show lab/digits --readme --notebook",
+            "guild categories Vision",
+            "guild list lab-a/digits --category vision",
+            "guild list --summary x",
+            "guild demand --subscribe Vision",
+            "guild review lab/digits",
             "guild search --memory lots",
             "guild publish x --visible all",
             "guild publish x --kind modle",

@@ -1,4 +1,5 @@
-//! `node offer` and `node follow`: what the node lends, and what it keeps listings of.
+//! `node offer` and `node follow`: what the node lends, and what it keeps listings of. `node rank` is in
+//! [`rank`](super::rank).
 
 use clap::{Args, Subcommand};
 use guildhall_client::package::ByteSize;
@@ -8,6 +9,7 @@ use guildhall_protocol::contract::{Hardware, NodeLimits};
 use guildhall_protocol::name::{CategoryPrefix, OrgName};
 
 use super::federation::{list, offer_text};
+use super::rank::RankArgs;
 use super::{Context, Failure};
 
 /// `guild node`.
@@ -17,6 +19,8 @@ pub(crate) enum NodeCommand {
     Offer(OfferArgs),
     /// Keep the listings of these categories, and answer for them
     Follow(FollowArgs),
+    /// What counts how much in searches, and whom you trust; without flags, how it is
+    Rank(RankArgs),
 }
 
 /// `guild node offer`.

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::escape::{escape, escape_json};
 use super::failure::Failure;
-use super::{Table, exit};
+use super::{Table, exit, screen};
 
 /// For whom a command prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, ValueEnum)]
@@ -51,6 +51,12 @@ impl Output {
         self.format == Format::Quiet
     }
 
+    /// Columns of the terminal; `None` when the text goes elsewhere, and nothing needs to be cut.
+    #[must_use]
+    pub(crate) fn columns(&self) -> Option<usize> {
+        screen::columns()
+    }
+
     /// Data: one JSON value on a line of its own.
     ///
     /// # Errors
@@ -75,6 +81,17 @@ impl Output {
     /// When stdout cannot be written to.
     pub(crate) fn table(&self, table: &Table) -> Result<(), Failure> {
         table.lines().iter().try_for_each(|line| self.line(line))
+    }
+
+    /// Data: lines.
+    ///
+    /// # Errors
+    /// When stdout cannot be written to.
+    pub(crate) fn lines(
+        &self,
+        lines: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> Result<(), Failure> {
+        lines.into_iter().try_for_each(|line| self.line(line.as_ref()))
     }
 
     /// Talk: a line that nobody has to read.

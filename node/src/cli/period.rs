@@ -48,6 +48,21 @@ pub(crate) fn duration_text(ms: u64) -> String {
     }
 }
 
+/// The day of a moment, `2026-11-23`, by Greenwich: after Hinnant, "chrono-compatible low-level date algorithms",
+/// `civil_from_days`, with years that begin in March.
+pub(crate) fn date(time_ms: u64) -> String {
+    let days = time_ms / 86_400_000 + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
 /// The text is no period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a period is a number and s, m, h or d, as in 24h")]
@@ -75,6 +90,21 @@ impl FromStr for Period {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn days_are_those_of_the_calendar() {
+        for (time_ms, day) in [
+            (0, "1970-01-01"),
+            (951_782_400_000, "2000-02-29"),
+            (1_709_251_199_999, "2024-02-29"),
+            (1_709_251_200_000, "2024-03-01"),
+            (1_795_392_000_000, "2026-11-23"),
+            (4_107_542_400_000, "2100-03-01"),
+        ] {
+            assert_eq!(date(time_ms), day);
+        }
+        assert_eq!(date(u64::MAX), "584556019-04-03", "a clock may say anything");
+    }
 
     #[test]
     fn periods_need_a_number_and_a_unit() {

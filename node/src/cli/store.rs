@@ -34,6 +34,8 @@ pub(crate) enum StoreCommand {
     Pin(PinArgs),
     /// Keep a package no longer than the node would by itself
     Unpin(PinArgs),
+    /// Build the catalogue anew from the records, while it works
+    Reindex,
     /// Copy everything the node keeps into a folder, while it works
     Backup(BackupArgs),
     /// Make a node's home out of a backup, with new keys; the node must not be running
@@ -109,10 +111,26 @@ pub(super) async fn store(context: &Context, command: StoreCommand) -> Result<()
         StoreCommand::Scrub(args) => scrub(context, &client, &args).await,
         StoreCommand::Pin(args) => pin(context, &client, &args, true).await,
         StoreCommand::Unpin(args) => pin(context, &client, &args, false).await,
+        StoreCommand::Reindex => reindex(context, &client).await,
         StoreCommand::Backup(args) => backup(context, &client, &args).await,
         // Acts on this machine; see `commands`.
         StoreCommand::Restore(_) => Ok(()),
     }
+}
+
+async fn reindex(context: &Context, client: &Client) -> Result<(), Failure> {
+    let output = &context.output;
+    output.progress("reading the records");
+    let done = client.reindex().await?;
+    output.clear_progress();
+    if output.is_json() {
+        return output.json(&done);
+    }
+    if output.is_quiet() {
+        return output.line(&done.listings.to_string());
+    }
+    let listings = counted(done.listings, "listing");
+    output.line(&format!("{listings} in the catalogue, built in {:.1} s", done.seconds))
 }
 
 async fn df(context: &Context, client: &Client, args: &DfArgs) -> Result<(), Failure> {

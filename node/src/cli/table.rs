@@ -2,11 +2,18 @@
 
 use std::fmt::Display;
 
+use super::screen::{cut, padded, width};
+
 /// Space between two columns.
 const GAP: &str = "  ";
 
-/// Rows of cells that are aligned when they are shown. Cells are counted in characters, not in what a terminal makes
-/// of them; names and numbers are ASCII, and free text stands in the last column.
+/// Least columns of the last column; where less is left, it goes below its row.
+const LAST_LEAST_COLUMNS: usize = 28;
+
+/// What a last column below its row begins with.
+const BELOW: &str = "    ";
+
+/// Rows of cells that are aligned when they are shown. Free text stands in the last column.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
@@ -27,7 +34,13 @@ impl Table {
 
     /// Adds a row. Cells are escaped here, because an escaped cell is longer.
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.map(|cell| super::escape(&cell).into_owned()).into());
+        self.cells(cells.into());
+    }
+
+    /// Adds a row of any length.
+    pub(crate) fn cells(&mut self, cells: Vec<String>) {
+        let escaped = cells.iter().map(|cell| super::escape(cell).into_owned());
+        self.rows.push(escaped.collect());
     }
 
     /// Adds a row of a name and a value, unless the value is empty.
@@ -41,18 +54,48 @@ impl Table {
     /// The rows as lines, without white space at their ends.
     #[must_use]
     pub(crate) fn lines(&self) -> Vec<String> {
-        let columns = self.rows.iter().map(Vec::len).max().unwrap_or_default();
-        let width = |column: usize| {
-            let cells = self.rows.iter().filter_map(|row| row.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
-        };
-        let widths: Vec<usize> = (0..columns).map(width).collect();
-        let line = |row: &Vec<String>| {
+        self.rows_within(None).into_iter().flatten().collect()
+    }
+
+    /// The lines of each row where there are so many columns: the last cell is cut, or, where next to nothing would be
+    /// left of it, stands below its row.
+    #[must_use]
+    pub(crate) fn rows_within(&self, columns: Option<usize>) -> Vec<Vec<String>> {
+        let widths = self.widths();
+        let (last, others) = widths.split_last().unwrap_or((&0, &[]));
+        let before: usize = others.iter().map(|width| width + GAP.len()).sum();
+        let room = columns.map(|columns| columns.saturating_sub(before));
+        let is_below = room.is_some_and(|room| room < LAST_LEAST_COLUMNS.min(*last));
+        let line = |cells: &[String]| {
             let cells: Vec<String> =
-                row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
+                cells.iter().zip(&widths).map(|(cell, &width)| padded(cell, width)).collect();
             cells.join(GAP).trim_end().to_owned()
         };
-        self.rows.iter().map(line).collect()
+        let lines = |row: &Vec<String>| match row.split_last() {
+            Some((text, cells)) if is_below && row.len() == widths.len() => {
+                let below = columns.unwrap_or_default().saturating_sub(BELOW.len());
+                let text = Some(text).filter(|text| !text.is_empty());
+                let text = text.map(|text| format!("{BELOW}{}", cut(text, below)));
+                std::iter::once(line(cells)).chain(text).collect()
+            }
+            Some((text, cells)) if row.len() == widths.len() => {
+                let text = room.map_or_else(|| text.clone(), |room| cut(text, room));
+                let cells: Vec<String> = cells.iter().cloned().chain([text]).collect();
+                vec![line(&cells)]
+            }
+            _ => vec![line(row)],
+        };
+        self.rows.iter().map(lines).collect()
+    }
+
+    /// The columns that each column takes.
+    fn widths(&self) -> Vec<usize> {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or_default();
+        let widest = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| width(cell)).max().unwrap_or_default()
+        };
+        (0..columns).map(widest).collect()
     }
 }
 
@@ -92,6 +135,22 @@ mod tests {
             table.lines(),
             ["REF                 KIND", "lab-a/digits@1.0.0  model", "ä\\n"]
         );
+    }
+
+    #[test]
+    fn a_table_fits_where_it_stands() {
+        let mut table = Table::with_head(["REF", "KIND", "SUMMARY"]);
+        table.row(["lab-a/digits@1.0.0".into(), "model".into(), "Reads digits ".repeat(9)]);
+        let rows = table.rows_within(Some(60));
+        assert_eq!(rows[0], ["REF                 KIND   SUMMARY"]);
+        assert_eq!(rows[1], ["lab-a/digits@1.0.0  model  Reads digits Reads digits Read..."]);
+        let rows = table.rows_within(Some(40));
+        assert_eq!(rows[0], ["REF                 KIND", "    SUMMARY"]);
+        assert_eq!(
+            rows[1],
+            ["lab-a/digits@1.0.0  model", "    Reads digits Reads digits Reads d..."]
+        );
+        assert!(table.rows_within(None)[1][0].ends_with("Reads digits"));
     }
 
     #[test]

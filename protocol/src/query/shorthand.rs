@@ -26,10 +26,12 @@
 //! nothing. [`Query::shorthand`] writes a query back; what concerns the answer alone (limit, page, facets, `local`,
 //! `share_text`) is in neither.
 
+mod gap;
 mod keys;
 mod values;
 mod words;
 
+pub use self::gap::UnknownGap;
 use self::keys::Key;
 use self::words::{Op, Pair, Word};
 use super::{Gap, Query, TypeQuery};
@@ -270,18 +272,7 @@ impl Reader {
                     put(said, &mut query.fits.output, "fits.output", port, written)
                 }
             },
-            Key::Fits => {
-                let gap: Gap = value.parse().map_err(|error| wrong(show(&error)))?;
-                if let Some(input) = gap.input {
-                    put(said, &mut query.fits.input, "fits.input", input, written)?;
-                }
-                match gap.output {
-                    Some(output) => {
-                        put(said, &mut query.fits.output, "fits.output", output, written)
-                    }
-                    None => Ok(()),
-                }
-            }
+            Key::Fits => self.gap(value.parse().map_err(|error| wrong(show(&error)))?, written),
             Key::Ref => {
                 let reference = value.parse().map_err(|error| wrong(show(&error)))?;
                 self.reference(reference, written)
@@ -299,6 +290,17 @@ impl Reader {
                 }
                 put(said, &mut query.min_accuracy, "accuracy", least, written)
             }
+        }
+    }
+
+    fn gap(&mut self, gap: Gap, written: &str) -> Result<(), ShorthandError> {
+        let (query, said) = (&mut self.query, &mut self.said);
+        if let Some(input) = gap.input {
+            put(said, &mut query.fits.input, "fits.input", input, written)?;
+        }
+        match gap.output {
+            Some(output) => put(said, &mut query.fits.output, "fits.output", output, written),
+            None => Ok(()),
         }
     }
 
@@ -382,46 +384,6 @@ fn repeated(text: &str) -> String {
         None => text.to_owned(),
     }
 }
-
-impl Gap {
-    /// The two sides of `IN..OUT` as they are written, either perhaps empty; `None` when there is no `..` outside
-    /// parentheses and quotes.
-    #[must_use]
-    pub fn sides(text: &str) -> Option<(&str, &str)> {
-        let end = words::outside(text, |rest| rest.starts_with(".."))?;
-        let (input, output) = text.split_at_checked(end)?;
-        Some((input.trim(), output.strip_prefix("..")?.trim()))
-    }
-}
-
-impl std::fmt::Display for Gap {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let side =
-            |port: &Option<PortType>| port.as_ref().map(PortType::written).unwrap_or_default();
-        write!(f, "{}..{}", side(&self.input), side(&self.output))
-    }
-}
-
-impl std::str::FromStr for Gap {
-    type Err = UnknownGap;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let refuse = |why: &str| UnknownGap(why.to_owned());
-        let (input, output) = Self::sides(text)
-            .ok_or_else(|| refuse("`..` stands between what comes in and what is wanted"))?;
-        let side = |text: &str| match text {
-            "" => Ok(None),
-            text => text.parse().map(Some).map_err(|error| UnknownGap(show(&error))),
-        };
-        let gap = Self { input: side(input)?, output: side(output)? };
-        if gap.is_empty() { Err(refuse("a type is needed on one side of `..`")) } else { Ok(gap) }
-    }
-}
-
-/// The text names no gap.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}, as in `image/png..text`")]
-pub struct UnknownGap(String);
 
 #[cfg(test)]
 mod tests;

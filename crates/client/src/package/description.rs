@@ -15,7 +15,7 @@ use guildhall_protocol::interface::{
 use guildhall_protocol::manifest::{
     Binding, Code, CommandCode, Kind, OnnxCode, PortFile, RecordSet, UnitTest,
 };
-use guildhall_protocol::name::{Category, FileName, PackageName, Reference, Version};
+use guildhall_protocol::name::{Category, FileName, OrgName, PackageName, Reference, Version};
 use serde::Deserialize;
 
 use super::error::PackageError;
@@ -74,17 +74,20 @@ impl Description {
 
     /// Reads the text of the file at `path`.
     pub(super) fn parse(path: &Path, text: &str) -> Result<Self, PackageError> {
-        toml::from_str(text).map_err(|error| {
-            let at = error.span().map_or(0, |span| span.start);
-            let before = text.get(..at).unwrap_or_default();
-            let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-            PackageError::Description {
-                path: path.to_owned(),
-                line: before.matches('\n').count() + 1,
-                column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
-                message: error.message().to_owned(),
-            }
-        })
+        toml::from_str(text).map_err(|error| located(path, text, &error))
+    }
+}
+
+/// A mistake in the `text` of the file at `path`, with its place.
+pub(super) fn located(path: &Path, text: &str, error: &toml::de::Error) -> PackageError {
+    let at = error.span().map_or(0, |span| span.start);
+    let before = text.get(..at).unwrap_or_default();
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    PackageError::Description {
+        path: path.to_owned(),
+        line: before.matches('\n').count() + 1,
+        column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
+        message: error.message().to_owned(),
     }
 }
 
@@ -96,6 +99,16 @@ pub(super) enum WrittenReference {
     Own { name: PackageName, version: Option<Version> },
     /// Of any org, or by id.
     Any(Reference),
+}
+
+impl WrittenReference {
+    /// The reference that is meant when `org` publishes.
+    pub(super) fn of(self, org: &OrgName) -> Reference {
+        match self {
+            Self::Any(reference) => reference,
+            Self::Own { name, version } => Reference::Named { org: org.clone(), name, version },
+        }
+    }
 }
 
 impl TryFrom<String> for WrittenReference {

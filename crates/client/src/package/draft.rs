@@ -175,7 +175,7 @@ pub fn read_dir_with(dir: &Path, overrides: &Overrides) -> Result<Draft, Package
 }
 
 /// `None` when there is no such file.
-fn read_description(path: &Path) -> Result<Option<String>, PackageError> {
+pub(super) fn read_description(path: &Path) -> Result<Option<String>, PackageError> {
     let failed = |source| PackageError::Io { path: path.to_owned(), source };
     match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -328,17 +328,7 @@ impl Draft {
     #[must_use]
     pub fn unresolved(&self, org: &OrgName) -> Vec<Reference> {
         let stages = self.stages.iter().map(|stage| &stage.package);
-        stages
-            .chain(&self.dependencies)
-            .map(|written| match written {
-                WrittenReference::Any(reference) => reference.clone(),
-                WrittenReference::Own { name, version } => Reference::Named {
-                    org: org.clone(),
-                    name: name.clone(),
-                    version: version.clone(),
-                },
-            })
-            .collect()
+        stages.chain(&self.dependencies).map(|written| written.clone().of(org)).collect()
     }
 
     /// Fills in what was looked up: `found` answers [`unresolved`](Self::unresolved) one to one. A pipeline without an

@@ -63,7 +63,8 @@
 //!
 //! A data package says how its files form records, `[records]` with `port`, `folder` and `labels`. A pipeline has
 //! `[[stages]]` with `name`, `package` and `config`; its interface is that of its ends unless it is written down. The
-//! org `self` in a reference means the org that publishes.
+//! org `self` in a reference means the org that publishes. [`Sketch`] reads one that still lacks stages, written
+//! `package = "?"`.
 
 mod compare;
 mod description;
@@ -77,6 +78,7 @@ mod media;
 mod propose;
 mod publish;
 mod size;
+mod sketch;
 
 pub use compare::{
     Change, Changed, Compared, Comparison, FileChanges, FileStructure, Renamed, compare,
@@ -89,6 +91,7 @@ pub use media::media_type;
 pub use propose::{FactsOf, Proposal, Proposed, Question, Source, Unsaid};
 pub use publish::{OnSent, PublishError};
 pub use size::{ByteSize, ByteSizeError};
+pub use sketch::{Sketch, SketchStage};
 
 /// The file that describes a package.
 pub const DESCRIPTION_FILE: &str = "guild.toml";

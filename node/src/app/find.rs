@@ -201,11 +201,12 @@ impl App {
             let (text, index) = super::index::words_anew(&self.index());
             let mut core = self.core();
             core.reindex(text, |each| {
-                let report =
-                    self.store.for_each_record(|author, seq, bytes| match Record::open_kept(bytes) {
+                let report = self.store.for_each_record(|author, seq, bytes| {
+                    match Record::open_kept(bytes) {
                         Ok(record) => each(&record),
                         Err(error) => warn!(%error, ?author, seq, "a stored record is left out"),
-                    })?;
+                    }
+                })?;
                 if !report.is_complete() {
                     error!(damaged = report.corrupt_total, "records are damaged");
                 }

@@ -2,7 +2,7 @@
 
 use guildhall_client::Client;
 use guildhall_client::package::ByteSize;
-use guildhall_protocol::api::Detail;
+use guildhall_protocol::api::{Detail, FetchRequest};
 use guildhall_protocol::manifest::{FileEntry, Manifest};
 use guildhall_protocol::name::{FileName, Reference};
 use serde_json::json;
@@ -123,8 +123,12 @@ async fn fetch(client: &Client, detail: &Detail, file: &FileEntry) -> Result<Vec
         )));
     }
     if !client.has_blob(file.hash).await? {
-        let package = Reference::Package(detail.package_id);
-        client.fetch_some(&package, &[literally(&file.name)]).await?;
+        let request = FetchRequest {
+            reference: Reference::Package(detail.package_id),
+            include: vec![literally(&file.name)],
+            query_id: None,
+        };
+        client.fetch_some(&request).await?;
     }
     let mut bytes = Vec::new();
     client.download_blob(file.hash, &mut bytes).await?;

@@ -189,3 +189,55 @@ async fn pages_repeat_nothing_while_listings_arrive_and_are_forgotten_with_the_n
     let gone = a.client().search(&Query { page: first.next, ..Query::default() }).await;
     assert_eq!(code_of(gone), "page_gone");
 }
+
+/// ```text
+///   lab-a (lists `numbers`) ──▶ lab-b (lists what looks like it)
+/// ```
+#[tokio::test]
+async fn a_name_that_looks_like_anothers_is_refused_or_pointed_out() {
+    let lab = lab();
+    let [a, b] = lab.federation(["lab-a", "lab-b"]).await;
+    let data = |name: &str| lab.write(&Package::data(name).file("one.csv", "x,y\n1,2\n"));
+    publish_ok(&a, &data("numbers")).await;
+    holds_listings(&[&b], 1).await;
+    let alike = data("nurnbers");
+    let alike = alike.to_str().expect("UTF-8");
+    let cli = lab.cli(b.home());
+    let said = cli.fails_plainly(4, ["publish", alike]).await;
+    assert!(said.contains("lab-a/numbers") && said.contains("--although-alike"), "{said}");
+    cli.ok(["publish", alike, "--although-alike"]).await;
+    // The same name says whose it is by its org.
+    publish_ok(&b, &data("numbers")).await;
+    holds_listings(&[&a, &b], 3).await;
+    for node in [&a, &b] {
+        let detail = show(node, "lab-b/nurnbers").await;
+        assert_eq!(detail.looks_like, Some(reference("lab-a/numbers")));
+        assert_eq!(show(node, "lab-b/numbers").await.looks_like, None);
+        assert_eq!(show(node, "lab-a/numbers").await.looks_like, None, "it was there before");
+    }
+}
+
+/// ```text
+///   lab-a (alone)
+/// ```
+#[tokio::test]
+async fn a_yanked_version_never_comes_back_and_unlisted_ones_wait_for_the_command_line() {
+    let lab = lab();
+    let a = lab.found("lab-a").await;
+    let cli = lab.cli(a.home());
+    let numbers = || Package::data("numbers").file("one.csv", "x,y\n1,2\n");
+    let folder = lab.write(&numbers());
+    let folder = folder.to_str().expect("UTF-8");
+    cli.ok(["publish", folder, "--unlisted"]).await;
+    assert!(found(&a).await.is_empty());
+    cli.ok(["list", "lab-a/numbers"]).await;
+    assert_eq!(found(&a).await, ["lab-a/numbers@1.0.0"]);
+    cli.ok(["yank", "lab-a/numbers@1.0.0", "--why", "wrong"]).await;
+    assert!(found(&a).await.is_empty());
+    let said = cli.fails_plainly(4, ["publish", folder]).await;
+    assert!(said.contains("never comes back"), "{said}");
+    let other = lab.write(&numbers().file("two.csv", "x,y\n3,4\n"));
+    cli.fails_plainly(4, ["publish", other.to_str().expect("UTF-8")]).await;
+    let said = cli.fails_plainly(4, ["get", "lab-a/numbers@1.0.0"]).await;
+    assert!(said.contains("wrong"), "{said}");
+}

@@ -15,7 +15,7 @@ use guildhall_protocol::contract::{LimitSet, Limits, NodeLimits};
 use guildhall_protocol::facts::Facts;
 use guildhall_protocol::interface::Interface;
 use guildhall_protocol::manifest::{FileEntry, Kind, Manifest};
-use guildhall_protocol::name::{FileName, Reference};
+use guildhall_protocol::name::{FileName, PackageName, Reference};
 use guildhall_sandbox::{Failure, InspectLimits, PackageFiles, run_tests};
 use guildhall_store::{Batch, BlobError, ReadError};
 use tracing::{info, warn};
@@ -37,7 +37,8 @@ impl App {
         self: &Arc<Self>,
         request: PublishRequest,
     ) -> Result<Published, ApiError> {
-        let PublishRequest { manifest, listing: draft, dry_run, unlisted, .. } = request;
+        let PublishRequest { manifest, listing: draft, dry_run, unlisted, although_alike } =
+            request;
         let _alone = self.publishing.lock().await;
         manifest.check().map_err(|error| {
             ApiError::failed("bad_manifest", error.to_string())
@@ -56,6 +57,9 @@ impl App {
         };
         if let Some(published) = self.already_published(&reference, package, manifest.kind)? {
             return Ok(published);
+        }
+        if !although_alike {
+            self.check_name(&draft.name)?;
         }
         let stored = self.check_draft(&draft, package)?;
         let (interface, engines, mut checks) = self.check_stages(&manifest).await?;
@@ -154,6 +158,26 @@ impl App {
         Ok(())
     }
 
+    /// A name that a person could take for another producer's is refused, unless it is in use here already.
+    pub(super) fn check_name(&self, name: &PackageName) -> Result<(), ApiError> {
+        let core = self.core();
+        let (catalog, me) = (core.catalog(), core.identity());
+        if catalog.versions(&me.org, name).next().is_some() {
+            return Ok(());
+        }
+        match catalog.alike(&me.root, &me.org, name, clock::now_ms()) {
+            None => Ok(()),
+            Some(other) => Err(ApiError::conflict(
+                "looks_alike",
+                format!(
+                    "{}/{name} could be taken for {other}, which is another producer's",
+                    me.org
+                ),
+            )
+            .with_help("guild publish DIR --name NAME, or --although-alike")),
+        }
+    }
+
     /// The same publication again is no error; another package under a used version is.
     fn already_published(
         &self,
@@ -162,8 +186,16 @@ impl App {
         kind: Kind,
     ) -> Result<Option<Published>, ApiError> {
         let core = self.core();
-        match core.catalog().resolve(reference) {
-            Ok(entry) if entry.listing.release.package == package => Ok(Some(Published {
+        let known = core.catalog().show(reference);
+        if let Ok(guildhall_catalog::Shown { yanked: Some(yanked), .. }) = &known {
+            let why =
+                format!("{reference} was yanked ({}); a version never comes back", yanked.yank.why);
+            return Err(
+                ApiError::conflict("yanked", why).with_help("guild publish DIR --version VERSION")
+            );
+        }
+        match known.map(|shown| shown.entry) {
+            Ok(entry) if entry.package() == package => Ok(Some(Published {
                 reference: reference.clone(),
                 kind,
                 package_id: package,

@@ -17,7 +17,7 @@ use guildhall_client::package::{
     Proposed, PublishError, Source,
 };
 use guildhall_protocol::Hash;
-use guildhall_protocol::api::{Published, Status};
+use guildhall_protocol::api::{PublishRequest, Published, Status};
 use guildhall_protocol::body::Visibility;
 use guildhall_protocol::facts::Facts;
 use guildhall_protocol::manifest::Kind;
@@ -42,6 +42,12 @@ pub(crate) struct PublishArgs {
     /// Test only: show what would be sent and who would see it; nothing is signed or listed
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Test and keep it, but list it later, with `guild list`; until then only who has its id can fetch it
+    #[arg(long)]
+    pub(crate) unlisted: bool,
+    /// Publish although the name could be taken for another producer's
+    #[arg(long)]
+    pub(crate) although_alike: bool,
     /// Ask nothing; take what is proposed
     #[arg(long)]
     pub(crate) yes: bool,
@@ -129,7 +135,11 @@ pub(super) async fn publish(context: &Context, mut args: PublishArgs) -> Result<
     draft.warnings().iter().for_each(|warning| output.warning(warning));
     draft.resolve(&client, &status.org).await?;
     // Before anything is sent, what can be seen without the node is checked.
-    let request = draft.request(args.dry_run)?;
+    let request = PublishRequest {
+        unlisted: args.unlisted,
+        although_alike: args.although_alike,
+        ..draft.request(args.dry_run)?
+    };
     output.note(&summary(&draft));
     let known = draft.known(&client).await.map_err(unpacked)?;
     let mut plan = None;
@@ -140,7 +150,7 @@ pub(super) async fn publish(context: &Context, mut args: PublishArgs) -> Result<
         let shown = show::Plan { draft: &draft, known: &known, facts: &facts, status: &status };
         shown.show(output);
         plan = Some(shown.json());
-    } else {
+    } else if !args.unlisted {
         output.note(&format!("seen by {}", show::audience(draft.listing(), &status)));
     }
     send(context, &args, &client, &status, &draft, &known).await?;
@@ -152,7 +162,7 @@ pub(super) async fn publish(context: &Context, mut args: PublishArgs) -> Result<
         let dir = guildhall_client::shell_quote(&args.dir);
         if failed_checks { failure.with_help(format!("guild test {dir}")) } else { failure }
     })?;
-    show(context, &published, plan)
+    show(context, &published, plan, args.dry_run)
 }
 
 /// The draft of a folder: as described, or completed by what its files say and by what a person answers.
@@ -209,6 +219,11 @@ async fn next_version(
         Err(error) if error.code().is_some() => return Ok(()),
         Err(error) => return Err(error.into()),
     };
+    let yanked = detail.yanked.iter().filter_map(|yanked| match &yanked.reference {
+        Reference::Named { version, .. } => version.clone(),
+        Reference::Package(_) => None,
+    });
+    let yanked: Vec<Version> = yanked.collect();
     let current = detail.listing.release.version;
     let is_same = proposal
         .draft(folder, overrides)
@@ -216,7 +231,9 @@ async fn next_version(
     let value = if is_same {
         current.clone()
     } else {
-        let highest = detail.versions.into_iter().chain([current.clone()]).max();
+        // One that was taken back is never used again.
+        let used = detail.versions.into_iter().chain(yanked);
+        let highest = used.chain([current.clone()]).max();
         let highest = highest.unwrap_or_else(|| current.clone());
         Version::new(highest.major, highest.minor.saturating_add(1), 0)
     };
@@ -302,7 +319,12 @@ fn summary(draft: &Draft) -> String {
     format!("{} {}@{}: {files}, {size}", manifest.kind, listing.name, listing.version)
 }
 
-fn show(context: &Context, published: &Published, plan: Option<Value>) -> Result<(), Failure> {
+fn show(
+    context: &Context,
+    published: &Published,
+    plan: Option<Value>,
+    dry_run: bool,
+) -> Result<(), Failure> {
     let output = &context.output;
     for line in published.checks.iter().flat_map(check_lines) {
         output.note(&line);
@@ -326,7 +348,8 @@ fn show(context: &Context, published: &Published, plan: Option<Value>) -> Result
     table.field("package", published.package_id.to_string());
     match published.listing_id {
         Some(listing) => table.field("listing", listing.to_string()),
-        None => output.note("dry run: nothing was signed or listed"),
+        None if dry_run => output.note("dry run: nothing was signed or listed"),
+        None => output.note(&format!("kept without a listing; guild list {}", published.reference)),
     }
     output.table(&table)
 }

@@ -175,8 +175,20 @@ impl Catalog {
         {
             self.skeletons.add(name, row.name);
         }
-        self.names.add_row(row.name, number);
+        let name = row.name;
         self.rows.push(row);
+        self.add_to_name(name, number);
+    }
+
+    /// Lets a name have a row, at its place in the order of versions.
+    pub(crate) fn add_to_name(&mut self, name: u32, number: u32) {
+        let Some(row) = self.row(number) else { return };
+        let rows = self.names.rows(name);
+        let is_before = |other: &u32| {
+            self.row(*other).is_some_and(|it| (&it.version, *other) < (&row.version, number))
+        };
+        let place = rows.partition_point(is_before);
+        self.names.add_row(name, place, number);
     }
 
     /// A row does not count any more.
@@ -207,13 +219,13 @@ impl Catalog {
             }
         }
         let rows = self.names.rows(name);
-        let best = rows.iter().filter(|row| self.sets.shown.contains(**row)).max_by(|a, b| {
-            let key = |row: &u32| self.row(*row).map(|row| preference(&row.version));
-            key(a).cmp(&key(b))
-        });
-        let best = best.copied();
-        for row in rows {
-            self.sets.latest.remove(*row);
+        let mut shown = rows.iter().rev().filter(|row| self.sets.shown.contains(**row));
+        let is_release =
+            |row: &&u32| self.row(**row).is_some_and(|row| preference(&row.version).0);
+        let best = shown.clone().find(is_release).or_else(|| shown.next()).copied();
+        let before = rows.iter().rev().find(|row| self.sets.latest.contains(**row)).copied();
+        if let Some(before) = before {
+            self.sets.latest.remove(before);
         }
         if let Some(best) = best {
             self.sets.latest.insert(best);
@@ -222,10 +234,13 @@ impl Catalog {
 
     /// The live rows of one version.
     pub(crate) fn claimants(&self, name: u32, version: &Version) -> Vec<Claimant> {
-        let rows = self.names.rows(name).iter();
-        let of_version = rows.filter_map(|number| Some((*number, self.row(*number)?)));
+        let rows = self.names.rows(name);
+        let version_of = |number: &u32| self.row(*number).map(|row| &row.version);
+        let from = rows.partition_point(|number| version_of(number) < Some(version));
+        let to = rows.partition_point(|number| version_of(number) <= Some(version));
+        let of_version = rows.get(from..to).unwrap_or_default().iter();
         of_version
-            .filter(|(_, row)| row.version == *version)
+            .filter_map(|number| Some((*number, self.row(*number)?)))
             .filter_map(|(number, row)| {
                 Some(Claimant {
                     number,
@@ -276,7 +291,7 @@ impl Catalog {
             }
             self.names.remove_row(before, number);
             self.skeletons.add(&name, after);
-            self.names.add_row(after, number);
+            self.add_to_name(after, number);
             if let Some(row) = self.row_mut(number) {
                 row.name = after;
             }

@@ -20,7 +20,7 @@ pub(crate) struct Names {
 struct Named {
     org: u32,
     name: Arc<str>,
-    /// Live rows, in order of their numbers.
+    /// Live rows, in order of their versions, then of their numbers.
     rows: Vec<u32>,
 }
 
@@ -50,17 +50,16 @@ impl Names {
         Some((self.orgs.value(named.org)?, &named.name))
     }
 
-    /// Live rows of a name.
+    /// Live rows of a name, the lowest version first.
     pub(crate) fn rows(&self, number: u32) -> &[u32] {
         let place = usize::try_from(number).unwrap_or(usize::MAX);
         self.list.get(place).map_or(&[], |named| named.rows.as_slice())
     }
 
-    pub(crate) fn add_row(&mut self, number: u32, row: u32) {
-        if let Some(named) = self.at(number)
-            && let Err(place) = named.rows.binary_search(&row)
-        {
-            named.rows.insert(place, row);
+    /// Puts a row at its place in the order of versions.
+    pub(crate) fn add_row(&mut self, number: u32, place: usize, row: u32) {
+        if let Some(named) = self.at(number) {
+            named.rows.insert(place.min(named.rows.len()), row);
         }
     }
 

@@ -220,8 +220,9 @@ impl Catalog {
         self.sets.push(number, &row, &self.symbols);
         self.live.insert(number);
         self.packages.insert((start_of(row.package), number));
-        self.names.add_row(row.name, number);
+        let name = row.name;
         self.rows.push(row);
+        self.add_to_name(name, number);
         Ok(())
     }
 

@@ -23,6 +23,10 @@ use crate::slot::{self, Claimant};
 use crate::text::{MemoryIndex, TextIndex};
 use crate::words::Terms;
 
+/// Listings of one org that are kept unless [`Catalog::set_per_org_max`] says otherwise: a fifth of the million that a
+/// node is made for, so that no org alone takes the room of all.
+pub const PER_ORG_MAX: u64 = 200_000;
+
 /// Every listing a node knows, ready to be searched. The same listings in any order give the same answers, but for how
 /// several words of one query are weighed, which is an estimate.
 #[derive(Debug)]
@@ -48,6 +52,7 @@ pub struct Catalog {
     /// Days since 1970.
     pub(crate) day: u32,
     pub(crate) versions_count: usize,
+    per_org_max: u64,
 }
 
 impl Default for Catalog {
@@ -78,6 +83,7 @@ impl Catalog {
             home: None,
             day: 0,
             versions_count: 0,
+            per_org_max: PER_ORG_MAX,
         }
     }
 
@@ -90,6 +96,7 @@ impl Catalog {
             ranking: self.ranking.clone(),
             home: self.home,
             day: self.day,
+            per_org_max: self.per_org_max,
             ..Self::with_text(text)
         }
     }
@@ -108,6 +115,9 @@ impl Catalog {
             _ => return Inserted::Full,
         };
         let before = self.claimants(name, entry.version());
+        if before.is_empty() && self.is_full_of(&entry.root) {
+            return Inserted::Full;
+        }
         let claimant = Claimant {
             number,
             package: entry.package(),
@@ -152,6 +162,19 @@ impl Catalog {
             _ if shown_before.is_some() => Inserted::Replaced,
             _ => Inserted::New,
         }
+    }
+
+    /// How many listings of one org are kept.
+    pub const fn set_per_org_max(&mut self, max: u64) {
+        self.per_org_max = max;
+    }
+
+    fn is_full_of(&self, root: &PublicKey) -> bool {
+        let rows = self.roots.find(root).and_then(|root| self.sets.roots.get(&root));
+        // Replaced rows stay in the set; only when that may matter are they counted out.
+        rows.is_some_and(|rows| {
+            rows.len() >= self.per_org_max && rows.intersection_len(&self.live) >= self.per_org_max
+        })
     }
 
     fn outcome_of_unkept(before: &[Claimant], claimant: &Claimant) -> Inserted {
@@ -220,8 +243,7 @@ impl Catalog {
         }
         let rows = self.names.rows(name);
         let mut shown = rows.iter().rev().filter(|row| self.sets.shown.contains(**row));
-        let is_release =
-            |row: &&u32| self.row(**row).is_some_and(|row| preference(&row.version).0);
+        let is_release = |row: &&u32| self.row(**row).is_some_and(|row| preference(&row.version).0);
         let best = shown.clone().find(is_release).or_else(|| shown.next()).copied();
         let before = rows.iter().rev().find(|row| self.sets.latest.contains(**row)).copied();
         if let Some(before) = before {

@@ -60,6 +60,6 @@ pub enum Inserted {
     Older,
     /// Its version stands for several packages now, and does not resolve by name.
     Contested,
-    /// It was not kept: its version has more packages or authors than the catalogue keeps.
+    /// It was not kept: its version has more packages or authors, or its org more listings, than the catalogue keeps.
     Full,
 }

@@ -5,8 +5,7 @@
 //! and each term says in words what was compared with what.
 //!
 //! Left to others: whether a record's signatures hold and its org is a member (`federation`), who may see a listing
-//! (the caller inserts only what its org may see), how many listings one org may have (the store's
-//! quota; the catalogue holds what it is given), and asking other nodes (`core`). There is no IO, clock or randomness
+//! (the caller inserts only what its org may see), and asking other nodes (`core`). There is no IO, clock or randomness
 //! here, and no task: the catalogue is owned by whoever holds the node's state.
 //!
 //! A search works on sets of numbered rows: [`Row`](row)s keep what is filtered and ranked by, bitmaps say which rows
@@ -38,7 +37,7 @@ mod snapshot;
 pub mod text;
 pub mod words;
 
-pub use catalog::Catalog;
+pub use catalog::{Catalog, PER_ORG_MAX};
 pub use criteria::Place;
 pub use entry::{Entry, Inserted};
 pub use facets::FACET_VALUES_MAX;

@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 
 use guildhall_protocol::body::Listing;
+use guildhall_protocol::vocabulary;
 use rust_stemmers::{Algorithm, Stemmer};
 
 /// Words of a listing that are looked at, in the order name, keywords, categories, summary: a page of text, so that
@@ -132,6 +133,9 @@ impl Terms {
         let mut terms: BTreeMap<String, FieldSet> = BTreeMap::new();
         for (field, word) in words_of(listing).take(LISTING_WORDS_MAX) {
             terms.entry(stem(&stemmer, &lower(word))).or_default().insert(field);
+        }
+        for word in other_words(listing) {
+            terms.entry(stem(&stemmer, &lower(word))).or_default().insert(Field::Category);
         }
         Self(terms)
     }
@@ -279,6 +283,13 @@ fn lower(word: &str) -> String {
 fn stem(stemmer: &Stemmer, word: &str) -> String {
     // The stemmer knows Latin letters only; other words are compared as they are.
     if word.is_ascii() { stemmer.stem(word).into_owned() } else { word.to_owned() }
+}
+
+/// Other words for the categories of a listing, as the vocabulary knows them: who types `dictation` means speech
+/// recognition.
+fn other_words(listing: &Listing) -> impl Iterator<Item = &'static str> {
+    let entries = listing.categories.iter().filter_map(vocabulary::entry_of);
+    entries.flat_map(|entry| entry.synonyms().flat_map(split))
 }
 
 /// The words of a listing and where they stand, the most telling first.

@@ -167,6 +167,24 @@ fn a_version_keeps_a_bounded_number_of_packages_and_authors() {
 }
 
 #[test]
+fn an_org_that_lists_without_end_takes_no_room_of_others() {
+    let mut catalog = Catalog::default();
+    catalog.set_per_org_max(10);
+    let outcomes: Vec<Inserted> = (0..50_u64)
+        .map(|n| {
+            let flood = entry(&format!("mallory/junk-{n}@1.0.0"));
+            catalog.insert(Entry { listing_id: record(n), ..flood }, false)
+        })
+        .collect();
+    assert_eq!(outcomes.iter().filter(|one| **one == Inserted::New).count(), 10);
+    assert!(outcomes[10..].iter().all(|one| *one == Inserted::Full));
+    assert_eq!(catalog.insert(entry("lab/digits@1.0.0"), false), Inserted::New);
+    let renewed = Entry { seq: 9, listing_id: record(99), ..entry("mallory/junk-0@1.0.0") };
+    assert_eq!(catalog.insert(renewed, false), Inserted::Replaced, "what it has may change");
+    assert_eq!(catalog.len(), 11);
+}
+
+#[test]
 fn which_authors_and_packages_are_kept_does_not_depend_on_the_order() {
     let many: Vec<Entry> = (0..20_u64)
         .flat_map(|n| {

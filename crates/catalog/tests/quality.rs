@@ -18,10 +18,10 @@ const LOOKED_AT: usize = 10;
 
 /// Least mean nDCG of the first ten results: 0.03 below what was measured, so that a small reordering passes and a
 /// worse ranking does not. Raise it when the ranking gets better.
-const NDCG_FLOOR: f64 = 0.893;
+const NDCG_FLOOR: f64 = 0.900;
 
 /// Least mean recall of the first ten results, by the same rule.
-const RECALL_FLOOR: f64 = 0.869;
+const RECALL_FLOOR: f64 = 0.890;
 
 /// Below this nDCG the table shows what was found instead.
 const SHOWN_BELOW: f64 = 0.8;

@@ -82,6 +82,8 @@ pub struct Core {
     pub(crate) strangers: BTreeSet<PublicKey>,
     /// The tick at which a stranger's log was last said to be refused.
     pub(crate) refusal_noted_at: Option<u64>,
+    /// The tick at which a listing was last said not to be kept.
+    pub(crate) full_noted_at: Option<u64>,
     pub(crate) ticks: u64,
     /// When the event came that is being handled.
     pub(crate) now: Moment,
@@ -196,6 +198,7 @@ impl Core {
             roots: BTreeMap::new(),
             strangers: BTreeSet::new(),
             refusal_noted_at: None,
+            full_noted_at: None,
             ticks: 0,
             now: Moment::default(),
             heard: None,

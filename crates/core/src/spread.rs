@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use guildhall_catalog::{Entry, Reviewed};
+use guildhall_catalog::{Entry, Inserted, Reviewed};
 use guildhall_federation::{Change, Outsider, check_record};
 use guildhall_protocol::PublicKey;
 use guildhall_protocol::body::{
     Acceptance, Admission, Confirmation, Demand, Listing, NodeBody, RecordBody as _, Review, Yank,
 };
-use guildhall_protocol::name::{CategoryPrefix, Reference};
+use guildhall_protocol::name::{CategoryPrefix, OrgName, Reference};
 use guildhall_protocol::record::Record;
 use guildhall_protocol::wire::Request;
 use guildhall_sync::{Offered, Pull};
@@ -288,7 +288,10 @@ impl Core {
         let is_kept = entry.root == self.me.root || !withhold_body(record, &self.settings.follows);
         let categories = entry.listing.categories.clone();
         let is_logged = self.logs.id_at(&entry.author, entry.seq) == Some(entry.listing_id);
-        self.catalog.insert(entry, is_logged);
+        let org = entry.org.clone();
+        if self.catalog.insert(entry, is_logged) == Inserted::Full {
+            self.note_full(&org, out);
+        }
         if is_kept {
             let shard = shard_of(self.me.node.public());
             for category in categories.iter().flat_map(with_ancestors) {
@@ -355,6 +358,17 @@ impl Core {
             let _change: Change = then.handle_record(&record);
         }
         then.member(&record.delegation().root).is_some()
+    }
+
+    /// Once in a while, however many are not kept.
+    fn note_full(&mut self, org: &OrgName, out: &mut Vec<Effect>) {
+        let due = |at: u64| self.ticks.saturating_sub(at) >= REFUSAL_NOTE_TICKS;
+        if self.full_noted_at.is_none_or(due) {
+            self.full_noted_at = Some(self.ticks);
+            out.push(Effect::Note(format!(
+                "a listing of {org} is not kept: the org, or that version, has as many as there may be"
+            )));
+        }
     }
 
     /// Once in a while, however many are refused.

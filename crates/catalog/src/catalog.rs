@@ -348,9 +348,15 @@ impl Catalog {
         roots.filter_map(|(root, org)| Some((self.roots.value(*root)?, org)))
     }
 
-    /// Orgs that list something, and the rows of each.
-    pub(crate) fn rows_by_org(&self) -> impl Iterator<Item = (&OrgName, RoaringBitmap)> {
-        self.orgs.keys().map(|org| (org, self.rows_of_org(org)))
+    /// How many of `rows` each org listed.
+    pub(crate) fn count_by_org(
+        &self,
+        rows: &RoaringBitmap,
+    ) -> impl Iterator<Item = (&OrgName, u64)> {
+        self.orgs.iter().map(move |(org, roots)| {
+            let sets = roots.iter().filter_map(|root| self.sets.roots.get(root));
+            (org, sets.map(|set| set.intersection_len(rows)).sum())
+        })
     }
 
     fn rows_of(&self, root: &PublicKey) -> Vec<u32> {

@@ -50,7 +50,10 @@ impl Evaluation<'_> {
         match dimension {
             "kind" => sets.kinds.iter().map(|(kind, set)| value(kind.as_str(), set)).collect(),
             "category" => sets.categories.iter().map(|(name, set)| value(name, set)).collect(),
-            "org" => catalog.rows_by_org().map(|(org, set)| value(org.as_str(), &set)).collect(),
+            "org" => catalog
+                .count_by_org(rows)
+                .map(|(org, count)| FacetValue { value: org.to_string(), count })
+                .collect(),
             "licence" => {
                 let known = sets.licences.iter().filter(|(symbol, _)| **symbol != NONE);
                 let named = known.filter_map(|(symbol, set)| {

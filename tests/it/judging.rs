@@ -1,10 +1,13 @@
 //! Yanks, reviews, pages and ranking at real nodes, over restarts and a kill.
 
 use guildhall_testkit::client::Error;
-use guildhall_testkit::protocol::api::{Detail, Ranking, ReviewRequest, YankRequest};
+use guildhall_testkit::protocol::api::{Detail, Ranking, ReviewRequest, RunState, YankRequest};
 use guildhall_testkit::protocol::name::Reference;
 use guildhall_testkit::protocol::query::Query;
-use guildhall_testkit::{Node, NotYet, PATIENCE, Package, converge, holds_listings, publish_ok};
+use guildhall_testkit::{
+    Node, NotYet, PATIENCE, Package, converge, holds_listings, publish_ok, records, request, run,
+    stage,
+};
 
 use crate::lab;
 
@@ -240,4 +243,32 @@ async fn a_yanked_version_never_comes_back_and_unlisted_ones_wait_for_the_comman
     cli.fails_plainly(4, ["publish", other.to_str().expect("UTF-8")]).await;
     let said = cli.fails_plainly(4, ["get", "lab-a/numbers@1.0.0"]).await;
     assert!(said.contains("wrong"), "{said}");
+}
+
+/// ```text
+///   lab-a (a pipeline, whose stage it takes back)
+/// ```
+#[tokio::test]
+async fn what_is_yanked_is_run_no_more_and_neither_is_a_pipeline_that_uses_it() {
+    let lab = lab();
+    let a = lab.found("lab-a").await;
+    let echo = Package::stage("echo", &stage::echo()).contract(5_000, 1 << 24, 1_000);
+    publish_ok(&a, &lab.write(&echo)).await;
+    let twice = Package::pipeline("twice", &[("first", "self/echo"), ("then", "self/echo")]);
+    publish_ok(&a, &lab.write(&twice)).await;
+    let done = run(&a, "lab-a/twice", ["one"], "local").await;
+    assert_eq!(done.state, RunState::Completed, "{:?}", done.failure);
+    let why = "it repeats itself".to_owned();
+    let yank = YankRequest { reference: reference("lab-a/echo@1.0.0"), why };
+    a.client().yank(&yank).await.unwrap_or_else(|error| panic!("{error}"));
+    for (name, named) in [("lab-a/echo@1.0.0", "lab-a/echo@1.0.0"), ("lab-a/twice", "`first`")] {
+        match a.client().start_run(&request(name, records(["one"]), "local")).await {
+            Err(Error::Api { body, .. }) => {
+                assert_eq!(body.code, "yanked");
+                let said = &body.message;
+                assert!(said.contains(named) && said.contains("it repeats itself"), "{said}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
 }

@@ -253,6 +253,16 @@ impl App {
         let stages = pipeline::expand(name, package, manifest, |id| manifests.get(&id))
             .map_err(|error| ApiError::failed("ports_do_not_fit", error.to_string()))?;
         let core = self.core();
+        for stage in &stages {
+            let shown = core.catalog().show(&Reference::Package(stage.package));
+            if let Some(yanked) = shown.ok().and_then(|shown| shown.yanked) {
+                let why = format!(
+                    "stage `{}` ({}@{}) was yanked by its producer: {}",
+                    stage.name, yanked.yank.name, yanked.yank.version, yanked.yank.why
+                );
+                return Err(ApiError::failed("yanked", why).with_help("guild search"));
+            }
+        }
         let listed = |stage: pipeline::StageInfo| {
             let entry = core.catalog().of_package(stage.package).find_map(|brief| brief.entry());
             let contract = entry.and_then(|entry| entry.listing.contract.clone());

@@ -69,6 +69,9 @@ pub struct Query {
     /// Only what this node, or one that lends it hardware, can run. Judged by the asking node.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub runnable: bool,
+    /// Name data for each algorithm and model that is found: to train it on, or to try it with.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub with_data: bool,
     /// What it is to be put between.
     #[serde(skip_serializing_if = "Gap::is_empty")]
     pub fits: Gap,
@@ -175,6 +178,7 @@ impl Query {
             facets: false,
             local: true,
             runnable: false,
+            with_data: false,
             ..self.clone()
         }
     }
@@ -188,6 +192,7 @@ impl Query {
             facets: false,
             local: false,
             share_text: false,
+            with_data: false,
             ..self.clone()
         };
         rest == Self::default()
@@ -466,10 +471,25 @@ pub struct Suggestion {
     /// An older listing of another producer whose name this one could be taken for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub looks_like: Option<Reference>,
+    /// Data that goes with it, the most fitting first, if it was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data: Vec<Companion>,
     /// Sum of the terms, 0 to 1.
     pub score: f64,
     /// Why the score is what it is; the contributions add up to it.
     pub terms: Vec<Term>,
+}
+
+/// Data that goes with an algorithm or a model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Companion {
+    /// `org/name@version`.
+    #[serde(rename = "ref")]
+    pub reference: Reference,
+    /// One sentence.
+    pub summary: String,
+    /// Why it was chosen, in words.
+    pub why: String,
 }
 
 /// Reviews of a package in one line. The producer's own does not count.

@@ -181,30 +181,28 @@ impl<'q> Criterion<'q> {
 
     /// As a query writes it.
     pub(crate) fn written(&self) -> String {
-        match self {
-            Self::Reference(reference) => format!("ref:{reference}"),
-            Self::Org(org) => format!("org:{org}"),
-            Self::Category(category) => format!("category:{category}"),
-            Self::Kind(kind) => format!("kind:{}", kind.as_str()),
-            Self::Licence(licence) => format!("licence:{licence}"),
-            Self::Engine(engine) => format!("engine:{engine}"),
-            Self::Type(Side::Input, asked) => format!("accepts:{asked}"),
-            Self::Type(Side::Output, asked) => format!("yields:{asked}"),
-            Self::Latency(max) => format!("latency<={max}ms"),
-            Self::Accuracy(min, None) => format!("accuracy>={min}"),
-            Self::Accuracy(min, Some(metric)) => format!("{metric}>={min}"),
-            Self::Memory(max) => format!("memory<={}", bytes(*max)),
-            Self::Cores(max) => format!("cores<={max}"),
-            Self::Gpu(max) => format!("gpu<={}", bytes(*max)),
-            Self::Len(max) => format!("size<={}", bytes(*max)),
-            Self::Runnable(_) => "runnable".to_owned(),
-            Self::Fits(gap) => {
-                let side = |one: &Option<guildhall_protocol::interface::PortType>| {
-                    one.as_ref().map(ToString::to_string).unwrap_or_default()
-                };
-                format!("fits:{}..{}", side(&gap.input), side(&gap.output))
+        let query = Query::default();
+        let alone = match self {
+            Self::Reference(reference) => Query { reference: Some((*reference).clone()), ..query },
+            Self::Org(org) => Query { org: Some((*org).clone()), ..query },
+            Self::Category(category) => Query { category: Some((*category).clone()), ..query },
+            Self::Kind(kind) => Query { kind: Some(*kind), ..query },
+            Self::Licence(licence) => Query { licence: Some((*licence).to_owned()), ..query },
+            Self::Engine(engine) => Query { engine: Some((*engine).to_owned()), ..query },
+            Self::Type(Side::Input, asked) => Query { input: Some((*asked).clone()), ..query },
+            Self::Type(Side::Output, asked) => Query { output: Some((*asked).clone()), ..query },
+            Self::Latency(max) => Query { max_latency_ms: Some(*max), ..query },
+            Self::Accuracy(min, metric) => {
+                Query { min_accuracy: Some(*min), metric: metric.map(str::to_owned), ..query }
             }
-        }
+            Self::Memory(max) => Query { max_memory_bytes: Some(*max), ..query },
+            Self::Cores(max) => Query { cores: Some(*max), ..query },
+            Self::Gpu(max) => Query { gpu_memory_bytes: Some(*max), ..query },
+            Self::Len(max) => Query { max_len_bytes: Some(*max), ..query },
+            Self::Runnable(_) => Query { runnable: true, ..query },
+            Self::Fits(gap) => Query { fits: (*gap).clone(), ..query },
+        };
+        alone.shorthand()
     }
 }
 

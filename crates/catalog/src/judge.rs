@@ -244,6 +244,10 @@ impl<'c> Ranker<'c> {
         ranker
     }
 
+    pub(crate) const fn query(&self) -> &'c Query {
+        self.query
+    }
+
     fn applies(&self, rule: Rule) -> bool {
         let query = self.query;
         match rule {

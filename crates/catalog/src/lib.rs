@@ -14,6 +14,7 @@
 
 mod alike;
 mod catalog;
+mod companions;
 mod correct;
 mod criteria;
 pub mod demand;

@@ -223,6 +223,7 @@ impl Catalog {
             reviews: self.rating(entry.package(), &entry.root),
             holders: u64::from(self.opinions.holders(entry.package())),
             looks_like: self.alike(&entry.root, &entry.org, &listing.release.name, entry.time_ms),
+            data: if ranker.query().with_data { self.companions(&entry) } else { Vec::new() },
             score: score.clamp(0.0, 1.0),
             terms,
         })

@@ -212,7 +212,7 @@ fn what_can_be_run_depends_on_the_places_there_are() {
     assert_eq!(total(&[place(16 << 30, 1 << 30)]), 2);
     assert_eq!(total(&[place(16 << 30, 1 << 20), place(0, 1 << 30)]), 1, "not the sum of places");
     let own = catalog.search(&query, Asked { places: &[place(0, 1)], ..Asked::default() });
-    assert!(own.nearest[0].misses[0].starts_with("runnable: needs onnx"), "{:?}", own.nearest);
+    assert!(own.nearest[0].misses[0].starts_with("is:runnable: needs onnx"), "{:?}", own.nearest);
 }
 
 #[test]
@@ -258,14 +258,14 @@ fn when_nothing_answers_the_nearest_and_what_excludes_it_are_named() {
     assert_eq!(answer.total, 0);
     let excluded: Vec<_> =
         answer.excluded.iter().map(|one| (one.criterion.as_str(), one.without)).collect();
-    assert_eq!(excluded, [("org:lab", 1), ("licence:mit", 0), ("latency<=50ms", 1)]);
+    assert_eq!(excluded, [("org:lab", 1), ("licence:mit", 0), ("latency<50ms", 1)]);
     let near: Vec<_> = answer
         .nearest
         .iter()
         .map(|near| (near.suggestion.reference.to_string(), near.misses.join("; ")))
         .collect();
     assert_eq!(near.len(), 2);
-    assert!(near.contains(&("lab/slow@1.0.0".into(), "latency<=50ms: declares 80 ms".into())));
+    assert!(near.contains(&("lab/slow@1.0.0".into(), "latency<50ms: declares 80 ms".into())));
     assert!(near.contains(&("mercy/other@1.0.0".into(), "org:lab: mercy".into())));
 }
 
@@ -314,4 +314,41 @@ fn an_org_ranks_as_it_wants() {
     assert!(ranking.weights.set("luck", 1.0).is_err());
     assert!(ranking.weights.set("trust", f64::NAN).is_err());
     assert!(ranking.weights.set("trust", -1.0).is_err());
+}
+
+#[test]
+fn algorithms_come_with_the_data_that_goes_with_them() {
+    let data = |reference: &str, port_type: PortType| {
+        with(reference, |l| {
+            l.kind = Kind::Data;
+            l.interface.inputs = Vec::new();
+            l.interface.outputs = vec![port("out", port_type)];
+        })
+    };
+    let algorithm = with("lab/train@1.0.0", |l| {
+        l.kind = Kind::Algorithm;
+        l.suggested.data = vec!["mercy/chosen".parse().unwrap(), "gone/away".parse().unwrap()];
+    });
+    let catalog = catalog([
+        algorithm,
+        data("mercy/chosen@1.0.0", PortType::Text),
+        data("mercy/pictures@1.0.0", image(&["image/png"])),
+        data("mercy/texts@1.0.0", PortType::Text),
+    ]);
+    let query = Query { kind: Some(Kind::Algorithm), with_data: true, ..Query::default() };
+    let found = catalog.search(&query, Asked::default());
+    let data: Vec<_> = found.results[0]
+        .data
+        .iter()
+        .map(|one| (one.reference.to_string(), one.why.as_str()))
+        .collect();
+    assert_eq!(
+        data,
+        [
+            ("mercy/chosen@1.0.0".to_owned(), "suggested by its producer"),
+            ("mercy/pictures@1.0.0".to_owned(), "it fits the inputs as it is"),
+        ]
+    );
+    let plain = Query { with_data: false, ..query };
+    assert!(catalog.search(&plain, Asked::default()).results[0].data.is_empty());
 }

@@ -20,6 +20,7 @@
 //! | `gpu:no`, `gpu<8GiB`, `cores:4`, `cores<4` | what is there |
 //! | `engine:onnx` | an engine that it runs on |
 //! | `runnable`, `is:runnable` | only what can be run here |
+//! | `with:data` | name data for each algorithm and model |
 //! | `ref:org/name@1.0.0` | that one; `org/name@1.0.0` and `b3:HASH` do without the key |
 //!
 //! What is nearly a key is refused with the key that may have been meant, because as text it would silently find
@@ -149,6 +150,9 @@ impl Query {
         pair("engine:", self.engine.clone());
         if self.runnable {
             parts.push("is:runnable".to_owned());
+        }
+        if self.with_data {
+            parts.push("with:data".to_owned());
         }
         parts.join(" ")
     }
@@ -282,6 +286,11 @@ impl Reader {
                 Ok(())
             }
             Key::Is => Err(wrong("only `is:runnable` is known".to_owned())),
+            Key::With if value.eq_ignore_ascii_case("data") => {
+                query.with_data = true;
+                Ok(())
+            }
+            Key::With => Err(wrong("only `with:data` is known".to_owned())),
             Key::Latency | Key::Memory | Key::Size | Key::Gpu | Key::Cores => self.number(pair),
             Key::Accuracy(metric) => {
                 let least = values::share(value).map_err(wrong)?;

@@ -71,6 +71,9 @@ pub(crate) struct Criteria {
     /// Only what this node, or one that lends it hardware, can run
     #[arg(long)]
     pub(crate) runnable: bool,
+    /// Name data for each algorithm and model that is found
+    #[arg(long)]
+    pub(crate) with_data: bool,
 }
 
 /// What to do with the answer.
@@ -166,6 +169,7 @@ impl SearchArgs {
             overlay(&mut query, part);
         }
         query.runnable |= self.criteria.runnable;
+        query.with_data |= self.criteria.with_data;
         let answer = &self.answer;
         query.limit = answer.limit.unwrap_or_default();
         query.page = answer.page;

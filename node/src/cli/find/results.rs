@@ -60,6 +60,10 @@ pub(super) fn table(
         if let Some(older) = &result.looks_like {
             lines.push(format!("    looks like {older}, which is older and of another producer"));
         }
+        for data in &result.data {
+            let line = format!("    with {}: {}", data.reference, data.why);
+            lines.push(columns.map_or_else(|| line.clone(), |columns| cut(&line, columns)));
+        }
         if explain {
             lines.extend(terms(&result.terms, columns));
         }

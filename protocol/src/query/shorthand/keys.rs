@@ -22,11 +22,12 @@ pub(super) enum Key {
     Cores,
     Engine,
     Is,
+    With,
     Ref,
 }
 
 /// Every key but the metrics.
-const KEYS: [(&str, Key); 24] = [
+const KEYS: [(&str, Key); 25] = [
     ("task", Key::Category),
     ("category", Key::Category),
     ("kind", Key::Kind),
@@ -50,6 +51,7 @@ const KEYS: [(&str, Key); 24] = [
     ("cores", Key::Cores),
     ("engine", Key::Engine),
     ("is", Key::Is),
+    ("with", Key::With),
     ("ref", Key::Ref),
 ];
 
@@ -201,6 +203,7 @@ impl Key {
             Self::Cores => "cores:4",
             Self::Engine => "engine:onnx",
             Self::Is => "is:runnable",
+            Self::With => "with:data",
             Self::Ref => "ref:lab-a/digits@1.0.0",
         }
     }

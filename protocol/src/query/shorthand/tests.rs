@@ -42,6 +42,7 @@ fn every_key_asks_for_its_part() {
         ("engine:onnx", "engine", "onnx".into()),
         ("runnable", "runnable", true.into()),
         ("is:runnable", "runnable", true.into()),
+        ("with:data", "with_data", true.into()),
         ("ref:lab-a/digits", "reference", "lab-a/digits".into()),
         ("lab-a/digits@1.0.0", "reference", "lab-a/digits@1.0.0".into()),
     ] {
@@ -142,6 +143,7 @@ fn wrong_values_say_what_would_be_right() {
         ("accepts:tensor(f32, n", "type"),
         ("licence:\"mit", "not closed"),
         ("is:good", "is:runnable"),
+        ("with:care", "with:data"),
         ("org:Bad_Org", "org name"),
         ("task:vision/", "category"),
         ("ref:digits", "org/name"),

@@ -32,8 +32,11 @@ async fn fails(requester: &Node, executor: &Node, mood: &str, cause: &str) -> Ru
     assert_eq!(receipt.jobs[0].outcome, failed);
     assert_eq!(receipt.jobs[0].records, 1);
     for node in [requester, executor] {
-        let signed = node.client().run_receipt(report.run_id);
-        let (_, jobs) = signed.await.expect("both keep it").verify().expect("it holds");
+        // The executor keeps it after it answered.
+        let kept = converge(PATIENCE, "both keep the receipt", async || {
+            Ok(node.client().run_receipt(report.run_id).await?)
+        });
+        let (_, jobs) = kept.await.expect("both keep it").verify().expect("it holds");
         assert_eq!(jobs[0].outcome, failed);
     }
 

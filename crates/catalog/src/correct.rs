@@ -43,7 +43,28 @@ impl Evaluation<'_> {
         if let Some(asked) = &self.query.category {
             corrections.extend(self.near_categories(asked));
         }
+        corrections.extend(self.near_values());
         corrections
+    }
+
+    /// Orgs, engines and licences that are written nearly as asked for.
+    fn near_values(&self) -> Vec<Correction> {
+        let catalog = self.catalog;
+        let org = self.query.org.as_ref().map(|org| {
+            (org.as_str(), catalog.orgs().map(|(_, org)| org.as_str()).collect::<Vec<_>>())
+        });
+        let engines = catalog.symbols.engines.values().iter().flatten().map(String::as_str);
+        let engine = self.query.engine.as_deref().map(|engine| (engine, engines.collect()));
+        let licences = catalog.symbols.licences.values().iter().map(String::as_str);
+        let licence = self.query.licence.as_deref().map(|asked| (asked, licences.collect()));
+        [org, engine, licence]
+            .into_iter()
+            .flatten()
+            .filter_map(|(asked, known)| {
+                let meant = near_value(asked, &known)?;
+                Some(Correction { asked: asked.to_owned(), meant })
+            })
+            .collect()
     }
 
     /// The word nearest to `word` that some listing writes, the more frequent one of two.
@@ -119,4 +140,16 @@ impl Evaluation<'_> {
         let near = near.into_iter().take(CATEGORIES_MAX);
         near.map(|(_, name)| Correction { asked: text.to_owned(), meant: name.clone() }).collect()
     }
+}
+
+/// The value nearest to one that nobody has.
+fn near_value(asked: &str, known: &[&str]) -> Option<String> {
+    let asked = asked.trim().to_lowercase();
+    if known.contains(&asked.as_str()) {
+        return None;
+    }
+    let letters: Vec<char> = asked.chars().collect();
+    let slips_max = (letters.len() / LETTERS_PER_SLIP).max(1);
+    let near = known.iter().filter_map(|one| Some((distance(&letters, one, slips_max)?, *one)));
+    near.min().map(|(_, one)| one.to_owned())
 }

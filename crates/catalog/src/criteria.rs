@@ -10,7 +10,7 @@ use guildhall_protocol::query::{Gap, Query, Side, TypeQuery};
 use roaring::RoaringBitmap;
 
 use crate::catalog::Catalog;
-use crate::filter::{gap_worth, licence, worth_of};
+use crate::filter::{gap_worth, permits, worth_of};
 use crate::range::{Bounded, Bucket, Range};
 use crate::row::{Row, narrow};
 use crate::sets::ANY_MEDIA;
@@ -89,10 +89,11 @@ impl<'q> Criterion<'q> {
             Self::Category(prefix) => sets.categories.get(prefix.as_str()),
             Self::Kind(kind) => sets.kinds.get(kind),
             Self::Licence(asked) => {
-                let symbol = catalog.symbols.licences.find(&licence(asked));
-                symbol.and_then(|symbol| {
-                    sets.licences.get(&u16::try_from(symbol).unwrap_or_default())
-                })
+                let known = catalog.symbols.licences.values().iter().zip(0_u16..);
+                let sets = known
+                    .filter(|(licence, _)| permits(licence, asked))
+                    .filter_map(|(_, symbol)| sets.licences.get(&symbol));
+                return Some(Cow::Owned(sets.fold(RoaringBitmap::new(), |all, one| all | one)));
             }
             Self::Engine(engine) => return Some(Cow::Owned(with_engine(catalog, engine))),
             Self::Type(side, asked) => {

@@ -7,7 +7,7 @@ use guildhall_protocol::query::Side;
 use roaring::RoaringBitmap;
 
 use crate::criteria::{Criterion, meet};
-use crate::row::NONE;
+use crate::filter::alternatives;
 use crate::search::Evaluation;
 use crate::sets::ANY_MEDIA;
 
@@ -54,16 +54,7 @@ impl Evaluation<'_> {
                 .count_by_org(rows)
                 .map(|(org, count)| FacetValue { value: org.to_string(), count })
                 .collect(),
-            "licence" => {
-                let known = sets.licences.iter().filter(|(symbol, _)| **symbol != NONE);
-                let named = known.filter_map(|(symbol, set)| {
-                    Some((catalog.symbols.licences.value(u32::from(*symbol))?, set))
-                });
-                named
-                    .filter(|(name, _)| !name.is_empty())
-                    .map(|(name, set)| value(name, set))
-                    .collect()
-            }
+            "licence" => self.licences(rows),
             "engine" => self.engines(rows),
             "input" | "output" => {
                 let types = if dimension == "input" { &sets.inputs } else { &sets.outputs };
@@ -73,6 +64,19 @@ impl Evaluation<'_> {
             }
             _ => Vec::new(),
         }
+    }
+
+    /// A listing whose licence leaves a choice counts for each.
+    fn licences(&self, rows: &RoaringBitmap) -> Vec<FacetValue> {
+        let mut counts = std::collections::BTreeMap::<&str, u64>::new();
+        for (symbol, set) in &self.catalog.sets.licences {
+            let licence = self.catalog.symbols.licences.value(u32::from(*symbol));
+            for one in licence.into_iter().flat_map(|licence| alternatives(licence)) {
+                *counts.entry(one).or_default() += set.intersection_len(rows);
+            }
+        }
+        let values = counts.into_iter().filter(|(value, _)| !value.is_empty());
+        values.map(|(value, count)| FacetValue { value: value.to_owned(), count }).collect()
     }
 
     /// A listing that needs two engines counts for both.

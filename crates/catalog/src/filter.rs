@@ -30,7 +30,7 @@ pub fn matches(query: &Query, entry: &Entry) -> bool {
         && query.input.as_ref().is_none_or(|asked| worth_of(asked, Side::Input, interface) > 0.0)
         && query.output.as_ref().is_none_or(|asked| worth_of(asked, Side::Output, interface) > 0.0)
         && query.org.as_ref().is_none_or(|org| *org == entry.org)
-        && query.licence.as_ref().is_none_or(|asked| licence(asked) == licence(&listing.licence))
+        && query.licence.as_ref().is_none_or(|asked| permits(&licence(&listing.licence), asked))
         && query.max_latency_ms.is_none_or(|max| {
             best_latency(&listing.claims).is_some_and(|claim| claim.p50_ms <= max)
         })
@@ -58,9 +58,27 @@ fn is_meant(reference: &Reference, entry: &Entry) -> bool {
     }
 }
 
-/// A licence as it is compared.
+/// A licence as it is compared: without regard to case, and its alternatives in order.
 pub(crate) fn licence(text: &str) -> String {
-    text.trim().to_lowercase()
+    let text = text.trim().to_lowercase();
+    let mut choices: Vec<&str> = alternatives(&text).map(str::trim).collect();
+    choices.sort_unstable();
+    choices.dedup();
+    choices.join(" or ")
+}
+
+/// What a licence leaves to choose from. Parentheses bind alternatives to something else; such an expression stays whole.
+pub(crate) fn alternatives(licence: &str) -> impl Iterator<Item = &str> {
+    let is_whole = licence.contains(['(', ')']);
+    let whole = is_whole.then_some(licence);
+    let choices = (!is_whole).then(|| licence.split(" or "));
+    whole.into_iter().chain(choices.into_iter().flatten())
+}
+
+/// Whether a licence, as it is compared, is what is asked for or offers it as an alternative.
+pub(crate) fn permits(known: &str, asked: &str) -> bool {
+    let asked = licence(asked);
+    known == asked || alternatives(known).any(|one| one == asked)
 }
 
 /// Memory that running it needs: nothing when nothing is executed, everything when nothing is said.
@@ -83,7 +101,7 @@ pub(crate) fn worth_of(asked: &TypeQuery, side: Side, interface: &Interface) -> 
     ports.map(|port| asked.worth(&port.port_type, side)).fold(0.0, f64::max)
 }
 
-/// How well an interface fills a gap, 0 to 1: the mean of its sides, and 0 when one of them does not fit.
+/// How well an interface fills a gap, 0 to 1: the worse of its sides.
 pub(crate) fn gap_worth(gap: &Gap, interface: &Interface) -> f64 {
     let into = gap.input.as_ref().map(|given| {
         let given = Port {
@@ -100,11 +118,8 @@ pub(crate) fn gap_worth(gap: &Gap, interface: &Interface) -> f64 {
         let worths = interface.outputs.iter().map(|port| fit(&port.port_type, wanted).worth());
         worths.fold(0.0, f64::max)
     });
-    match (into, out) {
-        (Some(into), Some(out)) if into > 0.0 && out > 0.0 => f64::midpoint(into, out),
-        (Some(_), Some(_)) => 0.0,
-        (one, other) => one.or(other).unwrap_or(1.0),
-    }
+    let sides = [into, out].into_iter().flatten();
+    sides.reduce(f64::min).unwrap_or(1.0)
 }
 
 /// The highest declared accuracy by `metric`, or by any; the first of equal ones. Values outside 0 to 1 count as not

@@ -10,9 +10,9 @@ use crate::criteria::{Memo, bytes};
 use crate::entry::Entry;
 use crate::filter::{best_accuracy, best_latency, gap_worth, hardware_of, memory_of, worth_of};
 use crate::rank::{
-    BEFORE_ONE, BELOW_CATEGORY, FRESH_HALF_DAYS, HOLDERS_FULL, LATENCY_HALF_MS, NEUTRAL,
-    PRERELEASE, REVIEWS_PRIOR, Rule, SECOND_CATEGORY, TRUST_DEFAULT, USES_FULL, Why, as_f64, quote,
-    short,
+    BEFORE_ONE, BELOW_CATEGORY, FRESH_HALF_DAYS, GAP_FACTOR, HOLDERS_FULL, LATENCY_HALF_MS,
+    NEUTRAL, PRERELEASE, REVIEWS_PRIOR, Rule, SECOND_CATEGORY, TRUST_DEFAULT, USES_FULL, Why,
+    as_f64, quote, short,
 };
 use crate::row::{NONE, Row, narrow};
 use crate::words::{Terms, Wanted};
@@ -237,11 +237,19 @@ impl<'c> Ranker<'c> {
             metric,
             fits: Memo::default(),
         };
-        let weights = &catalog.ranking.weights;
         let all = Rule::ALL.iter().filter(|(rule, ..)| ranker.applies(*rule));
-        let sum: f64 = all.map(|(rule, ..)| weights.of(*rule)).sum();
+        let sum: f64 = all.map(|(rule, ..)| ranker.unscaled(*rule)).sum();
         ranker.sum = sum.max(f64::MIN_POSITIVE);
         ranker
+    }
+
+    /// A term's weight before scaling.
+    fn unscaled(&self, rule: Rule) -> f64 {
+        let weight = self.catalog.ranking.weights.of(rule);
+        match rule {
+            Rule::Fit if !self.query.fits.is_empty() => weight * GAP_FACTOR,
+            _ => weight,
+        }
     }
 
     pub(crate) const fn query(&self) -> &'c Query {
@@ -267,7 +275,7 @@ impl<'c> Ranker<'c> {
     }
 
     fn weight(&self, rule: Rule) -> f64 {
-        if self.applies(rule) { self.catalog.ranking.weights.of(rule) / self.sum } else { 0.0 }
+        if self.applies(rule) { self.unscaled(rule) / self.sum } else { 0.0 }
     }
 
     /// What a standing of 1 adds to a score.
@@ -352,7 +360,8 @@ impl<'c> Ranker<'c> {
                     worths.extend(asked.as_ref().map(|asked| worth_of(asked, side, interface)));
                 }
                 if !self.query.fits.is_empty() {
-                    worths.push(gap_worth(&self.query.fits, interface));
+                    // It says more than the types beside it.
+                    return gap_worth(&self.query.fits, interface);
                 }
                 worths.iter().sum::<f64>() / as_f64(worths.len().max(1))
             }),

@@ -37,27 +37,34 @@ pub(crate) fn nearest<'a>(
     found.into_iter().take(NEAREST_MAX).map(|(_, text)| text).collect()
 }
 
-/// Letters to insert, delete or change between `a` and `b` (Levenshtein), unless there are more than `max`.
+/// Letters to insert, delete or change between `a` and `b`, or neighbours to swap (optimal string alignment), unless
+/// there are more than `max`.
 pub(crate) fn distance(a: &[char], b: &str, max: usize) -> Option<usize> {
-    let b_len = b.chars().count();
-    if a.len().abs_diff(b_len) > max {
+    let b: Vec<char> = b.chars().take(a.len() + max + 1).collect();
+    if a.len().abs_diff(b.len()) > max {
         return None;
     }
-    // One row of the matrix: the distance of the letters of `a` so far to each start of `b`.
-    let mut row: Vec<usize> = (0..=b_len).collect();
+    // Rows of the matrix: the distances of the letters of `a` so far to each start of `b`, and the two rows before.
+    let mut before: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    let at = |row: &[usize], column: usize| row.get(column).copied().unwrap_or(usize::MAX / 2);
     for (i, letter) in a.iter().enumerate() {
-        let (mut diagonal, mut left) = (i, i + 1);
-        for (cell, other) in row.iter_mut().skip(1).zip(b.chars()) {
-            let above = *cell;
-            left = (diagonal + usize::from(*letter != other)).min(above + 1).min(left + 1);
-            diagonal = above;
-            *cell = left;
+        let mut next = Vec::with_capacity(last.len());
+        next.push(i + 1);
+        for (j, other) in b.iter().enumerate() {
+            let changed = at(&last, j) + usize::from(letter != other);
+            let mut least = changed.min(at(&last, j + 1) + 1).min(at(&next, j) + 1);
+            if let (Some(i), Some(k)) = (i.checked_sub(1), j.checked_sub(1))
+                && a.get(i) == Some(other)
+                && b.get(k) == Some(letter)
+            {
+                least = least.min(at(&before, k) + 1);
+            }
+            next.push(least);
         }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
+        before = std::mem::replace(&mut last, next);
     }
-    row.last().copied().filter(|slips| *slips <= max)
+    last.last().copied().filter(|slips| *slips <= max)
 }
 
 #[cfg(test)]
@@ -69,7 +76,8 @@ mod tests {
         for (a, b, expected) in [
             ("digits", "digits", Some(0)),
             ("digits", "digit", Some(1)),
-            ("digits", "dgiits", Some(2)),
+            ("digits", "dgiits", Some(1)),
+            ("wine", "wnie", Some(1)),
             ("kitten", "sitting", Some(3)),
             ("kitten", "sitting-room", None),
             ("", "abc", Some(3)),

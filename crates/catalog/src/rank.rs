@@ -210,6 +210,9 @@ pub const TRUST_DEFAULT: f64 = 0.5;
 
 /// Latency that is worth half when the query names no bound, milliseconds: people call up to 100 ms instant.
 pub const LATENCY_HALF_MS: f64 = 100.0;
+/// How much more the fit counts when a gap is to be filled: enough that, with the weights by default, what fits as it is
+/// (0.9 or 1) stands before what needs an adapter (0.5 at most), whatever else there is to say.
+pub(crate) const GAP_FACTOR: f64 = 20.0;
 /// Value of a term that a kind of content cannot be measured by: it neither helps nor hurts.
 pub(crate) const NEUTRAL: f64 = 0.5;
 /// Value of a category that is not the listing's first.

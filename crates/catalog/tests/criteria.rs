@@ -352,3 +352,54 @@ fn algorithms_come_with_the_data_that_goes_with_them() {
     let plain = Query { with_data: false, ..query };
     assert!(catalog.search(&plain, Asked::default()).results[0].data.is_empty());
 }
+
+#[test]
+fn a_licence_that_leaves_a_choice_is_found_by_each_and_counted_for_each() {
+    let licensed = |reference: &str, licence: &str| with(reference, |l| l.licence = licence.into());
+    let catalog = catalog([
+        licensed("lab/aa@1.0.0", "MIT OR Apache-2.0"),
+        licensed("lab/bb@1.0.0", "apache-2.0 or MIT"),
+        licensed("lab/cc@1.0.0", "MIT"),
+        licensed("lab/dd@1.0.0", "MIT AND BSD-3-Clause"),
+    ]);
+    let found = |licence: &str| {
+        let query = Query { licence: Some(licence.into()), facets: true, ..Query::default() };
+        catalog.search(&query, Asked::default())
+    };
+    for (asked, count) in [("mit", 3), ("Apache-2.0", 2), ("Apache-2.0 or mit", 2), ("bsd", 0)] {
+        assert_eq!(found(asked).total, count, "{asked}");
+    }
+    let facets = found("mit").facets;
+    let licences = facets.iter().find(|facet| facet.name == "licence").unwrap();
+    let counts: Vec<_> = licences.values.iter().map(|v| (v.value.as_str(), v.count)).collect();
+    assert_eq!(counts, [("mit", 3), ("apache-2.0", 2), ("mit and bsd-3-clause", 1)]);
+    assert_eq!(found("mti").did_you_mean[0].meant, "mit");
+}
+
+#[test]
+fn what_fits_as_it_is_stands_before_what_needs_an_adapter() {
+    let grey = |reference: &str, change: fn(&mut guildhall_protocol::body::Listing)| {
+        with(reference, |l| {
+            l.interface.inputs = vec![port("in", image(&["image/png"]))];
+            change(l);
+        })
+    };
+    let poor = grey("lab/poor@0.1.0", |l| {
+        (l.claims, l.documentation) = (Default::default(), None);
+        l.examples = Vec::new();
+        l.summary = String::new();
+    });
+    let rich = with("lab/rich@1.0.0", |l| {
+        l.interface.inputs = vec![port("in", image(&["image/jpeg"]))];
+        l.claims.accuracy[0].value = 1.0;
+    });
+    let catalog = catalog([poor, rich]);
+    let query = Query {
+        fits: Gap { input: Some(image(&["image/png"])), output: None },
+        text: Some("rich mnist".into()),
+        ..Query::default()
+    };
+    let answer = catalog.search(&query, Asked::default());
+    let names: Vec<String> = answer.results.iter().map(|one| one.reference.to_string()).collect();
+    assert_eq!(names.first().map(String::as_str), Some("lab/poor@0.1.0"), "{names:?}");
+}

@@ -191,10 +191,12 @@ pub enum Effect {
         /// The answer.
         found: Box<Found>,
     },
-    /// Tell a requester that the page it asks for is forgotten.
-    PageGone {
+    /// Tell a requester that there is no such page.
+    NoPage {
         /// The question.
         ask: Hash,
+        /// Why not.
+        why: PageFault,
     },
     /// A version was taken back by its producer.
     Yanked {
@@ -207,6 +209,17 @@ pub enum Effect {
     },
     /// Something was refused or dropped; for the log.
     Note(String),
+}
+
+/// Why there is no page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageFault {
+    /// The answer that it is of is not remembered any more.
+    Forgotten,
+    /// It is of another query.
+    OtherQuery,
+    /// No page of that answer began there.
+    NotShown,
 }
 
 /// What becomes of a gossip message.

@@ -27,7 +27,8 @@ mod reindex;
 mod spread;
 
 pub use event::{
-    CallId, Effect, Event, Found, GossipId, NodeAsked, NodeView, QueriesServed, ReplyId, Verdict,
+    CallId, Effect, Event, Found, GossipId, NodeAsked, NodeView, PageFault, QueriesServed, ReplyId,
+    Verdict,
 };
 pub use identity::{DelegatedKey, Identity};
 pub use keys::{category_keys, package_key, shard_key};

@@ -27,6 +27,9 @@ pub(crate) const PUBLISH_MAX_BYTES: usize = 32 * 1024 * 1024;
 /// package.
 pub(crate) const RUN_MAX_BYTES: usize = 64 * 1024 * 1024;
 
+/// Unknown fields that an error names.
+const UNKNOWN_NAMED_MAX: usize = 4;
+
 /// The media type of blobs. A page of another origin cannot send it without asking, and it is never allowed.
 pub(crate) const OCTETS: &str = "application/octet-stream";
 
@@ -44,11 +47,32 @@ impl<S: Sync, T: DeserializeOwned, const MAX_BYTES: usize> FromRequest<S> for Js
             return Err(refusal);
         }
         let bytes = upload.whole(MAX_BYTES, announced_bytes(&parts.headers)).await?;
-        let value = serde_json::from_slice(&bytes).map_err(|error| {
-            // The error names line and column, and for a wrong value the field.
-            ApiError::invalid("bad_json", format!("the body is not what this route takes: {error}"))
-        })?;
-        Ok(Self(value))
+        read_json(&bytes).map(Self)
+    }
+}
+
+/// A body's value. What the type does not know is refused: a misspelt criterion must not make a query wider.
+fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let bad = |why: &dyn Display| {
+        ApiError::invalid("bad_json", format!("the body is not what this route takes: {why}"))
+    };
+    // A list would be read as the fields in their order.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(bad(&"it is a list and no object"));
+    }
+    let mut unknown = Vec::new();
+    let mut input = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_ignored::deserialize(&mut input, |path| {
+        if unknown.len() < UNKNOWN_NAMED_MAX {
+            unknown.push(path.to_string());
+        }
+    });
+    // The error names line and column, and for a wrong value the field.
+    let value = value.map_err(|error: serde_json::Error| bad(&error))?;
+    input.end().map_err(|error| bad(&error))?;
+    match unknown.first() {
+        None => Ok(value),
+        Some(_) => Err(bad(&format!("it has no field `{}`", unknown.join("`, `")))),
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use guildhall_core::{Event, Found};
+use guildhall_core::{Event, Found, PageFault};
 use guildhall_gateway::{Answer, ApiError, Blob, Node, OutputLines, Upload};
 use guildhall_overlay::peer_id_string;
 use guildhall_protocol::api::{
@@ -396,11 +396,8 @@ impl App {
         let found = tokio::time::timeout(SEARCH_MAX, found).await;
         lock(&self.asks).remove(&ask);
         match found {
-            Ok(Ok(Some(found))) => Ok((ask, found)),
-            Ok(Ok(None)) => Err(ApiError::not_found(
-                "page_gone",
-                "the pages of that answer are not remembered any more; ask again",
-            )),
+            Ok(Ok(Ok(found))) => Ok((ask, found)),
+            Ok(Ok(Err(why))) => Err(no_page(why)),
             _ => {
                 Err(ApiError::unavailable("no_answer", "the search did not end in time; try again"))
             }
@@ -430,6 +427,22 @@ impl App {
             ) => Ok(*package),
             (Err(error), _) => Err(resolve_error(&error)),
         }
+    }
+}
+
+fn no_page(why: PageFault) -> ApiError {
+    match why {
+        PageFault::OtherQuery => ApiError::invalid(
+            "other_query",
+            "the page is of another query; repeat that one, or leave the query out",
+        ),
+        PageFault::NotShown => {
+            ApiError::not_found("page_gone", "no page of that answer begins there; ask again")
+        }
+        PageFault::Forgotten => ApiError::not_found(
+            "page_gone",
+            "the pages of that answer are not remembered any more; ask again",
+        ),
     }
 }
 

@@ -89,12 +89,12 @@ impl App {
             Effect::Answer { ask, found } => {
                 if let Some(waiting) = lock(&self.asks).remove(&ask) {
                     // Who asked may have gone away.
-                    let _gone = waiting.send(Some(*found));
+                    let _gone = waiting.send(Ok(*found));
                 }
             }
-            Effect::PageGone { ask } => {
+            Effect::NoPage { ask, why } => {
                 if let Some(waiting) = lock(&self.asks).remove(&ask) {
-                    let _gone = waiting.send(None);
+                    let _gone = waiting.send(Err(why));
                 }
             }
             Effect::Yanked { reference, yank, time_ms } => {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use guildhall_catalog::rank;
+use guildhall_catalog::words::Wanted;
 use guildhall_core::{Core, NodeAsked};
 use guildhall_gateway::{Answer, ApiError};
 use guildhall_overlay::peer_id_string;
@@ -30,6 +31,12 @@ impl App {
     /// `POST /search` and `GET /search?q=`.
     pub(super) async fn search(self: &Arc<Self>, query: Query) -> Answer<SearchAnswer> {
         query.check().map_err(|error| ApiError::invalid("bad_query", error.to_string()))?;
+        if query.text.as_ref().is_some_and(|text| !text.trim().is_empty())
+            && Wanted::new(query.text.as_deref()).is_empty()
+        {
+            let why = "the text has no word: letters or digits, at most 64 bytes together";
+            return Err(ApiError::invalid("bad_query", why).with_help("guild search --help"));
+        }
         let page = query.page;
         let (ask, found) = self.ask(query).await?;
         Ok(SearchAnswer {
@@ -143,7 +150,8 @@ impl App {
     fn yank_concerns(&self, yank: &Yank) -> Option<String> {
         let held = self.held(yank.package)?;
         let kept = match held.reason {
-            KeptFor::Replica => return None,
+            // Its producer said it.
+            KeptFor::Published => return None,
             KeptFor::Pinned => "it is pinned here",
             _ => "a copy of it is here",
         };

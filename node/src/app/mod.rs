@@ -38,7 +38,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use guildhall_core::{Core, Event, Found};
+use guildhall_core::{Core, Event, Found, PageFault};
 use guildhall_overlay::Overlay;
 use guildhall_protocol::name::CategoryPrefix;
 use guildhall_protocol::{Hash, PublicKey, RunId};
@@ -80,7 +80,7 @@ pub(crate) struct App {
     pub(crate) url: String,
     started: std::time::Instant,
     events: mpsc::Sender<Event>,
-    asks: Mutex<BTreeMap<Hash, oneshot::Sender<Option<Found>>>>,
+    asks: Mutex<BTreeMap<Hash, oneshot::Sender<Result<Found, PageFault>>>>,
     /// Held while a record is written, from its position in the log to its evaluation; taken through [`App::writer`],
     /// after `publishing` where both are.
     writing: tokio::sync::Mutex<()>,

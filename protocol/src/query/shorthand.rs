@@ -6,7 +6,7 @@
 //!
 //! | written | asks for |
 //! |---|---|
-//! | `task:vision/ocr`, `category:` | the category, or the start of one |
+//! | `task:vision/image-to-text`, `category:` | the category, or the start of one |
 //! | `kind:model` | a kind of content |
 //! | `org:lab-a`, `by:` | the producer |
 //! | `licence:mit`, `license:` | an SPDX expression |
@@ -24,7 +24,7 @@
 //! | `ref:org/name@1.0.0` | that one; `org/name@1.0.0` and `b3:HASH` do without the key |
 //!
 //! What is nearly a key is refused with the key that may have been meant, because as text it would silently find
-//! nothing. [`Query::shorthand`] writes a query back; what concerns the answer alone (limit, page, facets, `local`,
+//! nothing. Other words with a colon are text; [`Query::unread_keys`] names them. [`Query::shorthand`] writes a query back; what concerns the answer alone (limit, page, facets, `local`,
 //! `share_text`) is in neither.
 
 mod gap;
@@ -39,10 +39,14 @@ use super::{Gap, Query, TypeQuery};
 use crate::cbor::DecodeError;
 use crate::interface::PortType;
 use crate::limits::QUERY_TEXT_MAX_BYTES;
-use crate::name::Reference;
+use crate::name::{CategoryPrefix, Reference};
+use crate::vocabulary;
 
 /// Longest query that is read, bytes: the longest text, with every other part as long as one can be.
 pub const SHORTHAND_MAX_BYTES: usize = 16 * QUERY_TEXT_MAX_BYTES;
+
+/// Words of a query that look like criteria and are none, of which is told: those of one screen line.
+const UNREAD_MAX: usize = 4;
 
 /// How much of a query an error repeats, characters.
 const REPEATED_MAX_CHARS: usize = 60;
@@ -74,7 +78,7 @@ pub enum ShorthandError {
         why: String,
     },
     /// Two criteria of one kind.
-    #[error("`{first}` and `{second}` contradict each other")]
+    #[error("`{first}` and `{second}` ask for two values of one criterion; give one of them")]
     Twice {
         /// The one that came first.
         first: String,
@@ -112,6 +116,24 @@ impl Query {
             error => ShorthandError::Bounds { what: "query", why: error.to_string() },
         })?;
         Ok(reader.query)
+    }
+
+    /// Words of a typed query that look like a criterion, as `author:me` does, and were taken as text because no key is
+    /// called so; at most four.
+    #[must_use]
+    pub fn unread_keys(text: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut rest = text.trim_start();
+        while !rest.is_empty() && found.len() < UNREAD_MAX {
+            let Ok((word, behind)) = words::next(rest) else { break };
+            if let Word::Text(word) = word
+                && words::looks_like_a_pair(word)
+            {
+                found.push(repeated(word));
+            }
+            rest = behind.trim_start();
+        }
+        found
     }
 
     /// The query as people type it; [`read`](Self::read) understands it.
@@ -246,7 +268,7 @@ impl Reader {
         }
         match pair.key {
             Key::Category => {
-                let category = value.parse().map_err(|error| wrong(show(&error)))?;
+                let category = category_of(value).map_err(wrong)?;
                 put(said, &mut query.category, "category", category, written)
             }
             Key::Kind => {
@@ -276,7 +298,10 @@ impl Reader {
                     put(said, &mut query.fits.output, "fits.output", port, written)
                 }
             },
-            Key::Fits => self.gap(value.parse().map_err(|error| wrong(show(&error)))?, written),
+            Key::Fits => {
+                let gap = value.parse().map_err(|error| wrong(gap::explained(value, &error)))?;
+                self.gap(gap, written)
+            }
             Key::Ref => {
                 let reference = value.parse().map_err(|error| wrong(show(&error)))?;
                 self.reference(reference, written)
@@ -368,6 +393,20 @@ fn put<T: PartialEq>(
     Ok(())
 }
 
+/// A category or the start of one; also one that is not written as a category and means one, as `speech to text` does.
+fn category_of(text: &str) -> Result<CategoryPrefix, String> {
+    text.parse().or_else(|error| {
+        let meant = vocabulary::meant(text).and_then(vocabulary::Entry::category);
+        meant.map(CategoryPrefix::from).ok_or_else(|| {
+            let near = vocabulary::nearest(text);
+            near.first().map_or_else(
+                || show(&error),
+                |entry| format!("{error}; did you mean `task:{entry}`?"),
+            )
+        })
+    })
+}
+
 /// A type as it may be asked for.
 enum Asked {
     Family(TypeQuery),
@@ -378,6 +417,10 @@ enum Asked {
 fn type_of(text: &str) -> Result<Asked, String> {
     match text.parse::<TypeQuery>() {
         Ok(query) if !text.contains('(') => Ok(Asked::Family(query)),
+        _ if words::depth(text) > 0 => {
+            Err("a parenthesis is not closed; a type is written as in `tensor(f32, n, 64)`"
+                .to_owned())
+        }
         _ => text.parse::<PortType>().map(Asked::Full).map_err(|error| error.to_string()),
     }
 }

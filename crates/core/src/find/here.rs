@@ -60,8 +60,8 @@ impl Core {
         let settings = &self.settings;
         let here = Place {
             engines: settings.engines.clone(),
-            // What is run here under its own contract is only bounded by the machine.
-            memory_bytes: u64::MAX - 1,
+            // What is run here under its own contract is only bounded by the machine, and so is what says nothing of it.
+            memory_bytes: u64::MAX,
             cores: u32::MAX,
             gpu_memory_bytes: settings.offer.as_ref().map_or(0, |o| o.hardware.gpu_memory_bytes),
         };

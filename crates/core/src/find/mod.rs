@@ -42,7 +42,7 @@ pub(crate) use self::take::LookedUp;
 impl Core {
     pub(crate) fn handle_search(&mut self, ask: Hash, query: Query, out: &mut Vec<Effect>) {
         if let Some(mark) = query.page {
-            self.turn_page(ask, mark, query.limit, out);
+            self.turn_page(ask, mark, &query, out);
             return;
         }
         if query.local || self.is_covered(&query) {
@@ -76,14 +76,17 @@ impl Core {
     }
 
     /// A further page asks nobody: it comes from what was known when the first one was asked for.
-    fn turn_page(&mut self, ask: Hash, mark: PageMark, limit: usize, out: &mut Vec<Effect>) {
-        let Some((query, page)) = self.pages.turn(mark) else {
-            out.push(Effect::PageGone { ask });
-            return;
-        };
-        let query = Query { limit: if limit == 0 { query.limit } else { limit }, ..query };
-        let found = self.found_here(mark.query, &query, Some(page), Asking::nobody());
-        out.push(Effect::Answer { ask, found: Box::new(found) });
+    fn turn_page(&mut self, ask: Hash, mark: PageMark, asked: &Query, out: &mut Vec<Effect>) {
+        match self.pages.turn(mark, asked) {
+            Err(why) => out.push(Effect::NoPage { ask, why }),
+            Ok((query, page)) => {
+                let limit = if asked.limit == 0 { query.limit } else { asked.limit };
+                let (facets, with_data) = (asked.facets, asked.with_data || query.with_data);
+                let query = Query { limit, facets, with_data, ..query };
+                let found = self.found_here(mark.query, &query, Some(page), Asking::nobody());
+                out.push(Effect::Answer { ask, found: Box::new(found) });
+            }
+        }
     }
 
     fn answer_from_here(

@@ -6,6 +6,8 @@ use guildhall_catalog::Page;
 use guildhall_protocol::Hash;
 use guildhall_protocol::query::{PageMark, Query};
 
+use crate::event::PageFault;
+
 /// Answers whose pages are remembered; the oldest one makes room. Somebody who turns a page does it within minutes.
 const ANSWERS_MAX: usize = 256;
 
@@ -34,10 +36,28 @@ impl Pages {
         PageMark { query: ask, offset }
     }
 
-    /// The query that a page belongs to, and what was shown before; `None` when that is forgotten.
-    pub(super) fn turn(&self, mark: PageMark) -> Option<(Query, Page)> {
-        let (query, page) = self.answers.get(&mark.query)?;
-        let offset = usize::try_from(mark.offset).ok().filter(|offset| *offset <= SHOWN_MAX)?;
-        Some((query.clone(), page.back_to(offset)?))
+    /// The query that a page belongs to, and what was shown before. `asked` is what came with the mark: nothing else, or
+    /// the same again.
+    pub(super) fn turn(&self, mark: PageMark, asked: &Query) -> Result<(Query, Page), PageFault> {
+        let (query, page) = self.answers.get(&mark.query).ok_or(PageFault::Forgotten)?;
+        if !asked.is_everything() && criteria(asked) != criteria(query) {
+            return Err(PageFault::OtherQuery);
+        }
+        let offset = usize::try_from(mark.offset).ok().filter(|offset| *offset <= SHOWN_MAX);
+        let page = offset.and_then(|offset| page.back_to(offset)).ok_or(PageFault::NotShown)?;
+        Ok((query.clone(), page))
+    }
+}
+
+/// What is asked, without how it is shown.
+fn criteria(query: &Query) -> Query {
+    Query {
+        limit: 0,
+        page: None,
+        facets: false,
+        local: false,
+        share_text: false,
+        with_data: false,
+        ..query.clone()
     }
 }

@@ -329,7 +329,7 @@ impl World {
                     self.disconnect(me, to);
                 }
             }
-            Effect::SetKnown { .. } | Effect::Yanked { .. } | Effect::PageGone { .. } => {}
+            Effect::SetKnown { .. } | Effect::Yanked { .. } | Effect::NoPage { .. } => {}
             Effect::Dial { addresses, .. } => {
                 let index = |address: &String| address.strip_prefix("sim/")?.parse().ok();
                 if let Some(to) = addresses.iter().find_map(index) {

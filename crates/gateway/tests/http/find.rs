@@ -80,7 +80,7 @@ async fn a_typed_query_that_means_nothing_is_refused_by_its_word() {
         ("q=a&q=b", "duplicate field `q`"),
         ("q=a&limit=many", "limit"),
         ("q=a&page=2", "a page is named by"),
-        ("q=kind%3Amodel+kind%3Adata", "contradict"),
+        ("q=kind%3Amodel+kind%3Adata", "two values"),
         ("q=latency%3C%00", "us, ms or s"),
     ] {
         let path = format!("/api/v1/search?{parameters}");

@@ -141,7 +141,13 @@ async fn json_that_does_not_fit_is_refused_with_its_place() {
         ("", "line 1 column 0"),
         ("{\"kind\":\n\"modle\"}", "line 2 column 7"),
         ("{\"limit\": -1}", "line 1 column 12"),
-        (&format!("{}1", "[".repeat(10_000)), "line 1 column"),
+        (&format!("{{\"text\": {}1", "[".repeat(10_000)), "line 1 column"),
+        (&format!("{{\"none\": {}1", "[".repeat(10_000)), "line 1 column"),
+        (&format!("{}1", "[".repeat(10_000)), "it is a list"),
+        ("[]", "it is a list"),
+        ("{\"text\": \"digits\", \"knd\": \"model\"}", "it has no field `knd`"),
+        ("{\"fits\": {\"inptu\": null}} x", "line 1 column"),
+        ("{\"fits\": {\"inptu\": null}}", "`fits.inptu`"),
     ] {
         let answer = raw::post_json(address, "/api/v1/search", body).await;
         assert_eq!(raw::status(&answer), 400, "{body}");

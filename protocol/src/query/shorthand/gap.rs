@@ -1,6 +1,6 @@
 //! How a gap is written: `image/png..text`, with a type on either side of `..`, or on both.
 
-use super::super::Gap;
+use super::super::{Gap, TypeQuery};
 use super::words;
 use crate::interface::{PortType, TypeError};
 
@@ -38,6 +38,22 @@ impl std::str::FromStr for Gap {
         };
         let gap = Self { input: side(input)?, output: side(output)? };
         if gap.is_empty() { Err(refuse("a type is needed on one side of `..`")) } else { Ok(gap) }
+    }
+}
+
+/// Why a gap cannot be read, with what to ask for instead where a side is a family, which says too little to fit.
+pub(super) fn explained(text: &str, error: &UnknownGap) -> String {
+    let family = |text: &str| TypeQuery::FAMILIES.into_iter().find(|family| *family == text);
+    let bare = |text: &str| family(text).filter(|_| text.parse::<PortType>().is_err());
+    let (input, output) = Gap::sides(text).unwrap_or_default();
+    match (bare(input), bare(output)) {
+        (Some(family), _) => {
+            format!("a full type is needed here; `accepts:{family}` finds all of them")
+        }
+        (_, Some(family)) => {
+            format!("a full type is needed here; `yields:{family}` finds all of them")
+        }
+        _ => error.to_string(),
     }
 }
 

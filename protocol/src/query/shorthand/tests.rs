@@ -16,7 +16,9 @@ fn refused(text: &str) -> String {
 fn every_key_asks_for_its_part() {
     let json = |text: &str| serde_json::to_value(read(text)).unwrap();
     for (text, part, value) in [
-        ("task:vision/ocr", "category", serde_json::json!("vision/ocr")),
+        ("task:vision/image-to-text", "category", serde_json::json!("vision/image-to-text")),
+        ("task:ocr", "category", "ocr".into()),
+        ("task:\"Speech to Text\"", "category", "audio/automatic-speech-recognition".into()),
         ("category:vision", "category", "vision".into()),
         ("KIND:Model", "kind", "model".into()),
         ("kind：model", "kind", "model".into()),
@@ -30,6 +32,7 @@ fn every_key_asks_for_its_part() {
         ("latency<=50", "max_latency_ms", 50.0.into()),
         ("latency<500us", "max_latency_ms", 0.5.into()),
         ("latency≤1.5s", "max_latency_ms", 1500.0.into()),
+        ("latency<0.00001min", "max_latency_ms", 0.6.into()),
         ("accuracy>0.9", "min_accuracy", 0.9.into()),
         ("accuracy>=90%", "min_accuracy", 0.9.into()),
         ("metric:wer", "metric", "wer".into()),
@@ -102,6 +105,19 @@ fn what_is_no_criterion_is_text() {
 }
 
 #[test]
+fn words_that_only_look_like_criteria_are_named() {
+    for (text, unread) in [
+        ("author:lab-a digits kind:model", vec!["author:lab-a"]),
+        ("foo=bar \"author:me\" tags:\"a b\"", vec!["foo=bar", "tags:\"a"]),
+        ("http://example.org/a:b note: this 12:30 a:b x<5 ключ:значение lab-a/x:y", vec![]),
+        ("aa:a bb:b cc:c dd:d ee:e", vec!["aa:a", "bb:b", "cc:c", "dd:d"]),
+        ("knid:model", vec![]),
+    ] {
+        assert_eq!(Query::unread_keys(text), unread, "{text}");
+    }
+}
+
+#[test]
 fn what_is_nearly_a_key_says_which_was_meant() {
     for (text, meant) in [
         ("licens:mit", "`license:mit`"),
@@ -140,7 +156,11 @@ fn wrong_values_say_what_would_be_right() {
         ("gpu:yes", "gpu:no"),
         ("cores:4.5", "whole"),
         ("accepts:pixels", "type"),
-        ("accepts:tensor(f32, n", "type"),
+        ("accepts:tensor(f32, n", "parenthesis"),
+        ("in:tensor(f32, 64", "parenthesis"),
+        ("fits:..prediction", "`yields:prediction`"),
+        ("fits:tensor..text", "`accepts:tensor`"),
+        ("task:Translaton", "did you mean `task:text/translation`?"),
         ("licence:\"mit", "not closed"),
         ("is:good", "is:runnable"),
         ("with:care", "with:data"),
@@ -165,7 +185,12 @@ fn doubles_agree_or_are_refused_with_both() {
         ("fits:image..text", "fits:audio.."),
     ] {
         let error = refused(&format!("{first} digits {second}"));
-        assert_eq!(error, format!("`{first}` and `{second}` contradict each other"));
+        assert_eq!(
+            error,
+            format!(
+                "`{first}` and `{second}` ask for two values of one criterion; give one of them"
+            )
+        );
     }
 }
 

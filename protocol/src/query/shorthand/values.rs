@@ -41,9 +41,16 @@ fn split(text: &str) -> Option<(f64, &str)> {
 pub(super) fn milliseconds(text: &str) -> Result<f64, String> {
     let time = split(text).and_then(|(number, unit)| {
         let (_, times, by) = TIMES.iter().find(|(name, ..)| name.eq_ignore_ascii_case(unit))?;
-        Some(number * times / by).filter(|ms| ms.is_finite())
+        let ms = number * times / by;
+        let ms = if times == by { ms } else { tidy(ms) };
+        Some(ms).filter(|ms| ms.is_finite())
     });
     time.ok_or_else(|| "a time is a number and us, ms or s, as in `latency<50ms`".to_owned())
+}
+
+/// A number without what the conversion of a unit left in its last digits: 0.6 for 0.6000000000000001.
+fn tidy(number: f64) -> f64 {
+    format!("{number:.12e}").parse().unwrap_or(number)
 }
 
 /// A share, also written as a percentage.

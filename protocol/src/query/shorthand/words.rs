@@ -169,8 +169,20 @@ pub(super) fn outside(text: &str, is_end: impl Fn(&str) -> bool) -> Option<usize
     None
 }
 
+/// Whether a word is written like a criterion: letters, `:` or `=`, and a value that makes it no address.
+pub(super) fn looks_like_a_pair(word: &str) -> bool {
+    let is_name = |name: &str| {
+        name.len() > 1
+            && name.starts_with(|c: char| c.is_ascii_alphabetic())
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+    };
+    split(word).is_some_and(|(name, op, value)| {
+        is_name(name) && op == Op::Is && !value.is_empty() && !value.starts_with("//")
+    })
+}
+
 /// How many parentheses are not closed.
-fn depth(text: &str) -> usize {
+pub(super) fn depth(text: &str) -> usize {
     let open = text.matches('(').count();
     open.saturating_sub(text.matches(')').count())
 }

@@ -11,12 +11,12 @@ use std::path::PathBuf;
 use common::{content, messages};
 use data_encoding::HEXLOWER;
 use guildhall_protocol::body::{
-    Acceptance, Admission, Confirmation, Demand, Listing, NodeBody, RecordBody, Release,
+    Acceptance, Admission, Confirmation, Demand, Listing, NodeBody, RecordBody, Release, Review, Yank,
 };
 use guildhall_protocol::cbor;
 use guildhall_protocol::manifest::{Kind, Manifest};
 use guildhall_protocol::receipt::{JobStatement, Receipt, RunStatement};
-use guildhall_protocol::record::Record;
+use guildhall_protocol::record::{Position, Record};
 use guildhall_protocol::statement::{Delegation, Founding, InviteUse, Role, Signed, Statement};
 use guildhall_protocol::wire::{Invite, Refusal, decode_frame, decode_message};
 use serde::Serialize;
@@ -91,6 +91,11 @@ fn vectors() -> BTreeMap<String, Vector> {
     let demand = content::demand();
     let told = common::joiner().write(Role::Node, common::after(&records[2].1), &demand);
     record::<Demand>(&mut all, &told, demand);
+    let (yank, review) = (content::yank(), content::review());
+    let taken = common::founder().write(Role::Producer, common::after(&records[5].1), &yank);
+    let judged = common::joiner().write(Role::Producer, Position::default(), &review);
+    record::<Yank>(&mut all, &taken, yank);
+    record::<Review>(&mut all, &judged, review);
 
     let (st_mary, lab) = (common::founder(), common::joiner());
     let (node, producer) = (Role::Node, Role::Producer);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use guildhall_protocol::body::{
     Acceptance, AccuracyClaim, Admission, Claims, Confirmation, Demand, HardwareOffer,
-    LatencyClaim, Listing, NodeBody, Release, Suggested, Unmet, Visibility,
+    LatencyClaim, Listing, NodeBody, Release, Review, Suggested, Unmet, Visibility, Yank,
 };
 use guildhall_protocol::contract::{Contract, Determinism, Hardware, Import, NodeLimits};
 use guildhall_protocol::interface::{
@@ -120,6 +120,16 @@ pub(crate) fn demand() -> Demand {
         until_ms: NOW_MS,
         unmet: vec![unmet("vision/object-detection", 16), anything],
     }
+}
+
+pub(crate) fn yank() -> Yank {
+    let Release { name, version, package } = release();
+    Yank { name, version, package, why: "Two labels were swapped.".into() }
+}
+
+pub(crate) fn review() -> Review {
+    let text = "Reads our forms well.".into();
+    Review { federation: federation(), package: release().package, stars: 4, text }
 }
 
 pub(crate) fn contract() -> Contract {

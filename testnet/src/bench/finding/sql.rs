@@ -53,8 +53,18 @@ pub(super) struct Sql {
 /// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wanted {
-    Best,
+    Best(Order),
     Count,
+}
+
+/// What answers without words are ordered by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// The column of the listing.
+    Listing,
+    /// The same number in the table of categories, whose rows are in that order already: answers to queries with a
+    /// category, which all have here, can be read off until there are enough.
+    Category,
 }
 
 impl Sql {
@@ -116,8 +126,8 @@ impl Sql {
     }
 
     /// Numbers of the best, in order: by standing without words, else by BM25.
-    pub(super) fn ids(&self, query: &PlainQuery) -> Result<Vec<u32>, Failed> {
-        let (text, values) = statement(query, Wanted::Best);
+    pub(super) fn ids(&self, query: &PlainQuery, order: Order) -> Result<Vec<u32>, Failed> {
+        let (text, values) = statement(query, Wanted::Best(order));
         let mut statement = self.connection.prepare_cached(&text).map_err(failed)?;
         let rows = statement.query_map(params_from_iter(values), |row| row.get(0));
         rows.map_err(failed)?.collect::<Result<_, _>>().map_err(failed)
@@ -132,7 +142,7 @@ impl Sql {
         let read = "SELECT bytes FROM body WHERE id = ?";
         let mut read = self.connection.prepare_cached(read).map_err(failed)?;
         let mut listings = Vec::new();
-        for id in self.ids(query)? {
+        for id in self.ids(query, Order::Category)? {
             let bytes: Vec<u8> = read.query_row([id], |row| row.get(0)).map_err(failed)?;
             listings.push(cbor::decode(&bytes, RECORD_MAX_BYTES).map_err(failed)?);
         }
@@ -167,7 +177,7 @@ fn statement(query: &PlainQuery, wanted: Wanted) -> (String, Vec<Value>) {
                 from.push_str(" JOIN category c ON c.id = l.id");
                 conditions.push("c.name = ?".to_owned());
                 values.push(Value::Text(prefix.clone()));
-                if query.words.is_empty() {
+                if query.words.is_empty() && wanted == Wanted::Best(Order::Category) {
                     order = "c.standing DESC";
                 }
             }
@@ -189,7 +199,7 @@ fn statement(query: &PlainQuery, wanted: Wanted) -> (String, Vec<Value>) {
     }
     let what = if wanted == Wanted::Count { "count(*)" } else { "l.id" };
     let mut text = format!("SELECT {what} FROM {from} WHERE {}", conditions.join(" AND "));
-    if wanted == Wanted::Best {
+    if wanted != Wanted::Count {
         // Writing to a text does not fail.
         let _ = write!(text, " ORDER BY {order} LIMIT {RESULTS}");
     }

@@ -9,7 +9,7 @@ use crate::bench::figures::Samples;
 const ROUNDS: usize = 3;
 
 /// How long one round may take. A peer that needs longer is asked the first queries only.
-const ROUND_MAX: Duration = Duration::from_secs(10);
+const ROUND_MAX: Duration = Duration::from_secs(6);
 
 /// Microseconds of each query, in the order of the queries; of the first ones, when they take too long.
 #[derive(Clone, Debug, Default)]

@@ -89,7 +89,7 @@ fn paced(start: Instant, threads: usize, act: impl Fn(usize) + Sync) -> Side {
         }
     };
     let times: Vec<f64> = std::thread::scope(|scope| {
-        let running: Vec<_> = (0..threads).map(|_| scope.spawn(&work)).collect();
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         running.into_iter().flat_map(|one| one.join().unwrap_or_default()).collect()
     });
     let per_second = times.len() as f64 / start.elapsed().as_secs_f64();

@@ -238,9 +238,7 @@ impl Finding {
         runtime.block_on(self.corpus.close(&self.folder))?;
         let anew = alone::ask(&self.folder, How::Anew)?;
         let restored = alone::ask(&self.folder, How::Restored)?;
-        for folder in ["words-alone"] {
-            std::fs::remove_dir_all(self.folder.join(folder)).map_err(failed)?;
-        }
+        std::fs::remove_dir_all(self.folder.join("words-alone")).map_err(failed)?;
         self.corpus.open_again(&self.folder)?;
         lock(&self.catalog).set_shelf(self.corpus.shelf());
         let expected = usize::try_from(self.corpus.len()).unwrap_or(usize::MAX);

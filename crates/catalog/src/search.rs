@@ -30,11 +30,11 @@ const WALK_MIN: u64 = 256;
 /// What one step costs, in about nanoseconds; only their ratio matters.
 mod cost {
     /// One row of all, looked at in order of standing.
-    pub(super) const WALK: u64 = 12;
+    pub(super) const WALK: u64 = 20;
     /// One row of the smallest set, met with the others.
     pub(super) const MEET: u64 = 6;
     /// Rows looked at for each one that is shown: whatever the query adds to a standing mixes their order.
-    pub(super) const LOOKED_AT_PER_SHOWN: u64 = 5;
+    pub(super) const LOOKED_AT_PER_SHOWN: u64 = 12;
     /// A walk that goes on for so many times what it should was a bad choice.
     pub(super) const PATIENCE: u64 = 2;
 }

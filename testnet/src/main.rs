@@ -33,7 +33,7 @@ enum Command {
     },
     /// Measure, and print a row for each figure
     Bench {
-        /// Only the rows with this id; may be repeated
+        /// Only the rows with this id, or those about `finding`; may be repeated
         #[arg(long)]
         only: Vec<String>,
         /// For whom to print
@@ -48,6 +48,9 @@ enum Command {
         #[command(subcommand)]
         side: bench::Side,
     },
+    /// A process with nothing but a catalogue; the benchmark starts it
+    #[command(hide = true)]
+    Alone(bench::Alone),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -74,6 +77,9 @@ async fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<(), NetworkError> {
     if let Command::Raw { side } = &cli.command {
         return side.run(say).map_err(NetworkError::Io);
+    }
+    if let Command::Alone(alone) = &cli.command {
+        return alone.run(say);
     }
     let program = match cli.program {
         Some(program) => program,
@@ -108,8 +114,8 @@ async fn run(cli: Cli) -> Result<(), NetworkError> {
             }
             Ok(())
         }
-        // Has no use for the program and was taken before.
-        Command::Raw { .. } => Ok(()),
+        // Have no use for the program and were taken before.
+        Command::Raw { .. } | Command::Alone(_) => Ok(()),
     }
 }
 

@@ -38,6 +38,9 @@ const NAMED_BY_ONE: [(&str, &str); 9] = [
     ("tantivy", "text"),
 ];
 
+/// Crates for development that may name a foreign crate all the same: the benchmark measures ours beside it.
+const NAMED_TOO: [(&str, &str); 1] = [("tantivy", "testnet")];
+
 /// What decides knows no runtime, no clock of a runtime, no sockets, no randomness.
 const PURE: [&str; 6] = ["protocol", "catalog", "federation", "pipeline", "sync", "core"];
 
@@ -118,8 +121,9 @@ fn foreign_crates_with_an_owner_are_named_by_nobody_else() {
     for (name, uses) in workspace() {
         let name = ours(&name).expect("a crate of ours");
         for (start, owner) in NAMED_BY_ONE {
+            let may_name = name == owner || NAMED_TOO.contains(&(start, name));
             let named = uses.iter().filter(|used| begins(used, start));
-            wrong.extend(named.filter(|_| name != owner).map(|used| format!("{name} -> {used}")));
+            wrong.extend(named.filter(|_| !may_name).map(|used| format!("{name} -> {used}")));
         }
     }
     assert!(wrong.is_empty(), "{wrong:?}");

@@ -58,7 +58,8 @@ impl Catalog {
         let rows = (data & domain) & &self.sets.latest;
         let own = self.sets.categories.get(category.as_str());
         let memo = Memo::default();
-        let by_level = self.sets.levels.iter().rev().flat_map(|level| level & &rows);
+        let levels = self.sets.levels.iter().rev().filter_map(|level| level.get(&Kind::Data));
+        let by_level = levels.flat_map(|level| level & &rows);
         let mut fitting: Vec<(bool, f64, u32)> = by_level
             .take(LOOKED_AT_MAX)
             .filter_map(|number| {

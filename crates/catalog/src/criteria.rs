@@ -11,7 +11,7 @@ use roaring::RoaringBitmap;
 
 use crate::catalog::Catalog;
 use crate::filter::{gap_worth, permits, worth_of};
-use crate::range::{Bounded, Bucket, Range};
+use crate::range::{Bounded, Bucket, Range, Rounded};
 use crate::row::{Row, narrow};
 use crate::sets::ANY_MEDIA;
 
@@ -121,45 +121,35 @@ impl<'q> Criterion<'q> {
     /// Those of `within` that meet it.
     fn narrow(&self, catalog: &Catalog, within: &RoaringBitmap) -> RoaringBitmap {
         let sets = &catalog.sets;
-        let at_most = |range: &Range, bucket, meets: &dyn Fn(&Row) -> bool| {
-            resolved(catalog, range.at_most(within, bucket), meets)
+        let at_most = |range: &Range, bucket, bound| {
+            resolved(catalog, range.at_most(within, bucket, bound), &|row| {
+                self.is_met(catalog, row)
+            })
         };
         match self {
             Self::Latency(max) => {
                 let max = narrow(*max);
-                at_most(&sets.latency, Bucket::of_ms(max), &|row| row.latency_ms <= max)
+                at_most(&sets.latency, Bucket::of_ms(max), Rounded::of(max))
             }
             Self::Accuracy(min, metric) => {
                 let min = narrow(*min);
-                let bounded = sets.accuracy.at_least(within, Bucket::of_share(min));
+                let bucket = Bucket::of_share(min);
+                let bounded = sets.accuracy.at_least(within, bucket, Rounded::of(min));
+                let meets = |row: &Row| self.is_met(catalog, row);
                 match metric {
-                    None => resolved(catalog, bounded, &|row| row.accuracy >= min),
-                    Some(metric) => {
-                        let number = catalog.symbols.metrics.find(&metric.to_lowercase());
-                        let Some(metric) = number.and_then(|number| u16::try_from(number).ok())
-                        else {
-                            return RoaringBitmap::new();
-                        };
-                        let doubtful = bounded.certain | bounded.doubtful;
-                        checked(catalog, &doubtful, &|row| {
-                            let by = catalog.symbols.accuracy_by(row, metric);
-                            by.is_some_and(|value| value >= min)
-                        })
-                    }
+                    None => resolved(catalog, bounded, &meets),
+                    Some(_) => checked(catalog, &(bounded.certain | bounded.doubtful), &meets),
                 }
             }
             Self::Memory(max) => {
-                at_most(&sets.memory, Bucket::of_bytes(*max), &|row| row.memory_bytes <= *max)
+                at_most(&sets.memory, Bucket::of_bytes(*max), Rounded::of_count(*max))
             }
             Self::Cores(max) => {
-                at_most(&sets.cores, Bucket::of_count(*max), &|row| row.cores <= *max)
+                let bound = Rounded::of_count(u64::from(*max));
+                at_most(&sets.cores, Bucket::of_count(*max), bound)
             }
-            Self::Gpu(max) => {
-                at_most(&sets.gpu, Bucket::of_bytes(*max), &|row| row.gpu_bytes <= *max)
-            }
-            Self::Len(max) => {
-                at_most(&sets.len, Bucket::of_bytes(*max), &|row| row.len_bytes <= *max)
-            }
+            Self::Gpu(max) => at_most(&sets.gpu, Bucket::of_bytes(*max), Rounded::of_count(*max)),
+            Self::Len(max) => at_most(&sets.len, Bucket::of_bytes(*max), Rounded::of_count(*max)),
             Self::Runnable(places) => places
                 .iter()
                 .map(|place| on_place(catalog, place, within))
@@ -177,6 +167,38 @@ impl<'q> Criterion<'q> {
                 })
             }
             _ => self.set(catalog).map(|set| &*set & within).unwrap_or_default(),
+        }
+    }
+
+    /// Whether it asks for a number of each row.
+    const fn is_bound(&self) -> bool {
+        matches!(
+            self,
+            Self::Latency(_)
+                | Self::Accuracy(..)
+                | Self::Memory(_)
+                | Self::Cores(_)
+                | Self::Gpu(_)
+                | Self::Len(_)
+        )
+    }
+
+    /// Whether a row meets it, if it [is a bound](Self::is_bound). A number that is not there meets none.
+    fn is_met(&self, catalog: &Catalog, row: &Row) -> bool {
+        match self {
+            Self::Latency(max) => row.latency_ms <= narrow(*max),
+            Self::Accuracy(min, None) => row.accuracy >= narrow(*min),
+            Self::Accuracy(min, Some(metric)) => {
+                let metric = catalog.symbols.metrics.find(&metric.to_lowercase());
+                let metric = metric.and_then(|number| u16::try_from(number).ok());
+                let by = metric.and_then(|metric| catalog.symbols.accuracy_by(row, metric));
+                by.is_some_and(|value| value >= narrow(*min))
+            }
+            Self::Memory(max) => row.memory_bytes <= *max,
+            Self::Cores(max) => row.cores <= *max,
+            Self::Gpu(max) => row.gpu_bytes <= *max,
+            Self::Len(max) => row.len_bytes <= *max,
+            _ => false,
         }
     }
 
@@ -204,6 +226,66 @@ impl<'q> Criterion<'q> {
             Self::Fits(gap) => Query { fits: (*gap).clone(), ..query },
         };
         alone.shorthand()
+    }
+}
+
+/// All criteria of a query, to look at rows one by one.
+pub(crate) struct Test<'c> {
+    catalog: &'c Catalog,
+    /// The smallest first, as most rows fail there.
+    sets: Vec<Cow<'c, RoaringBitmap>>,
+    bounds: Vec<Criterion<'c>>,
+    kind: Option<Kind>,
+}
+
+/// The share of rows that is taken to meet a bound, as its inverse: nothing is known of it.
+const ROWS_PER_BOUNDED: u64 = 2;
+
+impl<'c> Test<'c> {
+    /// `None` when a criterion cannot be tested row by row.
+    pub(crate) fn new(catalog: &'c Catalog, criteria: &[Criterion<'c>]) -> Option<Self> {
+        let mut sets = vec![Cow::Borrowed(&catalog.sets.shown)];
+        let mut bounds = Vec::new();
+        let mut kind = None;
+        for criterion in criteria {
+            if let Criterion::Kind(asked) = criterion {
+                kind = Some(*asked);
+            }
+            match criterion.set(catalog) {
+                Some(set) => sets.push(set),
+                None if criterion.is_bound() => bounds.push(criterion.clone()),
+                None => return None,
+            }
+        }
+        sets.sort_by_key(|set| set.len());
+        Some(Self { catalog, sets, bounds, kind })
+    }
+
+    /// The kind that is asked for.
+    pub(crate) const fn kind(&self) -> Option<Kind> {
+        self.kind
+    }
+
+    /// Rows of the smallest set, and about how many of all rows meet everything if criteria have nothing to do with
+    /// each other.
+    pub(crate) fn estimate(&self) -> (u64, u64) {
+        let all = u64::from(self.catalog.next_number()).max(1);
+        let smallest = self.sets.first().map_or(all, |set| set.len());
+        let mut meet = all;
+        for set in &self.sets {
+            // Below 2^64: there are no more than 2^32 rows.
+            meet = meet.saturating_mul(set.len()) / all;
+        }
+        (smallest, self.bounds.iter().fold(meet, |meet, _| meet / ROWS_PER_BOUNDED))
+    }
+
+    /// Whether a row meets everything.
+    pub(crate) fn is_met(&self, number: u32) -> bool {
+        self.sets.iter().all(|set| set.contains(number))
+            && (self.bounds.is_empty()
+                || self.catalog.row(number).is_some_and(|row| {
+                    self.bounds.iter().all(|bound| bound.is_met(self.catalog, row))
+                }))
     }
 }
 

@@ -178,10 +178,10 @@ fn documentation(row: &Row, why: &mut Why) -> f64 {
         names.map(|(_, name)| *name).collect::<Vec<_>>().join(", ")
     };
     let there = usize::try_from(row.documented.count_ones()).unwrap_or_default();
-    if there > 0 {
+    if there > 0 && !why.is_silent() {
         why.say(format_args!("has {}", named(true)));
     }
-    if there < parts.len() {
+    if there < parts.len() && !why.is_silent() {
         why.say(format_args!("lacks {}", named(false)));
     }
     as_f64(there) / as_f64(parts.len())
@@ -195,7 +195,9 @@ fn stability(row: &Row, why: &mut Why) -> f64 {
     } else {
         (1.0, "a release")
     };
-    why.say(format_args!("{} is {what}", quote(&row.version.to_string())));
+    if !why.is_silent() {
+        why.say(format_args!("{} is {what}", quote(&row.version.to_string())));
+    }
     value
 }
 
@@ -207,6 +209,8 @@ pub(crate) struct Ranker<'c> {
     wanted: &'c Wanted,
     /// What the weights of the terms that apply are divided by.
     sum: f64,
+    /// The scaled weight of every term, 0 where it does not apply.
+    scaled: [f64; Rule::ALL.len()],
     /// Symbols of categories that answer, and whether they lie below what was asked for.
     categories: Vec<(u16, bool)>,
     metric: Option<u16>,
@@ -233,6 +237,7 @@ impl<'c> Ranker<'c> {
             query,
             wanted,
             sum: 1.0,
+            scaled: [0.0; Rule::ALL.len()],
             categories: categories.unwrap_or_default(),
             metric,
             fits: Memo::default(),
@@ -240,6 +245,10 @@ impl<'c> Ranker<'c> {
         let all = Rule::ALL.iter().filter(|(rule, ..)| ranker.applies(*rule));
         let sum: f64 = all.map(|(rule, ..)| ranker.unscaled(*rule)).sum();
         ranker.sum = sum.max(f64::MIN_POSITIVE);
+        ranker.scaled = Rule::ALL.map(|(rule, ..)| match ranker.applies(rule) {
+            true => ranker.unscaled(rule) / ranker.sum,
+            false => 0.0,
+        });
         ranker
     }
 
@@ -275,7 +284,12 @@ impl<'c> Ranker<'c> {
     }
 
     fn weight(&self, rule: Rule) -> f64 {
-        if self.applies(rule) { self.unscaled(rule) / self.sum } else { 0.0 }
+        self.scaled.get(rule.place()).copied().unwrap_or_default()
+    }
+
+    /// The most that words of this value add to a score.
+    pub(crate) fn text_share(&self, text: f32) -> f64 {
+        self.weight(Rule::Text) * f64::from(text)
     }
 
     /// What a standing of 1 adds to a score.
@@ -286,10 +300,11 @@ impl<'c> Ranker<'c> {
     /// The score of a row, whose words are worth `text`; like the sum of the terms but for rounding.
     pub(crate) fn score(&self, row: &Row, text: f32) -> f64 {
         let mut score = self.standing_share() * f64::from(row.standing);
-        score += self.weight(Rule::Text) * f64::from(text);
+        score += self.text_share(text);
         for rule in [Rule::Category, Rule::Fit, Rule::Resources] {
-            if self.applies(rule) {
-                score += self.weight(rule) * self.asked_value(rule, row);
+            let weight = self.weight(rule);
+            if weight > 0.0 {
+                score += weight * self.asked_value(rule, row);
             }
         }
         score + self.by_ask(row)
@@ -299,6 +314,11 @@ impl<'c> Ranker<'c> {
     pub(crate) fn bound(&self, standing: f64) -> f64 {
         let asked = [Rule::Category, Rule::Fit, Rule::Resources].map(|rule| self.weight(rule));
         let late = match self.query.max_latency_ms {
+            // Where the usual half and the one that is asked for differ most: between them, at their geometric mean.
+            Some(max) if max.is_finite() && max > LATENCY_HALF_MS => {
+                let (asked, usual) = (max.sqrt(), LATENCY_HALF_MS.sqrt());
+                self.weight(Rule::Latency) * (asked - usual) / (asked + usual)
+            }
             Some(max) if max > LATENCY_HALF_MS => self.weight(Rule::Latency),
             _ => 0.0,
         };
@@ -377,21 +397,25 @@ impl<'c> Ranker<'c> {
     fn resources(&self, needs: (u64, u32, u64, u64), why: &mut Why) -> f64 {
         let (memory, cores, gpu, len) = needs;
         let query = self.query;
-        let mut spare = Vec::new();
+        let (mut sum, mut count) = (0.0, 0_usize);
         let mut compare = |what: &str,
                            need: u64,
                            have: Option<u64>,
                            written: &dyn Fn(u64) -> String| {
             let Some(have) = have.filter(|have| *have > 0) else { return };
-            why.say(format_args!("{what}: {} of {}", written(need), written(have)));
+            if !why.is_silent() {
+                why.say(format_args!("{what}: {} of {}", written(need), written(have)));
+            }
             #[expect(clippy::cast_precision_loss, reason = "a share needs no more than 53 bits")]
-            spare.push(1.0 - (need as f64 / have as f64).min(1.0));
+            let spare = 1.0 - (need as f64 / have as f64).min(1.0);
+            sum += spare;
+            count += 1;
         };
         compare("memory", memory, query.max_memory_bytes, &bytes);
         compare("cores", u64::from(cores), query.cores.map(u64::from), &|n| n.to_string());
         compare("GPU memory", gpu, query.gpu_memory_bytes, &bytes);
         compare("size", len, query.max_len_bytes, &bytes);
-        if spare.is_empty() { 1.0 } else { spare.iter().sum::<f64>() / as_f64(spare.len()) }
+        if count == 0 { 1.0 } else { sum / as_f64(count) }
     }
 
     /// All terms that apply, with their words.

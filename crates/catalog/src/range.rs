@@ -2,12 +2,17 @@
 //!
 //! Values fall into 64 buckets, in order. A set is kept for each bucket, and one for each eight buckets together with
 //! everything below. A bound is answered by one of those and at most seven of the others; only rows of the bucket that
-//! the bound falls into have to be looked at.
+//! the bound falls into have to be looked at. Where few rows are in question, their values are compared one by one,
+//! rounded to 16 bits each in one array; only those that round to the same as the bound have to be looked at.
 
 use roaring::RoaringBitmap;
 
 const BUCKETS: usize = 64;
 const BUCKETS_PER_BLOCK: usize = 8;
+
+/// Rows for each one in question from which on the sets are slower: they are bitmaps from this share on, and those are
+/// intersected word by word.
+const ROWS_PER_COMPARED: u64 = 16;
 
 /// A bucket's number, 0 to 63.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +50,30 @@ impl Bucket {
     }
 }
 
+/// A value rounded down to 16 bits, in order: the upper half of a float that is not negative.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rounded(u16);
+
+impl Rounded {
+    /// Above every value: there is none.
+    const NONE: Self = Self(u16::MAX);
+
+    /// Of a number; what is negative or none counts as 0.
+    pub(crate) fn of(value: f32) -> Self {
+        let bits = if value > 0.0 { value.to_bits() >> 16 } else { 0 };
+        Self(u16::try_from(bits).unwrap_or_default())
+    }
+
+    /// Of a count.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "rounding is what is wanted, and it keeps order"
+    )]
+    pub(crate) fn of_count(value: u64) -> Self {
+        Self::of(value as f32)
+    }
+}
+
 /// The column.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Range {
@@ -52,6 +81,8 @@ pub(crate) struct Range {
     /// Everything up to the end of a block.
     up_to: Vec<RoaringBitmap>,
     has: RoaringBitmap,
+    /// By row.
+    rounded: Vec<Rounded>,
 }
 
 /// Rows that meet a bound, and rows whose value has to be looked at.
@@ -62,7 +93,10 @@ pub(crate) struct Bounded {
 
 impl Range {
     /// Adds a row, whose number is greater than every one before.
-    pub(crate) fn push(&mut self, number: u32, bucket: Bucket) {
+    pub(crate) fn push(&mut self, number: u32, bucket: Bucket, rounded: Rounded) {
+        let place = usize::try_from(number).unwrap_or(usize::MAX);
+        self.rounded.resize(place, Rounded::NONE);
+        self.rounded.push(rounded);
         self.fine.resize_with(BUCKETS, RoaringBitmap::new);
         self.up_to.resize_with(BUCKETS / BUCKETS_PER_BLOCK, RoaringBitmap::new);
         self.has.insert(number);
@@ -85,18 +119,58 @@ impl Range {
         (below, at)
     }
 
-    /// Rows of `within` with at most a value that falls into `bucket`.
-    pub(crate) fn at_most(&self, within: &RoaringBitmap, bucket: Bucket) -> Bounded {
+    /// Rows of `within` with at most a value that falls into `bucket` and is `bound` when it is rounded.
+    pub(crate) fn at_most(
+        &self,
+        within: &RoaringBitmap,
+        bucket: Bucket,
+        bound: Rounded,
+    ) -> Bounded {
+        if self.is_few(within) {
+            return self.compared(within, bound, |value| value < bound);
+        }
         let (certain, doubtful) = self.below(within, bucket);
         Bounded { certain, doubtful }
     }
 
-    /// Rows of `within` with at least a value that falls into `bucket`.
-    pub(crate) fn at_least(&self, within: &RoaringBitmap, bucket: Bucket) -> Bounded {
+    /// Rows of `within` with at least a value that falls into `bucket` and is `bound` when it is rounded.
+    pub(crate) fn at_least(
+        &self,
+        within: &RoaringBitmap,
+        bucket: Bucket,
+        bound: Rounded,
+    ) -> Bounded {
+        if self.is_few(within) {
+            return self.compared(within, bound, |value| value > bound && value < Rounded::NONE);
+        }
         let (below, doubtful) = self.below(within, bucket);
         let mut certain = within & &self.has;
         certain -= &below;
         certain -= &doubtful;
+        Bounded { certain, doubtful }
+    }
+
+    fn is_few(&self, within: &RoaringBitmap) -> bool {
+        let all = u64::try_from(self.rounded.len()).unwrap_or(u64::MAX);
+        within.len().saturating_mul(ROWS_PER_COMPARED) < all
+    }
+
+    fn compared(
+        &self,
+        within: &RoaringBitmap,
+        bound: Rounded,
+        meets: impl Fn(Rounded) -> bool,
+    ) -> Bounded {
+        let mut doubtful = RoaringBitmap::new();
+        let certain = within.iter().filter(|number| {
+            let place = usize::try_from(*number).unwrap_or(usize::MAX);
+            let value = self.rounded.get(place).copied().unwrap_or(Rounded::NONE);
+            if value == bound {
+                doubtful.insert(*number);
+            }
+            meets(value)
+        });
+        let certain = RoaringBitmap::from_sorted_iter(certain).unwrap_or_default();
         Bounded { certain, doubtful }
     }
 }

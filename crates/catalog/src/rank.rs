@@ -83,7 +83,7 @@ impl Rule {
         Self::Stability,
     ];
 
-    const fn place(self) -> usize {
+    pub(crate) const fn place(self) -> usize {
         self as usize
     }
 
@@ -271,8 +271,8 @@ impl Catalog {
     /// What a row is worth has changed.
     pub(crate) fn restand(&mut self, number: u32) {
         let Some(row) = self.row(number) else { return };
-        let (from, to) = (row.standing, self.standing_of(row));
-        self.sets.move_level(number, from, to);
+        let (kind, from, to) = (row.kind, row.standing, self.standing_of(row));
+        self.sets.move_level(number, kind, from, to);
         if let Some(row) = self.row_mut(number) {
             row.standing = to;
         }
@@ -289,6 +289,11 @@ impl Why {
 
     pub(crate) const fn spoken() -> Self {
         Self(Some(String::new()))
+    }
+
+    /// Whether nobody reads them.
+    pub(crate) const fn is_silent(&self) -> bool {
+        self.0.is_none()
     }
 
     pub(crate) fn say(&mut self, words: std::fmt::Arguments<'_>) {

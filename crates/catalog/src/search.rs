@@ -2,7 +2,9 @@
 //!
 //! The rows that meet all criteria are one set. With words, the text index says which of them have one, and each of
 //! those is scored. Without, rows are looked at from the highest standing down, until nothing below can come before
-//! what was found. Of each name only the preferred version that answers is shown.
+//! what was found. Where nobody asks how many there are and enough answer, that set is not made: all rows are looked
+//! at from the highest standing down, whether they meet the criteria. Of each name only the preferred version that
+//! answers is shown.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -13,11 +15,29 @@ use guildhall_protocol::{PackageId, RecordId};
 use roaring::RoaringBitmap;
 
 use crate::catalog::{Catalog, preference};
-use crate::criteria::{Criterion, Place, meet};
+use crate::criteria::{Criterion, Place, Test, meet};
 use crate::judge::Ranker;
 use crate::rank::as_f64;
 use crate::sets::{LEVELS, level_of};
 use crate::words::Wanted;
+
+/// Rows for each one that answers from which on answers are few: their sets are lists then, and no bitmaps.
+const SPARSE: u64 = 16;
+
+/// Rows that a walk may look at in any case.
+const WALK_MIN: u64 = 256;
+
+/// What one step costs, in about nanoseconds; only their ratio matters.
+mod cost {
+    /// One row of all, looked at in order of standing.
+    pub(super) const WALK: u64 = 20;
+    /// One row of the smallest set, met with the others.
+    pub(super) const MEET: u64 = 6;
+    /// Rows looked at for each one that is shown: whatever the query adds to a standing mixes their order.
+    pub(super) const LOOKED_AT_PER_SHOWN: u64 = 12;
+    /// A walk that goes on for so many times what it should was a bad choice.
+    pub(super) const PATIENCE: u64 = 2;
+}
 
 /// What a query is answered with beside the catalogue.
 #[derive(Clone, Copy, Debug, Default)]
@@ -127,9 +147,16 @@ impl Catalog {
         let criteria = Criterion::all(query, asked.places);
         let evaluation = Evaluation { catalog: self, query, criteria, wanted };
         let ranker = Ranker::new(self, query, &evaluation.wanted);
+        if let Some(best) = evaluation.walk(&ranker, query.results()) {
+            return self.listing_ids(&best);
+        }
         let matched = evaluation.meet_all(self.next_number());
         let hits = evaluation.hits(&matched);
         let best = self.best(&ranker, &matched, hits.as_deref(), query.results(), &BTreeSet::new());
+        self.listing_ids(&best)
+    }
+
+    fn listing_ids(&self, best: &[Scored]) -> Vec<RecordId> {
         best.iter().filter_map(|one| Some(self.row(one.number)?.listing_id)).collect()
     }
 
@@ -152,30 +179,52 @@ impl Catalog {
         count: usize,
         shown: &BTreeSet<u32>,
     ) -> Vec<Scored> {
-        let mut top =
-            Top { catalog: self, shown, count, best: BinaryHeap::new(), older: Vec::new() };
+        let mut top = Top::new(self, shown, count);
         match hits {
             Some(hits) => {
+                let bounds: Vec<f64> = (0..LEVELS).map(|level| bound_of(ranker, level)).collect();
                 for (number, text) in hits {
-                    top.offer(ranker, *number, *text);
+                    // Most cannot come among the best, and looking at a row is what takes time.
+                    let bound = bounds.get(self.sets.level(*number)).copied().unwrap_or_default();
+                    if !top.is_beyond(bound + ranker.text_share(*text)) {
+                        top.offer(ranker, *number, *text);
+                    }
                 }
             }
             None => self.offer_by_level(ranker, matched, &mut top),
         }
-        top.settle_older(matched, hits);
+        top.settle_older(hits, |number| matched.contains(number));
         top.best.into_sorted_vec()
     }
 
+    /// Offers rows in order of their levels, until nothing that is left can come among the best.
     fn offer_by_level(&self, ranker: &Ranker<'_>, matched: &RoaringBitmap, top: &mut Top<'_>) {
-        let levels = self.sets.levels.iter().enumerate().rev();
-        for (level, rows) in levels {
-            let upper = as_f64(level + 1) / as_f64(LEVELS);
-            if top.is_beyond(ranker.bound(upper)) {
+        if matched.len().saturating_mul(SPARSE) < u64::from(self.next_number()) {
+            return self.offer_sorted(ranker, matched, top);
+        }
+        for (level, sets) in self.sets.levels.iter().enumerate().rev() {
+            if top.is_beyond(bound_of(ranker, level)) {
                 return;
             }
-            for number in &(rows & matched) {
-                top.offer(ranker, number, 0.0);
+            for rows in sets.values() {
+                (rows & matched).iter().for_each(|number| top.offer(ranker, number, 0.0));
             }
+        }
+    }
+
+    /// The same where intersecting each level with few rows would go over all of these again and again.
+    fn offer_sorted(&self, ranker: &Ranker<'_>, matched: &RoaringBitmap, top: &mut Top<'_>) {
+        let mut levels: Vec<Vec<u32>> = vec![Vec::new(); LEVELS];
+        for number in matched {
+            if let Some(rows) = levels.get_mut(self.sets.level(number)) {
+                rows.push(number);
+            }
+        }
+        for (level, rows) in levels.iter().enumerate().rev().filter(|(_, rows)| !rows.is_empty()) {
+            if top.is_beyond(bound_of(ranker, level)) {
+                return;
+            }
+            rows.iter().for_each(|number| top.offer(ranker, *number, 0.0));
         }
     }
 
@@ -189,11 +238,11 @@ impl Catalog {
         let category = self.symbols.categories.value(u32::from(row.categories().next()?))?;
         let rows = self.sets.categories.get(category.as_str())? & &self.sets.latest;
         let level = level_of(row.standing);
-        let above = self.sets.levels.iter().skip(level + 1).map(|set| set.intersection_len(&rows));
-        let mut place = above.sum::<u64>() + 1;
-        let own = self.sets.levels.get(level).map(|set| set & &rows).unwrap_or_default();
+        let above = self.sets.levels.iter().skip(level + 1).flat_map(BTreeMap::values);
+        let mut place = above.map(|set| set.intersection_len(&rows)).sum::<u64>() + 1;
+        let own = self.sets.levels.get(level).into_iter().flat_map(BTreeMap::values);
         let better = |one: &u32| self.row(*one).is_some_and(|one| one.standing > row.standing);
-        place += own.iter().filter(better).count() as u64;
+        place += own.map(|set| (set & &rows).iter().filter(better).count() as u64).sum::<u64>();
         Some(Standing { category: category.clone(), place, of: rows.len() })
     }
 
@@ -230,7 +279,46 @@ impl Catalog {
     }
 }
 
+/// The most that a row of a level can score.
+fn bound_of(ranker: &Ranker<'_>, level: usize) -> f64 {
+    ranker.bound(as_f64(level + 1) / as_f64(LEVELS))
+}
+
 impl Evaluation<'_> {
+    /// The best rows, found by looking at all rows in order of their standing. `None` where that is not possible or not
+    /// the shorter way.
+    fn walk(&self, ranker: &Ranker<'_>, count: usize) -> Option<Vec<Scored>> {
+        let catalog = self.catalog;
+        let test = Test::new(catalog, &self.criteria).filter(|_| self.wanted.is_empty())?;
+        let (smallest, meet) = test.estimate();
+        let wanted = as_u64(count).saturating_mul(cost::LOOKED_AT_PER_SHOWN);
+        let of_kind =
+            test.kind().map(|kind| catalog.sets.kinds.get(&kind).map_or(0, |set| set.len()));
+        let all = of_kind.unwrap_or_else(|| u64::from(catalog.next_number()));
+        let steps = wanted.saturating_mul(all) / meet.max(1);
+        if steps.saturating_mul(cost::WALK) > smallest.saturating_mul(cost::MEET) {
+            return None;
+        }
+        let mut left = steps.saturating_mul(cost::PATIENCE).saturating_add(WALK_MIN);
+        let none = BTreeSet::new();
+        let mut top = Top::new(catalog, &none, count);
+        for (level, sets) in catalog.sets.levels.iter().enumerate().rev() {
+            if top.is_beyond(bound_of(ranker, level)) {
+                break;
+            }
+            let of_kind =
+                sets.iter().filter(|(kind, _)| test.kind().is_none_or(|one| one == **kind));
+            for number in of_kind.flat_map(|(_, rows)| rows) {
+                left = left.checked_sub(1)?;
+                if test.is_met(number) {
+                    top.offer(ranker, number, 0.0);
+                }
+            }
+        }
+        top.settle_older(None, |number| test.is_met(number));
+        Some(top.best.into_sorted_vec())
+    }
+
     /// Rows below `below` that meet every criterion.
     fn meet_all(&self, below: u32) -> RoaringBitmap {
         let mut rows = meet(self.catalog, &self.criteria, &self.catalog.sets.shown);
@@ -291,7 +379,11 @@ struct Top<'c> {
     older: Vec<Scored>,
 }
 
-impl Top<'_> {
+impl<'c> Top<'c> {
+    const fn new(catalog: &'c Catalog, shown: &'c BTreeSet<u32>, count: usize) -> Self {
+        Self { catalog, shown, count, best: BinaryHeap::new(), older: Vec::new() }
+    }
+
     /// Whether nothing that scores at most `bound` can come among the best any more.
     fn is_beyond(&self, bound: f64) -> bool {
         self.best.len() >= self.count && self.best.peek().is_some_and(|last| last.score > bound)
@@ -327,14 +419,13 @@ impl Top<'_> {
     }
 
     /// Takes older versions whose newer ones do not answer.
-    fn settle_older(&mut self, matched: &RoaringBitmap, hits: Option<&[(u32, f32)]>) {
+    fn settle_older(&mut self, hits: Option<&[(u32, f32)]>, is_met: impl Fn(u32) -> bool) {
         let with_words: Option<RoaringBitmap> = match self.older.is_empty() {
             true => return,
             false => hits.map(|hits| hits.iter().map(|(number, _)| *number).collect()),
         };
         let answers = |number: u32| {
-            matched.contains(number)
-                && with_words.as_ref().is_none_or(|words| words.contains(number))
+            is_met(number) && with_words.as_ref().is_none_or(|words| words.contains(number))
         };
         let mut preferred: BTreeMap<u32, Option<u32>> = BTreeMap::new();
         for scored in std::mem::take(&mut self.older) {

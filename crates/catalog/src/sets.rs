@@ -8,7 +8,7 @@ use guildhall_protocol::manifest::Kind;
 use guildhall_protocol::query::Side;
 use roaring::RoaringBitmap;
 
-use crate::range::{Bucket, Range};
+use crate::range::{Bucket, Range, Rounded};
 use crate::row::{Row, Symbols};
 
 /// Steps of what a row is worth without a query; see [`Sets::levels`].
@@ -33,6 +33,9 @@ pub(crate) struct TypeSets {
 /// In place of a media type: any.
 pub(crate) const ANY_MEDIA: &str = "*";
 
+/// Rows of one level, by kind: what kinds can declare differs, and so do their standings.
+pub(crate) type Level = BTreeMap<Kind, RoaringBitmap>;
+
 /// All sets.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Sets {
@@ -56,7 +59,9 @@ pub(crate) struct Sets {
     pub(crate) gpu: Range,
     pub(crate) len: Range,
     /// Rows by what they are worth without a query, in equal steps, so that the best can be looked at first.
-    pub(crate) levels: Vec<RoaringBitmap>,
+    pub(crate) levels: Vec<Level>,
+    /// The level of each row.
+    level_of: Vec<u8>,
 }
 
 impl Sets {
@@ -83,36 +88,62 @@ impl Sets {
             interface.outputs.iter().for_each(|port| self.outputs.push(number, port));
         }
         self.push_numbers(number, row);
-        self.levels.resize_with(LEVELS, RoaringBitmap::new);
+        self.levels.resize_with(LEVELS, Level::new);
         if let Some(level) = self.levels.get_mut(level_of(row.standing)) {
-            add(level);
+            add(level.entry(row.kind).or_default());
         }
+        let place = usize::try_from(number).unwrap_or(usize::MAX);
+        self.level_of.resize(place, 0);
+        self.level_of.push(small(level_of(row.standing)));
     }
 
     fn push_numbers(&mut self, number: u32, row: &Row) {
         if !row.latency_ms.is_nan() {
-            self.latency.push(number, Bucket::of_ms(row.latency_ms));
+            self.latency.push(number, Bucket::of_ms(row.latency_ms), Rounded::of(row.latency_ms));
         }
         if !row.accuracy.is_nan() {
-            self.accuracy.push(number, Bucket::of_share(row.accuracy));
+            self.accuracy.push(number, Bucket::of_share(row.accuracy), Rounded::of(row.accuracy));
         }
-        self.memory.push(number, Bucket::of_bytes(row.memory_bytes));
-        self.cores.push(number, Bucket::of_count(row.cores));
-        self.gpu.push(number, Bucket::of_bytes(row.gpu_bytes));
-        self.len.push(number, Bucket::of_bytes(row.len_bytes));
+        self.memory.push(
+            number,
+            Bucket::of_bytes(row.memory_bytes),
+            Rounded::of_count(row.memory_bytes),
+        );
+        let cores = Rounded::of_count(u64::from(row.cores));
+        self.cores.push(number, Bucket::of_count(row.cores), cores);
+        self.gpu.push(number, Bucket::of_bytes(row.gpu_bytes), Rounded::of_count(row.gpu_bytes));
+        self.len.push(number, Bucket::of_bytes(row.len_bytes), Rounded::of_count(row.len_bytes));
     }
 
-    /// Moves a row to another level.
-    pub(crate) fn move_level(&mut self, number: u32, from: f32, to: f32) {
+    /// Moves a row of a kind to another level.
+    pub(crate) fn move_level(&mut self, number: u32, kind: Kind, from: f32, to: f32) {
         if level_of(from) != level_of(to) {
-            if let Some(level) = self.levels.get_mut(level_of(from)) {
-                level.remove(number);
+            let set = self.levels.get_mut(level_of(from)).and_then(|level| level.get_mut(&kind));
+            if let Some(set) = set {
+                set.remove(number);
             }
             if let Some(level) = self.levels.get_mut(level_of(to)) {
-                level.insert(number);
+                level.entry(kind).or_default().insert(number);
+            }
+            let place = usize::try_from(number).unwrap_or(usize::MAX);
+            if let Some(level) = self.level_of.get_mut(place) {
+                *level = small(level_of(to));
             }
         }
     }
+}
+
+impl Sets {
+    /// The level of a row.
+    pub(crate) fn level(&self, number: u32) -> usize {
+        let place = usize::try_from(number).unwrap_or(usize::MAX);
+        self.level_of.get(place).copied().map(usize::from).unwrap_or_default()
+    }
+}
+
+/// A level in a byte.
+fn small(level: usize) -> u8 {
+    u8::try_from(level).unwrap_or_default()
 }
 
 impl TypeSets {

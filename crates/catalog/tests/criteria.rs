@@ -169,6 +169,33 @@ proptest! {
     }
 }
 
+/// Few results are found without looking at everything that answers; many are not.
+#[test]
+fn the_best_are_the_same_however_many_are_asked_for() {
+    let catalog = catalog(generated(9, 6_000));
+    let mut queries = Generator::new(9).queries();
+    let kinds = Kind::ALL.into_iter().map(|kind| Query { kind: Some(kind), ..Query::default() });
+    let latencies = [1.0, 20.0, 1e4, f64::INFINITY].map(|max| Query {
+        kind: Some(Kind::Model),
+        max_latency_ms: Some(max),
+        ..Query::default()
+    });
+    let broad: Vec<Query> = kinds.chain(latencies).collect();
+    let made: Vec<Query> = (0..200).flat_map(|_| [queries.facets(), queries.words()]).collect();
+    for query in broad.iter().chain(&made) {
+        let all = catalog.search(&Query { limit: 100, ..query.clone() }, Asked::default());
+        let all: Vec<_> = all.results.iter().map(|one| one.listing_id).collect();
+        for limit in [1, 3, 10] {
+            let query = Query { limit, ..query.clone() };
+            let expected: Vec<_> = all.iter().take(limit).copied().collect();
+            assert_eq!(catalog.find(&query, Asked::default()), expected, "{query:?}");
+            let shown = catalog.search(&query, Asked::default()).results;
+            let shown: Vec<_> = shown.iter().map(|one| one.listing_id).collect();
+            assert_eq!(shown, expected, "{query:?}");
+        }
+    }
+}
+
 #[test]
 fn a_gap_is_filled_by_what_fits_and_worse_by_what_needs_an_adapter() {
     let exact = entry("lab/exact@1.0.0");

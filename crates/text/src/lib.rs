@@ -1,5 +1,5 @@
 //! Full-text index of listings on disk, behind the port [`guildhall_catalog::text::TextIndex`]. The only crate that
-//! names tantivy.
+//! names tantivy, but for the benchmark that measures the two side by side.
 //!
 //! ```text
 //! put ──> open batch ──> sealed batches ──> thread "text-index" ──> segments of tantivy, merged now and then

@@ -7,6 +7,7 @@
 //! small            P3: many small files
 //! usage            P17: memory
 //! growth           P18: the same at other sizes
+//! finding          P5, P17, P18: queries over many listings
 //!
 //! content          two nodes, something published, fetched by a new node each time
 //! fixture          what is published
@@ -17,6 +18,7 @@
 
 mod content;
 mod figures;
+mod finding;
 mod fixture;
 mod growth;
 mod import;
@@ -35,6 +37,7 @@ use std::time::Duration;
 use clap::Args;
 
 pub(crate) use self::figures::Row;
+pub(crate) use self::finding::Alone;
 pub(crate) use self::raw::Side;
 use crate::network::NetworkError;
 
@@ -46,6 +49,9 @@ pub(crate) const HEAD: [&str; 2] = [
 
 /// Where homes lie unless said otherwise: in memory where the system has such a place, so that no disk is measured.
 const MEMORY_DIR: &str = "/dev/shm";
+
+/// Name of the section about finding, which has rows of several ids.
+const FINDING: &str = "finding";
 
 /// How much is measured, and where.
 #[derive(Clone, Debug, Args)]
@@ -62,6 +68,9 @@ pub(crate) struct Settings {
     /// How many small files
     #[arg(long, default_value_t = 10_000)]
     pub(crate) files: u64,
+    /// How many listings to find among; a tenth and a hundredth of them are measured too
+    #[arg(long, default_value_t = 1_000_000)]
+    pub(crate) listings: u32,
     /// Folder for homes and files in memory [default: /dev/shm where it is there, else that for temporary files]
     #[arg(long)]
     pub(crate) memory: Option<PathBuf>,
@@ -80,7 +89,8 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// Runs the measurements, or only those with these ids. `seen` gets each row when it is known.
+    /// Runs the measurements, or only those with these ids or of the section [`FINDING`]. `seen` gets each
+    /// row when it is known.
     pub(crate) async fn run(
         &self,
         only: &[String],
@@ -88,32 +98,40 @@ impl Bench {
     ) -> Result<(), NetworkError> {
         let wanted =
             |id: &str| only.is_empty() || only.iter().any(|only| only.eq_ignore_ascii_case(id));
-        let mut show = |rows: Vec<Row>| {
-            rows.into_iter().filter(|row| wanted(row.id)).for_each(&mut seen);
+        let mut show = |rows: Vec<Row>, all: bool| {
+            rows.into_iter().filter(|row| all || wanted(row.id)).for_each(&mut seen);
         };
         if wanted("P1") {
-            show(import::run(self).await?);
+            show(import::run(self).await?, false);
         }
         if wanted("P2") {
-            show(large::run(self).await?);
+            show(large::run(self).await?, false);
         }
         if wanted("P3") {
-            show(small::run(self).await?);
+            show(small::run(self).await?, false);
         }
         if wanted("P4") {
-            show(large::after_a_change(self).await?);
+            show(large::after_a_change(self).await?, false);
+        }
+        let finding = only.iter().any(|only| only.eq_ignore_ascii_case(FINDING));
+        if finding || wanted("P5") || wanted("P17") || wanted("P18") {
+            let rows = finding::run(self).await?;
+            show(rows, finding);
+        }
+        if finding {
+            show(vec![usage::idle(self).await?], true);
         }
         if wanted("P6") {
-            show(spread::run(&self.program, self.settings.nodes).await?);
+            show(spread::run(&self.program, self.settings.nodes).await?, false);
         }
         if wanted("P9") || wanted("P16") {
-            show(jobs::run(&self.program).await?);
+            show(jobs::run(&self.program).await?, false);
         }
         if wanted("P17") {
-            show(usage::run(self).await?);
+            show(usage::run(self).await?, false);
         }
         if wanted("P18") {
-            show(growth::run(self).await?);
+            show(growth::run(self).await?, false);
         }
         Ok(())
     }

@@ -93,6 +93,8 @@ pub(super) struct Memory {
     pub(super) peak_bytes: u64,
     /// What is resident now, bytes.
     pub(super) now_bytes: u64,
+    /// What of it is in no file, bytes.
+    pub(super) own_bytes: u64,
 }
 
 /// Ticks a second of the system's books about processor time, on every Linux.
@@ -126,7 +128,11 @@ fn parse_memory(status: &str) -> Memory {
         let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
         kib.unwrap_or(0).saturating_mul(1024)
     };
-    Memory { peak_bytes: bytes_of("VmHWM"), now_bytes: bytes_of("VmRSS") }
+    Memory {
+        peak_bytes: bytes_of("VmHWM"),
+        now_bytes: bytes_of("VmRSS"),
+        own_bytes: bytes_of("RssAnon"),
+    }
 }
 
 #[cfg(test)]
@@ -135,8 +141,11 @@ mod tests {
 
     #[test]
     fn memory_is_read_in_bytes() {
-        let memory = parse_memory("Name:\tguild\nVmHWM:\t  2048 kB\nVmRSS:\t    1024 kB\n");
-        assert_eq!(memory, Memory { peak_bytes: 2 << 20, now_bytes: 1 << 20 });
+        let memory = parse_memory(
+            "Name:\tguild\nVmHWM:\t  2048 kB\nVmRSS:\t    1024 kB\nRssAnon:\t 512 kB\n",
+        );
+        let expected = Memory { peak_bytes: 2 << 20, now_bytes: 1 << 20, own_bytes: 1 << 19 };
+        assert_eq!(memory, expected);
         assert_eq!(parse_memory(""), Memory::default());
     }
 

@@ -15,6 +15,15 @@ const REST: Duration = Duration::from_secs(5);
 const FACTORS: [u64; 2] = [1, 4];
 
 pub(super) async fn run(bench: &Bench) -> Result<Vec<Row>, NetworkError> {
+    let mut rows = vec![idle(bench).await?];
+    for factor in FACTORS {
+        rows.extend(while_moving(bench, bench.settings.mib * factor).await?);
+    }
+    Ok(rows)
+}
+
+/// A node that nobody asks for anything.
+pub(super) async fn idle(bench: &Bench) -> Result<Row, NetworkError> {
     let mut idle = Samples::default();
     for _ in 0..bench.settings.runs {
         let movement = Movement::start(bench).await?;
@@ -22,11 +31,7 @@ pub(super) async fn run(bench: &Bench) -> Result<Vec<Row>, NetworkError> {
         idle.push(mebibytes(memory(movement.sender()?)?.now_bytes));
         movement.stop().await;
     }
-    let mut rows = vec![Row::of("P17", "idle node, resident", &idle, "MiB").with_goal("<= 64 MiB")];
-    for factor in FACTORS {
-        rows.extend(while_moving(bench, bench.settings.mib * factor).await?);
-    }
-    Ok(rows)
+    Ok(Row::of("P17", "idle node, resident", &idle, "MiB").with_goal("<= 64 MiB"))
 }
 
 async fn while_moving(bench: &Bench, mib: u64) -> Result<Vec<Row>, NetworkError> {

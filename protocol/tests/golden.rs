@@ -11,7 +11,8 @@ use std::path::PathBuf;
 use common::{content, messages};
 use data_encoding::HEXLOWER;
 use guildhall_protocol::body::{
-    Acceptance, Admission, Confirmation, Demand, Listing, NodeBody, RecordBody, Release, Review, Yank,
+    Acceptance, Admission, Confirmation, Demand, Listing, NodeBody, RecordBody, Release, Review,
+    Yank,
 };
 use guildhall_protocol::cbor;
 use guildhall_protocol::manifest::{Kind, Manifest};

@@ -233,10 +233,30 @@ async fn a_yanked_version_never_comes_back_and_unlisted_ones_wait_for_the_comman
     let folder = folder.to_str().expect("UTF-8");
     cli.ok(["publish", folder, "--unlisted"]).await;
     assert!(found(&a).await.is_empty());
-    cli.ok(["list", "lab-a/numbers"]).await;
+    for waiting in [
+        vec!["show", "lab-a/numbers"],
+        vec!["yank", "lab-a/numbers@1.0.0", "--why", "wrong"],
+        vec!["review", "lab-a/numbers", "--stars", "3"],
+    ] {
+        let said = cli.fails(3, waiting).await;
+        assert!(
+            said.contains("not listed yet") && said.contains("guild list lab-a/numbers"),
+            "{said}"
+        );
+    }
+    let listed = cli.run(["list", "lab-a/numbers", "--category", "ocr"]).await;
+    assert_eq!(listed.code, 0, "{listed:?}");
+    assert!(listed.stderr.contains("`ocr` is read as vision/image-to-text/ocr"), "{listed:?}");
     assert_eq!(found(&a).await, ["lab-a/numbers@1.0.0"]);
     cli.ok(["yank", "lab-a/numbers@1.0.0", "--why", "wrong"]).await;
     assert!(found(&a).await.is_empty());
+    let again = cli.ok(["yank", "lab-a/numbers@1.0.0", "--why", "another reason"]).await;
+    assert!(again.contains("was taken back already, on ") && again.contains(": wrong"), "{again}");
+    let page = cli.ok(["show", "lab-a/numbers@1.0.0"]).await;
+    assert!(page.contains("taken back by its producer: wrong"), "{page}");
+    assert!(!page.contains("guild get") && !page.contains("guild review"), "{page}");
+    let search = cli.run(["search", "lab-a/numbers@1.0.0"]).await;
+    assert!(search.stdout.contains("was taken back by its producer on "), "{search:?}");
     let said = cli.fails_plainly(4, ["publish", folder]).await;
     assert!(said.contains("never comes back"), "{said}");
     let other = lab.write(&numbers().file("two.csv", "x,y\n3,4\n"));
@@ -256,6 +276,7 @@ async fn what_is_yanked_is_run_no_more_and_neither_is_a_pipeline_that_uses_it() 
     publish_ok(&a, &lab.write(&echo)).await;
     let twice = Package::pipeline("twice", &[("first", "self/echo"), ("then", "self/echo")]);
     publish_ok(&a, &lab.write(&twice)).await;
+    let cli = lab.cli(a.home());
     let done = run(&a, "lab-a/twice", ["one"], "local").await;
     assert_eq!(done.state, RunState::Completed, "{:?}", done.failure);
     let why = "it repeats itself".to_owned();
@@ -271,4 +292,10 @@ async fn what_is_yanked_is_run_no_more_and_neither_is_a_pipeline_that_uses_it() 
             other => panic!("{other:?}"),
         }
     }
+    let page = cli.ok(["show", "lab-a/twice"]).await;
+    let stage = "first: lab-a/echo@1.0.0 (taken back: it repeats itself)";
+    assert!(page.contains(stage), "{page}");
+    let gaps = cli.run(["search", "--for", "lab-a/twice"]).await;
+    assert!(gaps.stderr.contains("stage `first`, lab-a/echo@1.0.0, was taken back"), "{gaps:?}");
+    assert!(gaps.stdout.contains("`first` and `then`"), "{gaps:?}");
 }

@@ -2,17 +2,17 @@
 
 use clap::Args;
 use guildhall_protocol::api::CategoryCount;
-use guildhall_protocol::name::CategoryPrefix;
+use guildhall_protocol::vocabulary;
 
 use super::table::counted;
-use super::{Context, Failure, Table, exit};
+use super::{Context, Failure, Table, category, exit};
 
 /// `guild categories`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct CategoriesArgs {
-    /// Only those that begin so, for example vision
+    /// Only those whose names begin so, for example vision or vision/im; also a word that means one, such as ocr
     #[arg(value_name = "PREFIX")]
-    pub(crate) prefix: Option<CategoryPrefix>,
+    pub(crate) prefix: Option<String>,
     /// Also those in which nothing is listed
     #[arg(long)]
     pub(crate) all: bool,
@@ -21,13 +21,10 @@ pub(crate) struct CategoriesArgs {
 pub(super) async fn categories(context: &Context, args: &CategoriesArgs) -> Result<(), Failure> {
     let output = &context.output;
     let all = context.client().await?.categories().await?;
-    let within = |count: &&CategoryCount| {
-        args.prefix.as_ref().is_none_or(|prefix| count.category.is_within(prefix))
-    };
-    let chosen: Vec<&CategoryCount> = all.iter().filter(within).collect();
-    if let (Some(prefix), []) = (&args.prefix, chosen.as_slice()) {
-        return Err(Failure::new(exit::NOT_FOUND, format!("there is no category {prefix}"))
-            .with_help("guild categories --all"));
+    let asked = args.prefix.as_deref().unwrap_or_default();
+    let (chosen, start) = chosen(&all, asked)?;
+    if start != asked.trim().to_lowercase() {
+        output.note(&category::read_as(asked, &start));
     }
     let shown: Vec<&CategoryCount> =
         chosen.iter().filter(|count| args.all || count.listings > 0).copied().collect();
@@ -43,9 +40,37 @@ pub(super) async fn categories(context: &Context, args: &CategoriesArgs) -> Resu
     let empty = chosen.len().saturating_sub(shown.len());
     if empty > 0 {
         let hidden = counted(empty, "category").replace("categorys", "categories");
-        output.note(&format!("{hidden} without a listing: guild categories --all"));
+        let within = if start.is_empty() { String::new() } else { format!("{start} ") };
+        output.note(&format!("{hidden} without a listing: guild categories {within}--all"));
     }
     Ok(())
+}
+
+/// Those whose names begin with what is asked for, and that beginning: another one where a word was given that means a
+/// category.
+fn chosen<'a>(
+    all: &'a [CategoryCount],
+    asked: &str,
+) -> Result<(Vec<&'a CategoryCount>, String), Failure> {
+    let begin_with = |start: &str| -> Vec<&'a CategoryCount> {
+        let counts = all.iter();
+        counts.filter(|count| start == "*" || count.category.as_str().starts_with(start)).collect()
+    };
+    let start = asked.trim().to_lowercase();
+    let found = begin_with(&start);
+    if !found.is_empty() {
+        return Ok((found, start));
+    }
+    if let Some(entry) = vocabulary::meant(asked) {
+        return Ok((begin_with(entry.name), entry.name.to_owned()));
+    }
+    let failure = Failure::new(exit::NOT_FOUND, format!("there is no category {asked}"));
+    Err(match (category::near(asked), vocabulary::nearest(asked).first()) {
+        (Some(near), Some(first)) => failure
+            .with_cause(format!("did you mean {near}?"))
+            .with_help(format!("guild categories {first}")),
+        _ => failure.with_help("guild categories --all"),
+    })
 }
 
 fn table(counts: &[&CategoryCount]) -> Table {
@@ -53,7 +78,7 @@ fn table(counts: &[&CategoryCount]) -> Table {
     for count in counts {
         let what = match (count.known, count.description.is_empty()) {
             (false, _) => "not in the vocabulary".to_owned(),
-            (true, true) => String::new(),
+            (true, true) => "a producer's own name".to_owned(),
             (true, false) => count.description.clone(),
         };
         table.row([count.category.to_string(), count.listings.to_string(), what]);
@@ -66,23 +91,51 @@ fn table(counts: &[&CategoryCount]) -> Table {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_category_stands_with_its_count_and_what_it_is_for() {
-        let count = |category: &str, known, description: &str| CategoryCount {
+    fn count(category: &str, known: bool, description: &str) -> CategoryCount {
+        CategoryCount {
             category: category.parse().unwrap(),
             listings: 12,
             known,
             description: description.to_owned(),
-        };
-        let counts =
-            [count("vision/ocr", true, "Text in pictures"), count("vision/odd", false, "")];
+        }
+    }
+
+    #[test]
+    fn a_category_stands_with_its_count_and_what_it_is_for() {
+        let counts = [
+            count("vision/depth-estimation", true, "Says how far"),
+            count("vision/x-runes", true, ""),
+            count("vision/odd", false, ""),
+        ];
         assert_eq!(
             table(&counts.iter().collect::<Vec<_>>()).lines(),
             [
-                "CATEGORY    LISTINGS  WHAT FOR",
-                "vision/ocr  12        Text in pictures",
-                "vision/odd  12        not in the vocabulary",
+                "CATEGORY                 LISTINGS  WHAT FOR",
+                "vision/depth-estimation  12        Says how far",
+                "vision/x-runes           12        a producer's own name",
+                "vision/odd               12        not in the vocabulary",
             ]
         );
+    }
+
+    #[test]
+    fn the_start_of_a_name_will_do_and_a_word_that_means_one_and_slips_are_told() {
+        let all = [
+            count("vision/image-classification", true, ""),
+            count("vision/image-to-text/ocr", true, ""),
+            count("audio/text-to-speech", true, ""),
+        ];
+        let found = |asked: &str| {
+            let (found, start) = chosen(&all, asked).unwrap();
+            (found.len(), start)
+        };
+        assert_eq!(found(""), (3, String::new()));
+        assert_eq!(found("visio"), (2, "visio".to_owned()));
+        assert_eq!(found("Vision/image"), (2, "vision/image".to_owned()));
+        assert_eq!(found("ocr"), (1, "vision/image-to-text/ocr".to_owned()));
+        let slip = chosen(&all, "vision/image-classificaton").unwrap_err();
+        assert_eq!(slip.code, exit::NOT_FOUND);
+        assert!(slip.causes[0].contains("vision/image-classification"), "{slip:?}");
+        assert_eq!(slip.help.as_deref(), Some("guild categories vision/image-classification"));
     }
 }

@@ -5,7 +5,9 @@ use guildhall_client::Client;
 use guildhall_protocol::api::{DemandReport, Subscriptions};
 use guildhall_protocol::body::Unmet;
 use guildhall_protocol::name::CategoryPrefix;
+use guildhall_protocol::vocabulary;
 
+use super::category::{self, Given};
 use super::federation::list;
 use super::period::date;
 use super::screen::cut;
@@ -19,11 +21,11 @@ const TYPE_COLUMNS: usize = 28;
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DemandArgs {
     /// Be told when something in this category is missed; `*` for all; may be repeated
-    #[arg(long, value_name = "CATEGORY")]
-    pub(crate) subscribe: Vec<CategoryPrefix>,
+    #[arg(long, value_name = "CATEGORY", value_parser = category::prefix)]
+    pub(crate) subscribe: Vec<Given<CategoryPrefix>>,
     /// Be told no more; may be repeated
-    #[arg(long, value_name = "CATEGORY")]
-    pub(crate) unsubscribe: Vec<CategoryPrefix>,
+    #[arg(long, value_name = "CATEGORY", value_parser = category::prefix)]
+    pub(crate) unsubscribe: Vec<Given<CategoryPrefix>>,
 }
 
 pub(super) async fn demand(context: &Context, args: &DemandArgs) -> Result<(), Failure> {
@@ -31,7 +33,14 @@ pub(super) async fn demand(context: &Context, args: &DemandArgs) -> Result<(), F
     let client = context.client().await?;
     let report = match (args.subscribe.as_slice(), args.unsubscribe.as_slice()) {
         ([], []) => client.demand().await?,
-        (wanted, unwanted) => change(&client, wanted, unwanted).await?,
+        (wanted, unwanted) => {
+            category::tell(output, wanted);
+            for one in wanted {
+                let is_known = vocabulary::is_known_prefix(&one.value);
+                category::warn_of(output, one.value.as_str(), is_known);
+            }
+            change(&client, wanted, unwanted).await?
+        }
     };
     if output.is_json() {
         return output.json(&report);
@@ -47,21 +56,29 @@ pub(super) async fn demand(context: &Context, args: &DemandArgs) -> Result<(), F
 /// Changes the subscriptions, which are set as a whole.
 async fn change(
     client: &Client,
-    wanted: &[CategoryPrefix],
-    unwanted: &[CategoryPrefix],
+    wanted: &[Given<CategoryPrefix>],
+    unwanted: &[Given<CategoryPrefix>],
 ) -> Result<DemandReport, Failure> {
     let mut categories = client.demand().await?.subscriptions;
-    if let Some(other) = unwanted.iter().find(|one| !categories.contains(one)) {
-        let message = format!("there is no subscription to {other}");
-        let held = format!("subscribed to: {}", list(&categories));
-        return Err(Failure::new(exit::NOT_FOUND, message)
-            .with_cause(held)
-            .with_help("guild demand"));
+    for one in unwanted {
+        // As it was written first: an odd subscription can be ended too.
+        let written = one.written.as_ref().and_then(|text| text.parse().ok());
+        let is_meant = |held: &CategoryPrefix| written.as_ref() == Some(held) || *held == one.value;
+        if !categories.iter().any(is_meant) {
+            let message = format!("there is no subscription to {}", one.value);
+            let held = match categories.as_slice() {
+                [] => "subscribed to nothing".to_owned(),
+                held => format!("subscribed to: {}", list(held)),
+            };
+            return Err(Failure::new(exit::NOT_FOUND, message)
+                .with_cause(held)
+                .with_help("guild demand"));
+        }
+        categories.retain(|held| !is_meant(held));
     }
-    categories.retain(|one| !unwanted.contains(one));
     for one in wanted {
-        if !categories.contains(one) {
-            categories.push(one.clone());
+        if !categories.contains(&one.value) {
+            categories.push(one.value.clone());
         }
     }
     Ok(client.subscribe(&Subscriptions { categories }).await?)
@@ -153,7 +170,7 @@ mod tests {
     fn report(change: &Value) -> DemandReport {
         let mut report = json!({
             "here": [], "here_since_ms": 1_795_392_000_000_u64, "federation": [],
-            "subscriptions": [], "open": 1, "dropped": 0, "least": 8,
+            "subscriptions": [], "open": 1, "dropped": 0, "least": 3,
         });
         for (key, value) in change.as_object().unwrap() {
             report[key] = value.clone();
@@ -165,7 +182,7 @@ mod tests {
     fn what_is_missed_stands_by_category_and_type() {
         let report = report(&json!({
             "federation": [{
-                "unmet": { "category": "vision/ocr", "kind": "model", "input": "image/png",
+                "unmet": { "category": "audio/tts", "kind": "model", "input": "image/png",
                            "output": "text", "count": 16 },
                 "orgs": 3, "until_ms": 1_795_392_000_000_u64, "subscribed": true,
             }],
@@ -174,8 +191,8 @@ mod tests {
         assert_eq!(
             lines(&report),
             [
-                "MISSED      KIND   IN -> OUT          AT LEAST  ORGS  UNTIL",
-                "vision/ocr  model  image/png -> text  16 times  3     2026-11-23  subscribed",
+                "MISSED     KIND   IN -> OUT          AT LEAST  ORGS  UNTIL",
+                "audio/tts  model  image/png -> text  16 times  3     2026-11-23  subscribed",
                 "",
                 "at this node since 2026-11-23:",
                 "MISSED  KIND  IN -> OUT   TIMES",
@@ -191,7 +208,7 @@ mod tests {
             [
                 "nothing was missed, or too seldom to be told",
                 "subscribed to nothing: guild demand --subscribe CATEGORY",
-                "fewer than 8 of a kind are told to nobody; 1 query still open",
+                "fewer than 3 of a kind are told to nobody; 1 query still open",
             ]
         );
         let told =

@@ -121,7 +121,7 @@ fn notice_lines(notices: &[Notice], columns: Option<usize>) -> Vec<String> {
         ]);
     }
     let mut lines = vec![String::new()];
-    lines.extend(table.rows_within(columns).into_iter().flatten());
+    lines.extend(table.rows_wrapped(columns).into_iter().flatten());
     if notices.len() > NOTICES_SHOWN {
         let more = counted(notices.len() - NOTICES_SHOWN, "older notice");
         lines.push(format!("{more} in GET /api/v1/notices"));
@@ -251,13 +251,11 @@ mod tests {
             time_ms: 1_795_392_000_000,
         };
         let lines = notice_lines(&vec![notice; 12], Some(70));
-        assert_eq!(lines.len(), 2 + NOTICES_SHOWN + 1);
+        assert_eq!(lines.len(), 2 + 2 * NOTICES_SHOWN + 1);
         assert_eq!(lines[1], "DATE        NOTICE  ABOUT               TEXT");
-        assert_eq!(
-            lines[2],
-            "2026-11-23  yanked  lab-a/digits@1.0.0  taken back: wrong labels\\u{..."
-        );
-        assert_eq!(lines[12], "2 older notices in GET /api/v1/notices");
+        assert_eq!(lines[2], "2026-11-23  yanked  lab-a/digits@1.0.0  taken back: wrong");
+        assert!(lines[3].ends_with("labels\\u{1b}[2J"), "{}", lines[3]);
+        assert_eq!(lines.last().unwrap(), "2 older notices in GET /api/v1/notices");
     }
 
     #[test]

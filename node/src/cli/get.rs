@@ -47,7 +47,7 @@ const FILE_MODE: u32 = 0o666;
 #[derive(Clone, Debug, Args)]
 pub(crate) struct GetArgs {
     /// org/name, org/name@version or b3:HASH
-    #[arg(value_name = "REF")]
+    #[arg(value_name = "REF", value_parser = super::show::named)]
     pub(crate) reference: Reference,
     /// Folder for the files, made if it is missing [default: NAME, NAME-VERSION or b3-HASH here, as REF says it]
     #[arg(short = 'o', long = "out", value_name = "DIR")]
@@ -103,7 +103,13 @@ async fn fetch(context: &Context, client: &Client, args: &GetArgs) -> Result<Fet
     let mut rate = Rate::default();
     loop {
         tokio::select! {
-            fetched = &mut fetching => return Ok(fetched?),
+            fetched = &mut fetching => return match fetched {
+                Ok(fetched) => Ok(fetched),
+                Err(error) => {
+                    let failure = super::show::explained(client, &args.reference, error).await;
+                    Err(named(failure, &args.reference))
+                }
+            },
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
         // How far it is is nice to know; not knowing it stops nothing.
@@ -114,6 +120,15 @@ async fn fetch(context: &Context, client: &Client, args: &GetArgs) -> Result<Fet
             output.progress(&rate.line(transfer, Instant::now()));
         }
     }
+}
+
+/// A node that finds nobody names the package by its hash; people know it by what they asked for.
+fn named(mut failure: Failure, reference: &Reference) -> Failure {
+    if failure.code == exit::TRY_LATER {
+        let message = format!("{reference} cannot be fetched now");
+        failure.causes.insert(0, std::mem::replace(&mut failure.message, message));
+    }
+    failure
 }
 
 /// How fast a transfer is, over its last seconds.

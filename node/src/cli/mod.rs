@@ -18,9 +18,10 @@
 //! | `node`, `rank` | `node offer`, `node follow`, `node rank` |
 //! | `store` | `store df`, `gc`, `scrub`, `pin`, `unpin`, `backup`, `restore`, `reindex` |
 //!
-//! `screen` and `table` lay text out in columns, `escape` makes strangers' text safe to show.
+//! `category` reads categories as people give them, `screen` and `table` lay text out in columns, `escape` makes strangers' text safe to show.
 
 mod categories;
+mod category;
 mod context;
 mod demand;
 mod diff;
@@ -110,7 +111,7 @@ pub(crate) enum Command {
     Test(TestArgs),
     /// What differs between two packages or folders, and whether one fits where the other did
     Diff(DiffArgs),
-    /// Find packages; every word and flag narrows
+    /// Find packages by words and criteria
     Search(SearchArgs),
     /// Categories, and how much is listed in each
     Categories(CategoriesArgs),
@@ -284,7 +285,6 @@ mod tests {
             "guild search --fits image",
             "guild search --for x --one",
             "guild show lab/digits --readme --notebook",
-            "guild categories Vision",
             "guild list lab-a/digits --category vision",
             "guild list --summary x",
             "guild demand --subscribe Vision",

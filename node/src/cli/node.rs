@@ -7,7 +7,9 @@ use guildhall_protocol::api::{Follows, OfferChange, Status};
 use guildhall_protocol::body::HardwareOffer;
 use guildhall_protocol::contract::{Hardware, NodeLimits};
 use guildhall_protocol::name::{CategoryPrefix, OrgName};
+use guildhall_protocol::vocabulary;
 
+use super::category::{self, Given};
 use super::federation::{list, offer_text};
 use super::rank::RankArgs;
 use super::{Context, Failure};
@@ -69,8 +71,8 @@ impl From<OfferArgs> for OfferChange {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct FollowArgs {
     /// Categories or starts of them, `*` for all; they take the place of those followed so far
-    #[arg(value_name = "CATEGORY", required = true)]
-    pub(crate) categories: Vec<CategoryPrefix>,
+    #[arg(value_name = "CATEGORY", required = true, value_parser = category::prefix)]
+    pub(crate) categories: Vec<Given<CategoryPrefix>>,
 }
 
 pub(super) async fn offer(context: &Context, args: OfferArgs) -> Result<(), Failure> {
@@ -80,7 +82,12 @@ pub(super) async fn offer(context: &Context, args: OfferArgs) -> Result<(), Fail
 }
 
 pub(super) async fn follow(context: &Context, args: FollowArgs) -> Result<(), Failure> {
-    let status = context.client().await?.set_follows(&Follows { follows: args.categories }).await?;
+    category::tell(&context.output, &args.categories);
+    let follows: Vec<CategoryPrefix> = args.categories.into_iter().map(|one| one.value).collect();
+    for one in &follows {
+        category::warn_of(&context.output, one.as_str(), vocabulary::is_known_prefix(one));
+    }
+    let status = context.client().await?.set_follows(&Follows { follows }).await?;
     let follows = list(&status.follows);
     show(context, &status, &format!("follows {follows}"))
 }

@@ -68,7 +68,18 @@ pub(super) async fn rank(context: &Context, args: &RankArgs) -> Result<(), Failu
         return Ok(());
     }
     output.lines(lines(&ranking))?;
-    output.note("a term's share is its weight of the sum of all that apply; docs/finding.md");
+    if ranking.weights.values().all(|weight| *weight == 0.0) {
+        output.warning("every weight is 0, so every score is; guild node rank --reset");
+    }
+    if !args.trust.is_empty()
+        && let Ok(status) = client.status().await
+    {
+        let members = &status.federation.members;
+        for (org, _) in args.trust.iter().filter(|(org, _)| !members.contains(org)) {
+            output.warning(&format!("{org} is no member of {}", status.federation.name));
+        }
+    }
+    output.note("a term's share is its weight of the sum of all that apply; docs/ranking.md");
     Ok(())
 }
 

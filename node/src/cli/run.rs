@@ -19,7 +19,7 @@ use super::{Context, Failure, exit, input, runs};
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RunArgs {
     /// A pipeline, model or algorithm: org/name, org/name@version or b3:HASH
-    #[arg(value_name = "REF")]
+    #[arg(value_name = "REF", value_parser = super::show::named)]
     pub(crate) reference: Reference,
     /// A file is one record, a folder one for each file, `-` is stdin, a reference a data package; may be repeated
     #[arg(long, required = true, value_name = "[PORT=]FILE|DIR|REF")]

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use super::screen::{cut, padded, width};
+use super::screen::{cut, padded, width, wrapped};
 
 /// Space between two columns.
 const GAP: &str = "  ";
@@ -88,6 +88,35 @@ impl Table {
         self.rows.iter().map(lines).collect()
     }
 
+    /// The lines of each row where there are so many columns: the last cell goes on below itself, or, where next to nothing
+    /// would be left for it, below its row.
+    #[must_use]
+    pub(crate) fn rows_wrapped(&self, columns: Option<usize>) -> Vec<Vec<String>> {
+        let Some(columns) = columns else { return self.rows_within(None) };
+        let widths = self.widths();
+        let (last, others) = widths.split_last().unwrap_or((&0, &[]));
+        let before: usize = others.iter().map(|width| width + GAP.len()).sum();
+        let is_below = columns.saturating_sub(before) < LAST_LEAST_COLUMNS.min(*last);
+        let indent = if is_below { BELOW.len() } else { before };
+        let lines = |row: &Vec<String>| {
+            let cells: Vec<String> =
+                row.iter().zip(others).map(|(cell, &width)| padded(cell, width)).collect();
+            let head = cells.join(GAP);
+            let text = row.get(others.len()).map(String::as_str).unwrap_or_default();
+            let text = wrapped(text, columns.saturating_sub(indent));
+            let mut text = text.into_iter();
+            let first = if is_below { None } else { text.next() };
+            let first = match first {
+                Some(first) if head.is_empty() => first,
+                Some(first) => format!("{head}{GAP}{first}"),
+                None => head.trim_end().to_owned(),
+            };
+            let rest = text.map(|line| format!("{}{line}", " ".repeat(indent)));
+            std::iter::once(first).chain(rest).collect()
+        };
+        self.rows.iter().map(lines).collect()
+    }
+
     /// The columns that each column takes.
     fn widths(&self) -> Vec<usize> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or_default();
@@ -151,6 +180,21 @@ mod tests {
             ["lab-a/digits@1.0.0  model", "    Reads digits Reads digits Reads d..."]
         );
         assert!(table.rows_within(None)[1][0].ends_with("Reads digits"));
+    }
+
+    #[test]
+    fn a_text_that_must_be_read_whole_goes_on_below_itself() {
+        let mut table = Table::with_head(["DATE", "TEXT"]);
+        table.row(["2026-11-23".into(), "labels 4 and 9 are swapped, and so are 1 and 7".into()]);
+        assert_eq!(
+            table.rows_wrapped(Some(44))[1],
+            ["2026-11-23  labels 4 and 9 are swapped, and", "            so are 1 and 7"]
+        );
+        assert_eq!(
+            table.rows_wrapped(Some(30))[1],
+            ["2026-11-23", "    labels 4 and 9 are", "    swapped, and so are 1 and", "    7"]
+        );
+        assert_eq!(table.rows_wrapped(None), table.rows_within(None));
     }
 
     #[test]

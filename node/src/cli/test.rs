@@ -15,10 +15,11 @@ use guildhall_sandbox::{Failure as Broken, InspectLimits, PackageFiles, Spawner,
 use serde_json::json;
 
 use super::publish::{
-    Given, blocking, check_lines, propose, read_folder, show_proposal, spawner, with_lines,
+    Given, blocking, check_lines, propose, read_folder, show_proposal, spawner, warn_of_categories,
+    with_lines,
 };
 use super::table::counted;
-use super::{Context, Failure, exit};
+use super::{Context, Failure, category, exit};
 
 /// Most files that are named because they are refused; the others are counted.
 const REFUSED_SHOWN: usize = 100;
@@ -36,18 +37,24 @@ pub(crate) struct TestArgs {
 
 pub(super) async fn test(context: &Context, args: TestArgs) -> Result<(), Failure> {
     let output = &context.output;
+    category::tell(output, &args.given.category);
     let overrides = Overrides::from(args.given);
     let folder = read_folder(context, &args.dir).await.map_err(about_test)?;
+    let mut is_unsaid = false;
     let draft = if folder.is_described() {
         folder.draft(&overrides)?
     } else {
         let mut proposal = propose(&folder, &overrides).await?;
         output.note(&format!("{} would be published as:", folder.dir().display()));
         show_proposal(output, &folder, &proposal);
+        is_unsaid = proposal.categories.is_none();
         fill(context, &mut proposal)?;
         proposal.draft(&folder, &overrides).map_err(with_lines)?
     };
     draft.warnings().iter().for_each(|warning| output.warning(warning));
+    if !is_unsaid {
+        warn_of_categories(output, &draft);
+    }
     // A pipeline has its stages from a node; everything else is complete.
     if draft.manifest().kind != Kind::Pipeline {
         draft.request(true)?;

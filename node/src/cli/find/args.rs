@@ -19,14 +19,14 @@ pub(crate) struct SearchArgs {
     pub(crate) answer: Answered,
 }
 
-/// Criteria as flags. Each says what the key of the same name does, and goes before it.
+/// Criteria as flags. Each says what the key of the same name does; where both are given, the flag holds.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Criteria (each can also be typed: kind:model, 'latency<50ms')")]
 pub(crate) struct Criteria {
     /// algorithm, model, data, notebook or pipeline
     #[arg(long, value_name = "KIND", value_parser = |text: &str| part("kind:", text))]
     pub(crate) kind: Option<Part>,
-    /// Category, or the start of one; `guild categories` lists them
+    /// Category, or the start of one, or a word that means one; `guild categories` lists them
     #[arg(long, alias = "task", value_name = "CATEGORY", value_parser = |text: &str| part("task:", text))]
     pub(crate) category: Option<Part>,
     /// Type that goes in: image, text, image/png, or a full one such as 'tensor(f32, n, 64)', which has to fit
@@ -80,7 +80,7 @@ pub(crate) struct Criteria {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Answer")]
 pub(crate) struct Answered {
-    /// Most results [default: 20]
+    /// Most results on a page [default: 20, at most 100]
     #[arg(long, value_name = "N", conflicts_with = "one", value_parser = limit)]
     pub(crate) limit: Option<usize>,
     /// A further page, by the mark that the one before ends with
@@ -125,7 +125,10 @@ fn part(key: &str, value: &str) -> Result<Part, String> {
 fn limit(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(limit) if limit > 0 => Ok(limit),
-        _ => Err("a whole number above 0 is needed".to_owned()),
+        _ => {
+            Err("a whole number above 0 is needed; more than 100 are never shown at once"
+                .to_owned())
+        }
     }
 }
 
@@ -156,6 +159,11 @@ impl Criteria {
 }
 
 impl SearchArgs {
+    /// Words that look like criteria and are none.
+    pub(super) fn unread(&self) -> Vec<String> {
+        Query::unread_keys(&self.words.join(" "))
+    }
+
     /// The query that is meant.
     ///
     /// # Errors
@@ -238,18 +246,19 @@ mod tests {
     fn words_are_read_and_flags_say_the_same() {
         let typed = query(&[
             "small",
-            "digits kind:model task:vision/ocr",
+            "digits kind:model task:vision/image-to-text/ocr",
             "accepts:image/png",
             "yields:text org:lab-a licence:mit latency<50ms accuracy>0.9 metric:cer memory<2GiB",
             "cores:4 gpu:no size<1GB engine:onnx runnable",
         ]);
-        let flags = "--kind model --category vision/ocr --in image/png --out text --org lab-a \
+        let flags = "--kind model --category vision/image-to-text/ocr --in image/png --out text --org lab-a \
                      --licence mit --latency 50ms --accuracy 90% --metric cer --memory 2GiB \
                      --cores 4 --gpu no --size 1GB --engine onnx --runnable small digits";
         assert_eq!(query(&flags.split_whitespace().collect::<Vec<_>>()), typed);
         let json = serde_json::to_value(&typed).unwrap();
         let expected = json!({
-            "text": "small digits", "kind": "model", "category": "vision/ocr",
+            "text": "small digits", "kind": "model",
+            "category": "vision/image-to-text/ocr",
             "input": "image/png", "output": "text", "org": "lab-a", "licence": "mit",
             "max_latency_ms": 50.0, "min_accuracy": 0.9, "metric": "cer",
             "max_memory_bytes": 2_u64 << 30, "cores": 4, "gpu_memory_bytes": 0,

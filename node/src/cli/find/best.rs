@@ -19,7 +19,7 @@ pub(super) fn lines(answer: &SearchAnswer, query: &Query, columns: Option<usize>
     let of = answer.total.max(answer.results.len() as u64);
     lines.push(match of {
         1 => "why (there is no other):".to_owned(),
-        of => format!("why it is the best of {of}:"),
+        of => format!("why it is the best of {of} versions that answer:"),
     });
     lines.extend(terms(&best.terms, columns));
     if let Some(second) = others.first() {

@@ -4,9 +4,11 @@ use std::path::Path;
 
 use guildhall_client::shell_quote;
 use guildhall_protocol::api::{AskOutcome, AskedNode, Facet, SearchAnswer, Via};
-use guildhall_protocol::body::Claims;
-use guildhall_protocol::interface::Port;
-use guildhall_protocol::query::{PageMark, Query, ReviewSummary, Suggestion, Term};
+use guildhall_protocol::body::{AccuracyClaim, Claims};
+use guildhall_protocol::fit::{fit, interface_fit};
+use guildhall_protocol::interface::{Interface, Port};
+use guildhall_protocol::name::Reference;
+use guildhall_protocol::query::{Gap, PageMark, Query, ReviewSummary, Suggestion, Term};
 
 use super::super::escape;
 use super::super::federation::{list, uptime};
@@ -22,6 +24,12 @@ const REF_COLUMNS: usize = 48;
 /// Columns of a metric's name: producers choose them.
 const METRIC_COLUMNS: usize = 20;
 
+/// Where the fit stands among the columns; only a query for a gap has it.
+const FIT_PLACE: usize = 4;
+
+/// What stands for a fit that needs a conversion.
+const ADAPTER: &str = "adapter";
+
 /// Silent nodes that are named; of more only the number is told.
 const SILENT_SHOWN: usize = 4;
 
@@ -36,18 +44,25 @@ pub(super) fn table(
     if results.is_empty() {
         return Vec::new();
     }
-    let mut table = Table::with_head(["#", "REF", "KIND", "SCORE", "DECLARED", "RATED", "SUMMARY"]);
+    let is_gap = !query.fits.is_empty();
+    let mut table = Table::plain();
+    let head = ["#", "REF", "KIND", "SCORE", "FIT", "DECLARED", "RATED", "SUMMARY"];
+    let shown = |(place, cell): (usize, String)| (is_gap || place != FIT_PLACE).then_some(cell);
+    let row = |cells: [String; 8]| cells.into_iter().enumerate().filter_map(shown).collect();
+    table.cells(row(head.map(str::to_owned)));
     let before = query.page.map_or(0, |page| page.offset);
     for (result, place) in results.iter().zip(before.saturating_add(1)..) {
-        table.row([
+        let fit = if fits_directly(&query.fits, &result.interface) { "as it is" } else { ADAPTER };
+        table.cells(row([
             place.to_string(),
             cut(&result.reference.to_string(), REF_COLUMNS),
             result.kind.to_string(),
             format!("{:.2}", result.score),
+            fit.to_owned(),
             declared(&result.claims, query.metric.as_deref()),
             rated(&result.reviews),
             result.summary.clone(),
-        ]);
+        ]));
     }
     let mut rows = table.rows_within(columns).into_iter();
     let mut lines: Vec<String> = rows.next().unwrap_or_default();
@@ -71,6 +86,24 @@ pub(super) fn table(
     lines
 }
 
+/// Whether values flow through a gap as they are, without an adapter.
+fn fits_directly(gap: &Gap, interface: &Interface) -> bool {
+    let into = gap.input.as_ref().is_none_or(|given| {
+        let given = Port {
+            name: "input".to_owned(),
+            port_type: given.clone(),
+            optional: false,
+            location: None,
+        };
+        let fit = interface_fit(&[given], &interface.inputs);
+        fit.is_direct() && fit.feeds.iter().any(|feed| feed.fit.is_direct())
+    });
+    let out = gap.output.as_ref().is_none_or(|wanted| {
+        interface.outputs.iter().any(|port| fit(&port.port_type, wanted).is_direct())
+    });
+    into && out
+}
+
 /// Every term with what it adds to the score.
 pub(super) fn terms(terms: &[Term], columns: Option<usize>) -> Vec<String> {
     let mut table = Table::plain();
@@ -81,15 +114,25 @@ pub(super) fn terms(terms: &[Term], columns: Option<usize>) -> Vec<String> {
             term.why.clone(),
         ]);
     }
-    table.rows_within(columns).into_iter().flatten().collect()
+    table.rows_wrapped(columns).into_iter().flatten().collect()
 }
 
-/// The figures that the producer declares: of the metric that is asked for, else its first, and the shortest latency.
+/// The figures that the producer declares: the best by the metric that is asked for, or by any, which is the one that
+/// counts; and the shortest latency.
 pub(super) fn declared(claims: &Claims, metric: Option<&str>) -> String {
-    let asked = |wanted: &str| {
-        claims.accuracy.iter().find(|claim| claim.metric.eq_ignore_ascii_case(wanted))
+    let is_asked = |claim: &&AccuracyClaim| {
+        metric.is_none_or(|metric| claim.metric.eq_ignore_ascii_case(metric))
     };
-    let accuracy = metric.map_or_else(|| claims.accuracy.first(), asked);
+    let better = |best: &'_ AccuracyClaim, claim: &'_ AccuracyClaim| claim.value > best.value;
+    let is_share = |claim: &&AccuracyClaim| (0.0..=1.0).contains(&claim.value);
+    let mut accuracy: Option<&AccuracyClaim> = None;
+    for claim in claims.accuracy.iter().filter(is_asked).filter(is_share) {
+        if accuracy.is_none_or(|best| better(best, claim)) {
+            accuracy = Some(claim);
+        }
+    }
+    // What is no share is not compared; the first of them is better than nothing.
+    let accuracy = accuracy.or_else(|| claims.accuracy.iter().find(is_asked));
     let accuracy = accuracy.map(|claim| {
         format!("{} {}", cut(&escape(&claim.metric), METRIC_COLUMNS), figure(claim.value))
     });
@@ -148,7 +191,15 @@ fn joined(items: &[String], between: &str, columns: usize) -> Vec<String> {
 /// What is told about an answer: what may have been meant, whom was asked, how fresh it is, where it goes on.
 pub(super) fn talk(answer: &SearchAnswer, query: &Query, columns: Option<usize>) -> Vec<String> {
     let mut lines = corrections(answer);
+    lines.extend(as_words(answer, query));
     lines.extend(answer.notes.iter().cloned());
+    if !query.fits.is_empty()
+        && answer.results.iter().any(|one| !fits_directly(&query.fits, &one.interface))
+    {
+        lines.push(format!(
+            "`{ADAPTER}`: values would have to be converted, which no node does yet"
+        ));
+    }
     let whence = format!("{}; {}", how_many(answer, query), whence(answer));
     lines.extend(indented(&whence, "", columns));
     if let Some(next) = answer.next {
@@ -163,15 +214,37 @@ pub(super) fn corrections(answer: &SearchAnswer) -> Vec<String> {
     said.map(|one| format!("did you mean `{}` instead of `{}`?", one.meant, one.asked)).collect()
 }
 
+/// Words that name something that was found, and were read as words.
+fn as_words(answer: &SearchAnswer, query: &Query) -> Vec<String> {
+    let text = query.text.as_deref().unwrap_or_default();
+    let named = |reference: &Reference| match reference {
+        Reference::Named { org, name, .. } => Some((org.to_string(), format!("{org}/{name}"))),
+        Reference::Package(_) => None,
+    };
+    let found: Vec<(String, String)> =
+        answer.results.iter().filter_map(|result| named(&result.reference)).collect();
+    let mut lines = Vec::new();
+    for word in text.split_whitespace() {
+        if found.iter().any(|(_, name)| name == word) {
+            lines.push(format!("`{word}` is read as words; `ref:{word}` finds that one alone"));
+        } else if word == text && found.iter().any(|(org, _)| org == word) {
+            lines.push(format!("`{word}` is read as a word; `org:{word}` finds what {word} lists"));
+        }
+    }
+    lines
+}
+
+/// How much is shown, and how many versions answer: of one name only one version is shown.
 fn how_many(answer: &SearchAnswer, query: &Query) -> String {
     let here = answer.results.len() as u64;
     let before = query.page.map_or(0, |page| u64::from(page.offset));
+    let versions = counted(answer.total, "version");
     match (here, before) {
         (0, 0) => "nothing found".to_owned(),
         (0, _) => "nothing on this page".to_owned(),
-        (_, 0) if here >= answer.total => format!("{} found", here),
-        (_, 0) => format!("{here} of {} found", answer.total),
-        _ => format!("{} to {} of {} found", before + 1, before + here, answer.total),
+        (_, 0) if here >= answer.total => format!("{here} found"),
+        (_, 0) => format!("{} shown, {versions} answer", counted(here, "name")),
+        _ => format!("names {} to {} shown, {versions} answer", before + 1, before + here),
     }
 }
 
@@ -198,12 +271,18 @@ pub(super) fn whence(answer: &SearchAnswer) -> String {
         let more = (more > 0).then(|| format!("{more} more"));
         let named: Vec<String> = named.chain(more).collect();
         parts.push(format!("silent: {}", named.join(", ")));
+        parts.push(match answer.answered {
+            0 => "so this is what this node knows itself".to_owned(),
+            _ => "what the silent know may be newer".to_owned(),
+        });
     }
     let refused: u64 = answer.nodes.iter().map(|node| node.refused).sum();
     if refused > 0 {
         parts.push(format!("left out: {} that did not verify", counted(refused, "listing")));
     }
     match answer.age_s {
+        // What a silent node knows may be of any age.
+        _ if !silent.is_empty() => {}
         Some(age_s) => parts.push(format!("nothing older than {}", uptime(age_s))),
         // Whoever has just answered was heard.
         None if answer.answered > 0 => {}

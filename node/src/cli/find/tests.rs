@@ -5,7 +5,8 @@ use guildhall_protocol::Hash;
 use guildhall_protocol::interface::{Interface, Port};
 use serde_json::{Value, json};
 
-use super::gaps::{Known, missing};
+use super::gaps::{Known, merged, missing};
+use super::nothing::Hint;
 use super::*;
 
 /// A result of a search.
@@ -62,31 +63,31 @@ fn results_stand_in_a_table_that_fits_the_terminal() {
     assert_eq!(
         results::table(&found, &query, false, Some(100)),
         [
-            "#  REF                 KIND   SCORE  DECLARED           RATED    SUMMARY",
-            "1  lab-a/digits@1.0.0  model  0.81   f1 0.963, 3.25 ms  4.5 (2)  Says which digit a small picture...",
-            "2  lab-b/other@2.0.0   model  0.50   f1 0.963, 3.25 ms  4.5 (2)  Says which digit a small picture...",
+            "#  REF                 KIND   SCORE  DECLARED                RATED    SUMMARY",
+            "1  lab-a/digits@1.0.0  model  0.81   accuracy 0.97, 3.25 ms  4.5 (2)  Says which digit a small pi...",
+            "2  lab-b/other@2.0.0   model  0.50   accuracy 0.97, 3.25 ms  4.5 (2)  Says which digit a small pi...",
         ]
     );
     assert_eq!(
         results::table(&found, &query, false, Some(80))[2..4],
         [
-            "1  lab-a/digits@1.0.0  model  0.81   f1 0.963, 3.25 ms  4.5 (2)",
+            "1  lab-a/digits@1.0.0  model  0.81   accuracy 0.97, 3.25 ms  4.5 (2)",
             "    Says which digit a small picture shows",
         ]
     );
     for columns in [60, 80, 100] {
         for line in results::table(&found, &query, false, Some(columns)) {
-            assert!(line.chars().count() <= columns.max(66), "{columns}: {line}");
+            assert!(line.chars().count() <= columns.max(71), "{columns}: {line}");
         }
     }
-    let metric = results::table(&found, &read("metric:accuracy"), false, None);
-    assert!(metric[1].contains("accuracy 0.97, 3.25 ms"), "{}", metric[1]);
+    let metric = results::table(&found, &read("metric:f1"), false, None);
+    assert!(metric[1].contains("f1 0.963, 3.25 ms"), "{}", metric[1]);
 }
 
 #[test]
 fn what_a_producer_chose_very_long_leaves_the_table_readable() {
     let mut long = suggestion(&format!("lab-a/{}@1.0.0", "digits".repeat(15)), 0.5);
-    long["claims"]["accuracy"][0]["metric"] = "accuracy \u{1b}[2J".repeat(200).into();
+    long["claims"]["accuracy"][1]["metric"] = "accuracy \u{1b}[2J".repeat(200).into();
     let facet =
         json!([{ "name": "licence", "values": [{ "value": "MIT".repeat(99), "count": 1 }] }]);
     let found = answer(&json!({ "results": [long], "total": 1, "facets": facet }));
@@ -122,8 +123,8 @@ fn the_line_below_says_how_many_whom_and_how_fresh() {
         results::talk(&found, &query, None),
         [
             "did you mean `digits` instead of `digtis`?".to_owned(),
-            "1 of 57 found; asked 3 nodes, 2 answered; silent: lab-c ..eeeeffff (late); \
-             left out: 1 listing that did not verify; nothing older than 1 min"
+            "1 name shown, 57 versions answer; asked 3 nodes, 2 answered; silent: lab-c ..eeeeffff \
+             (late); what the silent know may be newer; left out: 1 listing that did not verify"
                 .to_owned(),
             format!(
                 "next page: guild search 'digtis it'\\''s latency<5ms' --limit 1 --facets --page {mark}"
@@ -131,7 +132,13 @@ fn the_line_below_says_how_many_whom_and_how_fresh() {
         ]
     );
     let page = Query { page: Some(mark.parse().unwrap()), ..query };
-    assert!(results::talk(&found, &page, None)[1].starts_with("21 to 21 of 57 found; "));
+    assert!(
+        results::talk(&found, &page, None)[1].starts_with("names 21 to 21 shown, 57 versions ")
+    );
+    let heard = answer(&json!({ "nodes": [], "asked": 0, "answered": 0 }));
+    assert!(results::whence(&heard).ends_with("nothing older than 1 min"), "{heard:?}");
+    let silent = answer(&json!({ "answered": 0 }));
+    assert!(results::whence(&silent).contains("what this node knows itself"));
     let alone = answer(&json!({ "via": "local", "answered": 0, "nodes": [], "age_s": null }));
     assert_eq!(results::whence(&alone), "this node's catalogue alone; no other node was heard yet");
 }
@@ -185,7 +192,7 @@ fn the_best_one_says_why_and_what_the_second_lacks() {
             "  declares accuracy 0.97 on digits",
             "  declares 3.25 ms on a laptop",
             "  MIT, 1.1 MiB; 4.5 of 5 stars from 2 organisations; held by its producer and 2 others",
-            "why it is the best of 3:",
+            "why it is the best of 3 versions that answer:",
             "    0.200 of 0.400  text      1 of 2 words in the name",
             "    0.540 of 0.600  accuracy  f1 0.9625 on digits",
             "second: lab-b/other@2.0.0 with 0.50; it loses most by accuracy (-0.240: f1 0.9625 on digits)",
@@ -210,7 +217,7 @@ fn nothing_found_says_what_excludes_and_what_is_near() {
     }));
     let query = read("digits latency<1ms kind:model org:lab-a");
     assert_eq!(
-        nothing::lines(&found, &query, Some(80)),
+        nothing::lines(&found, &query, &Hint::default(), Some(80)),
         [
             "nothing found for digits kind:model org:lab-a latency<1ms",
             "found if one part is left out:",
@@ -221,17 +228,127 @@ fn nothing_found_says_what_excludes_and_what_is_near() {
             "    latency<1ms: it declares 3.25 ms\\u{1b}[31m",
         ]
     );
-    assert_eq!(nothing::help(&found, &query), "guild show lab-a/digits@1.0.0");
+    assert_eq!(nothing::help(&found, &query, &Hint::default()), "guild show lab-a/digits@1.0.0");
     let empty = answer(&json!({}));
-    assert_eq!(nothing::lines(&empty, &Query::default(), None), ["nothing is listed here"]);
     assert_eq!(
-        nothing::help(&empty, &read("task:vision digits")),
+        nothing::lines(&empty, &Query::default(), &Hint::default(), None),
+        ["nothing is listed here"]
+    );
+    assert_eq!(
+        nothing::help(&empty, &read("task:vision digits"), &Hint::default()),
         "guild demand --subscribe vision"
     );
     let local = Query { local: true, ..read("digits") };
-    assert_eq!(nothing::help(&empty, &local), "guild search digits");
-    let failure = nothing_fits(&empty, &local);
+    assert_eq!(nothing::help(&empty, &local, &Hint::default()), "guild search digits");
+    let failure = nothing_fits(&empty, &local, &Hint::default());
     assert_eq!(failure.code, exit::NOT_FOUND);
+}
+
+#[test]
+fn what_may_have_been_meant_is_what_to_do_next() {
+    let help = |query: &str, said: &[[&str; 2]]| {
+        let said: Vec<Value> =
+            said.iter().map(|[asked, meant]| json!({ "asked": asked, "meant": meant })).collect();
+        let near = [json!({ "suggestion": suggestion("lab-a/digits@1.0.0", 0.5), "misses": [] })];
+        let found = answer(&json!({ "did_you_mean": said, "nearest": near }));
+        nothing::help(&found, &read(query), &Hint::default())
+    };
+    for (query, said, expected) in [
+        ("task:vison", vec![["vison", "vision"], ["vison", "vision/x"]], "task:vision"),
+        ("handwritng kind:model", vec![["handwritng", "handwriting"]], "'handwriting kind:model'"),
+        ("org:labb digits", vec![["labb", "lab-b"]], "'digits org:lab-b'"),
+        ("engine:onx", vec![["onx", "onnx"]], "engine:onnx"),
+        ("licence:mti", vec![["mti", "mit"]], "licence:mit"),
+    ] {
+        assert_eq!(help(query, &said), format!("guild search {expected}"), "{query}");
+    }
+    assert_eq!(help("task:vison", &[]), "guild show lab-a/digits@1.0.0");
+    let hint =
+        Hint { lines: vec!["taken back".to_owned()], help: Some("guild show x/yy".to_owned()) };
+    let found = answer(&json!({}));
+    assert_eq!(nothing::help(&found, &read("lab-a/x1@1.0.0"), &hint), "guild show x/yy");
+    let lines = nothing::lines(&found, &read("lab-a/x1@1.0.0"), &hint, None);
+    assert_eq!(lines, ["nothing found for ref:lab-a/x1@1.0.0", "taken back"]);
+}
+
+#[test]
+fn a_word_for_a_category_is_asked_for_as_the_category_when_nothing_has_the_word() {
+    let empty = answer(&json!({}));
+    let read_as = |text: &str| meant(&read(text), &empty).map(|category| category.to_string());
+    assert_eq!(read_as("task:ocr").as_deref(), Some("vision/image-to-text/ocr"));
+    assert_eq!(read_as("task:vision/ocr").as_deref(), Some("vision/image-to-text/ocr"));
+    for text in ["ocr", "task:vision", "task:vision/ocrr", "task:vision/x-ocr"] {
+        assert_eq!(read_as(text), None, "{text}");
+    }
+    let found = answer(&json!({ "results": [suggestion("lab-a/digits@1.0.0", 0.5)], "total": 1 }));
+    assert_eq!(meant(&read("task:ocr"), &found), None, "somebody uses it");
+}
+
+#[test]
+fn a_page_that_is_no_page_of_the_query_says_how_it_goes_on() {
+    let mark = format!("{}.20", Hash::of(b"query").to_hex());
+    let help = |code: &str, text: &str| {
+        let body = json!({ "code": code, "message": "no" });
+        let body = Box::new(serde_json::from_value(body).unwrap());
+        let query = Query { page: Some(mark.parse().unwrap()), limit: 5, ..read(text) };
+        let error = guildhall_client::Error::Api { status: 404, body };
+        broken_off(error, &query).help.unwrap()
+    };
+    assert_eq!(help("page_gone", "wine"), "guild search wine --limit 5");
+    assert!(help("page_gone", "").starts_with("guild search WORDS"));
+    assert_eq!(help("other_query", "wine"), format!("guild search --limit 5 --page {mark}"));
+}
+
+#[test]
+fn a_name_that_was_read_as_words_is_told() {
+    let results = [suggestion("lab-a/digits@1.0.0", 0.8), suggestion("lab-b/other@2.0.0", 0.5)];
+    let found = answer(&json!({ "results": results, "total": 2 }));
+    let said = |text: &str| results::talk(&found, &read(text), None).join("\n");
+    assert!(said("lab-a/digits").contains("`ref:lab-a/digits` finds that one alone"));
+    assert!(said("lab-b").contains("`org:lab-b` finds what lab-b lists"));
+    assert!(!said("digits lab-b").contains("org:lab-b") && !said("lab-a/x1").contains("ref:"));
+}
+
+#[test]
+fn what_needs_an_adapter_is_marked_where_a_gap_is_asked_for() {
+    let results = [suggestion("lab-a/digits@1.0.0", 0.8)];
+    let found = answer(&json!({ "results": results, "total": 1 }));
+    for (text, cell, is_told) in [
+        ("fits:image/png..text", "  0.80   as it is  ", false),
+        ("fits:image/gif..text", "  0.80   adapter  ", true),
+        ("fits:image/png..json", "  0.80   adapter  ", true),
+    ] {
+        let query = read(text);
+        let table = results::table(&found, &query, false, None);
+        assert!(table[0].contains("SCORE  FIT") && table[1].contains(cell), "{text}: {table:#?}");
+        let told =
+            results::talk(&found, &query, None).iter().any(|line| line.contains("`adapter`"));
+        assert_eq!(told, is_told, "{text}");
+    }
+}
+
+#[test]
+fn answers_for_each_kind_become_one_in_order_of_score() {
+    let results = |all: &[(&str, f64)]| -> Vec<Value> {
+        all.iter().map(|(reference, score)| suggestion(reference, *score)).collect()
+    };
+    let facet =
+        |count| json!([{ "name": "org", "values": [{ "value": "lab-a", "count": count }] }]);
+    let one = answer(&json!({
+        "results": results(&[("lab-a/a1@1.0.0", 0.9), ("lab-a/a2@1.0.0", 0.2)]), "total": 3,
+        "facets": facet(3), "excluded": [{ "criterion": "kind:model", "without": 1 }],
+    }));
+    let other = answer(&json!({
+        "results": results(&[("lab-a/m1@1.0.0", 0.5)]), "total": 1, "facets": facet(1),
+    }));
+    let both = merged(one.clone(), other.clone(), 20);
+    let names: Vec<String> = both.results.iter().map(|one| one.reference.to_string()).collect();
+    assert_eq!(names, ["lab-a/a1@1.0.0", "lab-a/m1@1.0.0", "lab-a/a2@1.0.0"]);
+    assert_eq!((both.total, both.asked, both.answered, both.nodes.len()), (4, 3, 2, 2));
+    assert_eq!(both.facets[0].values[0].count, 4);
+    assert!(both.excluded.is_empty() && both.notes.is_empty());
+    let cut = merged(one, other, 2);
+    assert!(cut.results.len() == 2 && cut.notes[0].contains("--limit"), "{:?}", cut.notes);
 }
 
 fn side(types: &[&str]) -> Vec<Port> {
@@ -279,5 +396,7 @@ fn a_gap_is_where_a_stage_is_missing_or_does_not_fit() {
 
     let two =
         Known { interface: Interface::default(), stages: vec![stage("a", None), stage("b", None)] };
-    assert_eq!(missing(&two), [], "nothing is known of either side");
+    let untyped = missing(&two);
+    assert_eq!(untyped.len(), 1);
+    assert!(untyped[0].gap.is_empty() && untyped[0].why.contains("nothing says"), "{untyped:?}");
 }

@@ -22,13 +22,14 @@ use guildhall_protocol::body::Visibility;
 use guildhall_protocol::facts::Facts;
 use guildhall_protocol::manifest::Kind;
 use guildhall_protocol::name::{Category, FileName, OrgName, PackageName, Reference, Version};
+use guildhall_protocol::vocabulary;
 use serde_json::{Value, json};
 
 pub(super) use self::bar::read_folder;
 pub(super) use self::look::{Looker, blocking, propose, spawner};
 pub(super) use self::show::{check_lines, proposal as show_proposal};
 use super::table::counted;
-use super::{Context, Failure, Table, exit};
+use super::{Context, Failure, Output, Table, category, exit};
 
 /// `guild publish`.
 #[derive(Clone, Debug, Args)]
@@ -75,8 +76,8 @@ pub(crate) struct Given {
     #[arg(long, value_name = "VERSION")]
     pub(crate) version: Option<Version>,
     /// Other categories; may be repeated, the most fitting first
-    #[arg(long, value_name = "CATEGORY")]
-    pub(crate) category: Vec<Category>,
+    #[arg(long, value_name = "CATEGORY", value_parser = category::category)]
+    pub(crate) category: Vec<category::Given<Category>>,
     /// Another summary, one sentence
     #[arg(long, value_name = "TEXT")]
     pub(crate) summary: Option<String>,
@@ -111,7 +112,7 @@ impl From<Given> for Overrides {
             kind: given.kind,
             name: given.name,
             version: given.version,
-            categories: given.category,
+            categories: given.category.into_iter().map(|given| given.value).collect(),
             summary: given.summary,
             licence: given.licence,
             visibility: given.visible.map(|visible| match visible {
@@ -128,11 +129,13 @@ impl From<Given> for Overrides {
 pub(super) async fn publish(context: &Context, mut args: PublishArgs) -> Result<(), Failure> {
     let output = &context.output;
     let client = context.client().await?;
+    category::tell(output, &args.given.category);
     let overrides = Overrides::from(std::mem::take(&mut args.given));
     let folder = read_folder(context, &args.dir).await?;
     let status = client.status().await?;
     let mut draft = describe(context, &args, &folder, &overrides, &client, &status.org).await?;
     draft.warnings().iter().for_each(|warning| output.warning(warning));
+    warn_of_categories(output, &draft);
     draft.resolve(&client, &status.org).await?;
     // Before anything is sent, what can be seen without the node is checked.
     let request = PublishRequest {
@@ -163,6 +166,13 @@ pub(super) async fn publish(context: &Context, mut args: PublishArgs) -> Result<
         if failed_checks { failure.with_help(format!("guild test {dir}")) } else { failure }
     })?;
     show(context, &published, plan, args.dry_run)
+}
+
+/// A listing does not change any more, so names that nobody looks for are told before.
+pub(super) fn warn_of_categories(output: &Output, draft: &Draft) {
+    for one in &draft.listing().categories {
+        category::warn_of(output, one.as_str(), vocabulary::is_known(one));
+    }
 }
 
 /// The draft of a folder: as described, or completed by what its files say and by what a person answers.

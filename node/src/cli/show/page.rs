@@ -1,12 +1,15 @@
 //! A release as a page: what it takes and yields, under which limits, what is declared and said of it, who holds it,
 //! how it is used.
 
+use std::collections::BTreeMap;
+
 use guildhall_client::package::ByteSize;
 use guildhall_protocol::PackageId;
-use guildhall_protocol::api::{Detail, ReviewShown};
+use guildhall_protocol::api::{Detail, ReviewShown, Yanked};
 use guildhall_protocol::body::Listing;
 use guildhall_protocol::contract::{Contract, Determinism, Hardware};
 use guildhall_protocol::interface::Port;
+use guildhall_protocol::manifest::Kind;
 
 use super::super::federation::list;
 use super::super::find::figure;
@@ -23,7 +26,14 @@ const NAMES_COLUMNS: usize = 11;
 const REVIEWS_SHOWN: usize = 5;
 
 /// The page of a release.
-pub(super) fn lines(detail: &Detail, snippets: &[Snippet], columns: Option<usize>) -> Vec<String> {
+///
+/// `names` are those of packages that it uses, as far as they are known, with what else is to be said of them.
+pub(super) fn lines(
+    detail: &Detail,
+    names: &BTreeMap<PackageId, String>,
+    snippets: &[Snippet],
+    columns: Option<usize>,
+) -> Vec<String> {
     let columns = columns.unwrap_or(PROSE_COLUMNS);
     let mut page = Page { lines: Vec::new(), columns };
     let listing = &detail.listing;
@@ -35,14 +45,17 @@ pub(super) fn lines(detail: &Detail, snippets: &[Snippet], columns: Option<usize
             "",
         );
     }
-    if let Some(why) = detail.yanked.iter().find(|yanked| yanked.reference == detail.reference) {
-        page.prose(&format!("warning: taken back by its producer: {}", why.why), "");
+    if let Some(yanked) = yanked(detail) {
+        page.prose(&format!("warning: taken back by its producer: {}", yanked.why), "");
+        if let Some(other) = instead(detail) {
+            page.prose(&format!("use instead: guild show {other}"), "");
+        }
     }
     page.lines.push(String::new());
     interface(&mut page, listing);
     about(&mut page, detail);
     claims(&mut page, detail);
-    made_of(&mut page, detail);
+    made_of(&mut page, detail, names);
     page.lines.push(String::new());
     where_it_is(&mut page, detail);
     reviews(&mut page, detail);
@@ -53,6 +66,18 @@ pub(super) fn lines(detail: &Detail, snippets: &[Snippet], columns: Option<usize
         page.lines.extend(snippet.lines.iter().map(|line| format!("    {line}")));
     }
     page.lines
+}
+
+/// Whether, and why, the very version of the page was taken back.
+pub(in crate::cli) fn yanked(detail: &Detail) -> Option<&Yanked> {
+    detail.yanked.iter().find(|yanked| yanked.reference == detail.reference)
+}
+
+/// The version that is shown when none is named: the highest release, else the highest prerelease.
+pub(in crate::cli) fn instead(detail: &Detail) -> Option<String> {
+    let releases = detail.versions.iter().find(|version| version.pre.is_empty());
+    let version = releases.or_else(|| detail.versions.first())?;
+    Some(format!("{}/{}@{version}", detail.org, detail.listing.release.name))
 }
 
 /// A page while it is made.
@@ -90,7 +115,7 @@ fn interface(page: &mut Page, listing: &Listing) {
     if let Some(contract) = &listing.contract {
         page.field("limits", &contract_text(contract));
         page.field("needs", &hardware_text(&contract.hardware));
-        page.field("same again", determinism(contract.determinism));
+        page.field("run again", determinism(contract.determinism));
     }
 }
 
@@ -162,16 +187,18 @@ fn claims(page: &mut Page, detail: &Detail) {
     page.field("suggested", &list(&suggested.data));
 }
 
-fn made_of(page: &mut Page, detail: &Detail) {
+fn made_of(page: &mut Page, detail: &Detail, names: &BTreeMap<PackageId, String>) {
     let stages = detail.manifest.as_ref().map_or(&[][..], |manifest| &manifest.stages);
     for stage in stages {
         let package = stage.package;
-        let shown = stage.reference.as_ref().map_or(package.to_string(), ToString::to_string);
+        let written = || stage.reference.as_ref().map_or(package.to_string(), ToString::to_string);
+        let shown = names.get(&package).cloned().unwrap_or_else(written);
         page.field("stage", &format!("{}: {shown}", stage.name));
     }
     let is_stage = |package: &&PackageId| stages.iter().any(|stage| stage.package == **package);
-    let others: Vec<_> = detail.listing.uses.iter().filter(|used| !is_stage(used)).collect();
-    page.field("uses", &list(&others));
+    let others = detail.listing.uses.iter().filter(|used| !is_stage(used));
+    let named = |used: &PackageId| names.get(used).cloned().unwrap_or_else(|| used.to_string());
+    page.field("uses", &list(&others.map(named).collect::<Vec<_>>()));
 }
 
 fn where_it_is(page: &mut Page, detail: &Detail) {
@@ -195,6 +222,7 @@ fn where_it_is(page: &mut Page, detail: &Detail) {
 fn reviews(page: &mut Page, detail: &Detail) {
     let rating = &detail.rating;
     let head = match rating.orgs {
+        0 if yanked(detail).is_some() => "none".to_owned(),
         0 => format!("none yet: guild review {} --stars N", detail.reference),
         orgs => format!("{:.1} of 5 stars from {}", rating.stars, counted(orgs, "organisation")),
     };
@@ -220,6 +248,13 @@ pub(in crate::cli) fn review_text(review: &ReviewShown) -> String {
 /// What of its files is for reading.
 fn files(page: &mut Page, detail: &Detail) {
     let (listing, reference) = (&detail.listing, &detail.reference);
+    // What was taken back is fetched no more.
+    if yanked(detail).is_some() && !detail.held {
+        return;
+    }
+    if listing.kind == Kind::Notebook {
+        page.field("notebook", &format!("guild show {reference} --notebook"));
+    }
     if let Some(name) = &listing.documentation {
         page.field("readme", &format!("{name}: guild show {reference} --readme"));
     }
@@ -227,6 +262,7 @@ fn files(page: &mut Page, detail: &Detail) {
         let word = quoted(name.as_str());
         let line = match name.as_str().ends_with(".ipynb") {
             true => format!("{name}: guild show {reference} --notebook {word}"),
+            false if yanked(detail).is_some() => name.to_string(),
             false => format!("{name}: guild get {reference} --include {word}"),
         };
         page.field("example", &line);

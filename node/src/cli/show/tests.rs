@@ -1,8 +1,10 @@
 //! Pages as they are read aloud.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::collections::BTreeMap;
+
 use guildhall_protocol::api::Detail;
-use guildhall_protocol::{Hash, RecordId};
+use guildhall_protocol::{Hash, PackageId, RecordId};
 use serde_json::{Value, json};
 
 use super::{page, snippets};
@@ -64,7 +66,7 @@ fn a_release_is_a_page() {
         }),
     );
     let (package, record) = (detail.package_id, detail.listing_id);
-    let lines = page::lines(&detail, &[], Some(100));
+    let lines = page::lines(&detail, &BTreeMap::new(), &[], Some(100));
     let expected = format!(
         "\
 lab-a/digits@1.1.0  model
@@ -75,7 +77,7 @@ takes      image: image(image/png)
 yields     digit: text
 engines    onnx
 limits     200 ms a record on a laptop, memory 64 MiB, output 1 KiB
-same again the same but for rounding
+run again  the same but for rounding
 category   vision/image-classification; place 2 of 14 in vision/image-classification
 keywords   digits, mnist
 licence    MIT
@@ -103,7 +105,7 @@ example    a'; reboot.txt: guild get lab-a/digits@1.1.0 --include 'a'\\''; reboo
 fn a_page_fits_a_narrow_terminal() {
     let detail = detail("model", &json!({}));
     let snippets = snippets::of(&detail, "http://127.0.0.1:7480", false);
-    for line in page::lines(&detail, &snippets, Some(60)) {
+    for line in page::lines(&detail, &BTreeMap::new(), &snippets, Some(60)) {
         let is_whole = line.starts_with("    ") || line.contains("b3:") || line.len() <= 60;
         assert!(is_whole, "{line}");
     }
@@ -114,16 +116,34 @@ fn what_was_taken_back_or_looks_like_another_is_said_first() {
     let yanked = json!({
         "yanked": [{ "ref": "lab-a/digits@1.1.0", "package_id": format!("b3:{}", "0".repeat(64)),
                      "why": "wrong labels", "time_ms": TIME_MS }],
-        "looks_like": "lab-c/digit",
+        "looks_like": "lab-c/digit", "versions": ["1.1.0-rc.1", "1.0.0"],
     });
-    let lines = page::lines(&detail("model", &yanked), &[], None);
+    let lines = page::lines(&detail("model", &yanked), &BTreeMap::new(), &[], None);
     assert_eq!(
-        lines[2..4],
+        lines[2..5],
         [
             "warning: looks like lab-c/digit, which is older and of another producer",
             "warning: taken back by its producer: wrong labels",
+            "use instead: guild show lab-a/digits@1.0.0",
         ]
     );
+    for refused in ["guild review", "guild get", "guild run", "--readme"] {
+        assert!(!lines.iter().any(|line| line.contains(refused)), "{refused}: {lines:#?}");
+    }
+}
+
+#[test]
+fn a_page_names_its_notebook_and_the_packages_it_uses_where_they_are_known() {
+    let ids = ["one", "two"].map(|name| PackageId(Hash::of(name.as_bytes())));
+    let mut detail = detail("notebook", &json!({}));
+    detail.listing.uses = ids.to_vec();
+    let names = BTreeMap::from([(ids[0], "lab-b/one@1.0.0".to_owned())]);
+    let lines = page::lines(&detail, &names, &[], Some(100));
+    let uses: String =
+        lines.iter().skip_while(|line| !line.starts_with("uses")).take(2).cloned().collect();
+    assert!(uses.contains("lab-b/one@1.0.0") && uses.contains(&ids[1].to_string()), "{uses}");
+    let own = "notebook   guild show lab-a/digits@1.1.0 --notebook";
+    assert!(lines.iter().any(|line| line == own), "{lines:#?}");
 }
 
 #[test]

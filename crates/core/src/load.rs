@@ -45,12 +45,21 @@ impl Core {
     #[must_use]
     pub fn is_restored(&self, record: &Record) -> bool {
         let header = record.header();
-        let place = (header.seq, start_of(&record.id()));
         header.record_type == Listing::TYPE
-            && self
-                .restored
-                .get(&header.author)
-                .is_some_and(|places| places.binary_search(&place).is_ok())
+            && self.is_restored_at(&header.author, header.seq, &record.id())
+    }
+
+    /// The same by the record's place and id alone.
+    #[must_use]
+    pub fn is_restored_at(&self, author: &PublicKey, seq: u64, id: &RecordId) -> bool {
+        let places = self.restored.get(author);
+        places.is_some_and(|places| places.binary_search(&(seq, start_of(id))).is_ok())
+    }
+
+    /// In place of [`load_member`](Self::load_member), for a record that is restored, without opening it. Says whether it
+    /// is done; else the record has to be opened.
+    pub fn restore_record(&mut self, author: &PublicKey, seq: u64, id: &RecordId) -> bool {
+        self.roots.contains_key(author) && self.logs.restore(author, seq, *id)
     }
 
     /// Second pass of the start: evaluates a stored record. Called once for every record that is not

@@ -124,14 +124,14 @@ impl Store {
     /// [`ReadError`] if the table itself cannot be read.
     pub fn for_each_record(
         &self,
-        mut visit: impl FnMut(PublicKey, u64, &[u8]),
+        mut visit: impl FnMut(StoredRecord),
     ) -> Result<LoadReport, ReadError> {
         let expected = self.usage().map_or(0, |usage| usage.records);
         let mut report = LoadReport::default();
         self.inner.shared.for_each_row(RECORDS, |key, value| match parse_row(key, value) {
             Ok(record) => {
                 report.loaded = report.loaded.saturating_add(1);
-                visit(record.author, record.seq, &record.bytes);
+                visit(record);
             }
             Err(place) => {
                 report.corrupt_total = report.corrupt_total.saturating_add(1);

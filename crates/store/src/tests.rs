@@ -95,7 +95,7 @@ fn put(store: &Store, log: u8, seq: u64) -> Vec<u8> {
 fn load(store: &Store) -> (Vec<(PublicKey, u64, Vec<u8>)>, crate::LoadReport) {
     let mut records = Vec::new();
     let report = store
-        .for_each_record(|author, seq, bytes| records.push((author, seq, bytes.to_vec())))
+        .for_each_record(|record| records.push((record.author, record.seq, record.bytes)))
         .expect("scans");
     (records, report)
 }

@@ -125,6 +125,18 @@ impl Logs {
         Offered::Appended(appended)
     }
 
+    /// Takes a record that was in the log before, with its body, by its id alone. Says whether it is the next one; if not,
+    /// the record itself has to be offered.
+    pub fn restore(&mut self, author: &PublicKey, seq: u64, id: RecordId) -> bool {
+        let Some(log) = self.logs.get_mut(author) else { return false };
+        let is_next = log.fork.is_none() && log.len() == seq && log.waiting.is_empty();
+        if is_next {
+            log.ids.push(id);
+            self.records += 1;
+        }
+        is_next
+    }
+
     /// Where the next record of `author` stands.
     #[must_use]
     pub fn next_position(&self, author: &PublicKey) -> Position {

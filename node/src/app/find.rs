@@ -209,8 +209,9 @@ impl App {
             let (text, index) = super::index::words_anew(&self.index());
             let mut core = self.core();
             core.reindex(text, |each| {
-                let report = self.store.for_each_record(|author, seq, bytes| {
-                    match Record::open_kept(bytes) {
+                let report = self.store.for_each_record(|stored| {
+                    let (author, seq) = (stored.author, stored.seq);
+                    match Record::open_kept(&stored.bytes) {
                         Ok(record) => each(&record),
                         Err(error) => warn!(%error, ?author, seq, "a stored record is left out"),
                     }

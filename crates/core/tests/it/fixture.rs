@@ -1,6 +1,10 @@
 //! Who and what the tests are about: orgs with keys from their names, listings, and worlds that have come together.
 
-use guildhall_catalog::Asked;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use guildhall_catalog::text::MemoryIndex;
+use guildhall_catalog::{Asked, Catalog, Shelf};
 use guildhall_core::{Core, DelegatedKey, Identity, Settings};
 use guildhall_federation::State;
 use guildhall_protocol::body::{
@@ -186,23 +190,73 @@ pub(crate) fn listed(core: &Core, category: &str) -> Vec<String> {
     found.results.into_iter().map(|suggestion| suggestion.reference.to_string()).collect()
 }
 
-/// Asserts that a node started from its store would know what it knows now.
+/// Asserts that a node started from its store would know what it knows now, with a snapshot of the catalogue as it was
+/// after half of its records, and without one.
 pub(crate) fn assert_restart_changes_nothing(world: &World, node: usize) {
     let node = &world.nodes[node];
     let old = &node.core;
+    let records: Vec<&Record> = node.store.values().collect();
+    let shelf: Arc<dyn Shelf> = Arc::new(Records(node.store.clone()));
+    let empty = || {
+        let mut catalog = Catalog::default();
+        catalog.set_shelf(Arc::clone(&shelf));
+        catalog
+    };
+    let before = started(node, empty(), &records[..records.len() / 2]);
+    let mut snapshot = Vec::new();
+    before.catalog().save(before.federation().id(), &mut snapshot).unwrap();
+    let restored = Catalog::restore(
+        before.federation().id(),
+        &mut snapshot.as_slice(),
+        Arc::clone(&shelf),
+        |_| Ok(Box::new(MemoryIndex::default())),
+    );
+    for catalog in [empty(), restored.unwrap()] {
+        let new = started(node, catalog, &records);
+        assert_eq!(new.federation(), old.federation());
+        assert_eq!(new.logs().heads(), old.logs().heads());
+        assert_eq!(new.logs().records(), old.logs().records());
+        assert_eq!(new.nodes().collect::<Vec<_>>(), old.nodes().collect::<Vec<_>>());
+        assert_eq!(catalogued(&new), catalogued(old));
+        let demand = |core: &Core| core.demand_report(&[], world.now_ms).federation;
+        assert_eq!(demand(&new), demand(old));
+    }
+}
+
+/// A core that starts with this catalogue from these records, as a node does.
+fn started(node: &crate::world::Node, catalog: Catalog, records: &[&Record]) -> Core {
+    let old = &node.core;
     let state = State::found(node.founding.clone()).unwrap();
     let mut new = Core::new(old.identity().clone(), old.settings().clone(), state);
-    node.store.values().for_each(|record| new.load_member(record));
-    for record in node.store.values() {
+    new.set_catalog(catalog);
+    let mut left = Vec::new();
+    for record in records {
+        let header = record.header();
+        let is_known = new.is_restored_at(&header.author, header.seq, &record.id());
+        if is_known && new.restore_record(&header.author, header.seq, &record.id()) {
+            continue;
+        }
+        new.load_member(record);
+        if !new.is_restored(record) {
+            left.push(record);
+        }
+    }
+    for record in left {
         // What it would say in the DHT was said.
         let _provided = new.load(record);
     }
-    assert_eq!(new.federation(), old.federation());
-    assert_eq!(new.logs().heads(), old.logs().heads());
-    assert_eq!(new.nodes().collect::<Vec<_>>(), old.nodes().collect::<Vec<_>>());
-    assert_eq!(catalogued(&new), catalogued(old));
-    let demand = |core: &Core| core.demand_report(&[], world.now_ms).federation;
-    assert_eq!(demand(&new), demand(old));
+    let _provided = new.finish_load();
+    new
+}
+
+/// The records of a node, as its catalogue reads them.
+#[derive(Debug)]
+struct Records(BTreeMap<(PublicKey, u64), Record>);
+
+impl Shelf for Records {
+    fn listing(&self, author: &PublicKey, seq: u64) -> Option<Listing> {
+        self.0.get(&(*author, seq))?.body_as::<Listing>()?.ok()
+    }
 }
 
 /// Everything that is shown of a catalogue.

@@ -215,8 +215,9 @@ fn check(store: &Store) -> (usize, usize) {
             }
         }
     }
-    let seen = store.for_each_record(|found, seq, bytes| {
-        assert!(found == author(7) && bytes == filled_bytes(seq), "wrong record in the scan");
+    let seen = store.for_each_record(|found| {
+        let is_right = found.author == author(7) && found.bytes == filled_bytes(found.seq);
+        assert!(is_right, "wrong record in the scan");
     });
     match seen {
         Ok(report) if report.is_complete() => assert_eq!(report.loaded, RECORDS_FILLED),

@@ -132,8 +132,9 @@ impl Alone {
     fn fill(&self, catalog: &mut Catalog, store: &guildhall_store::Store) -> Result<(), Failed> {
         let orgs = read_orgs(&self.folder)?;
         let mut lost = 0_u64;
-        let report = store.for_each_record(|author, seq, bytes| {
-            let entry = Record::open_kept(bytes).ok().and_then(|record| {
+        let report = store.for_each_record(|stored| {
+            let (author, seq) = (stored.author, stored.seq);
+            let entry = Record::open_kept(&stored.bytes).ok().and_then(|record| {
                 let listing = record.body_as::<Listing>()?.ok()?;
                 let header = record.header();
                 Some(Entry {

@@ -27,6 +27,10 @@ use crate::words::Terms;
 /// node is made for, so that no org alone takes the room of all.
 pub const PER_ORG_MAX: u64 = 200_000;
 
+/// Rows that an org may have had for each listing that it may have: what was replaced takes room until the catalogue is
+/// built anew, so that who lists one version again and again is stopped as well.
+const ROWS_PER_LISTING: u64 = 2;
+
 /// Every listing a node knows, ready to be searched. The same listings in any order give the same answers, but for how
 /// several words of one query are weighed, which is an estimate.
 #[derive(Debug)]
@@ -109,15 +113,18 @@ impl Catalog {
 
     /// Takes a verified listing in and says what became of it. `on_shelf` says whether its record is on disk.
     pub fn insert(&mut self, entry: Entry, on_shelf: bool) -> Inserted {
+        let known = self.names.find(&entry.org, &entry.listing.release.name);
+        let is_first = known.is_none_or(|name| self.claimants(name, entry.version()).is_empty());
+        // Before it gets a name: those stay.
+        if is_first && self.is_full_of(&entry.root) {
+            return Inserted::Full;
+        }
         let name = self.names.number(&entry.org, entry.listing.release.name.as_str());
         let number = match u32::try_from(self.rows.len()) {
             Ok(number) if number < u32::MAX => number,
             _ => return Inserted::Full,
         };
         let before = self.claimants(name, entry.version());
-        if before.is_empty() && self.is_full_of(&entry.root) {
-            return Inserted::Full;
-        }
         let claimant = Claimant {
             number,
             package: entry.package(),
@@ -131,6 +138,9 @@ impl Catalog {
         let kept = slot::kept(&all);
         if !kept.iter().any(|one| one.number == number) {
             return Self::outcome_of_unkept(&before, &claimant);
+        }
+        if self.rows_pushed_by(&entry.root) >= self.per_org_max.saturating_mul(ROWS_PER_LISTING) {
+            return Inserted::Full;
         }
         let shown_before = slot::shown(&before).map(|one| one.number);
         let root = self.roots.number(&entry.root);
@@ -170,11 +180,19 @@ impl Catalog {
     }
 
     fn is_full_of(&self, root: &PublicKey) -> bool {
+        // Only where replaced rows may matter are they counted out.
+        self.rows_pushed_by(root) >= self.per_org_max && self.live_rows_of(root) >= self.per_org_max
+    }
+
+    fn live_rows_of(&self, root: &PublicKey) -> u64 {
         let rows = self.roots.find(root).and_then(|root| self.sets.roots.get(&root));
-        // Replaced rows stay in the set; only when that may matter are they counted out.
-        rows.is_some_and(|rows| {
-            rows.len() >= self.per_org_max && rows.intersection_len(&self.live) >= self.per_org_max
-        })
+        rows.map_or(0, |rows| rows.intersection_len(&self.live))
+    }
+
+    /// Rows that an org ever had, those that were replaced too.
+    fn rows_pushed_by(&self, root: &PublicKey) -> u64 {
+        let root = self.roots.find(root);
+        root.and_then(|root| self.sets.roots.get(&root)).map_or(0, RoaringBitmap::len)
     }
 
     fn outcome_of_unkept(before: &[Claimant], claimant: &Claimant) -> Inserted {

@@ -1,6 +1,6 @@
 //! The values of the terms and their words. `docs/ranking.md` says the same to people.
 
-use guildhall_protocol::body::Listing;
+use guildhall_protocol::body::{AccuracyClaim, Listing};
 use guildhall_protocol::manifest::Kind;
 use guildhall_protocol::name::CategoryPrefix;
 use guildhall_protocol::query::{Query, Side, TypeQuery};
@@ -120,17 +120,20 @@ fn accuracy(row: &Row, listing: Option<&Listing>, why: &mut Why) -> f64 {
         return undeclared(row.kind, "accuracy", why);
     }
     match listing.and_then(|listing| best_accuracy(&listing.claims, None)) {
-        Some(claim) => {
-            why.say(format_args!(
-                "declared {} {} on {} (by the producer)",
-                quote(&claim.metric),
-                short(claim.value),
-                quote(&claim.dataset)
-            ));
-            claim.value
-        }
+        Some(claim) => declared(claim, why),
         None => f64::from(row.accuracy),
     }
+}
+
+/// An accuracy and whose word it is.
+fn declared(claim: &AccuracyClaim, why: &mut Why) -> f64 {
+    why.say(format_args!(
+        "declared {} {} on {} (by the producer)",
+        quote(&claim.metric),
+        short(claim.value),
+        quote(&claim.dataset)
+    ));
+    claim.value
 }
 
 fn latency(row: &Row, listing: Option<&Listing>, ask: Option<f64>, why: &mut Why) -> f64 {
@@ -347,15 +350,7 @@ impl<'c> Ranker<'c> {
         let name = self.query.metric.as_deref();
         let by = self.catalog.symbols.accuracy_by(row, metric);
         match (by, listing.and_then(|listing| best_accuracy(&listing.claims, name))) {
-            (_, Some(claim)) => {
-                why.say(format_args!(
-                    "declared {} {} on {} (by the producer)",
-                    quote(&claim.metric),
-                    short(claim.value),
-                    quote(&claim.dataset)
-                ));
-                claim.value
-            }
+            (_, Some(claim)) => declared(claim, why),
             (Some(value), None) => f64::from(value),
             (None, None) => undeclared(row.kind, &quote(name.unwrap_or("accuracy")), why)
                 .min(if row.accuracy.is_nan() { 1.0 } else { 0.0 }),

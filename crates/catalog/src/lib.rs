@@ -44,7 +44,7 @@ pub use entry::{Entry, Inserted};
 pub use facets::FACET_VALUES_MAX;
 pub use filter::matches;
 pub use listings::{RESIDENT_MAX, Shelf};
-pub use opinions::{REVIEWED_MAX, Reviewed, YANKS_MAX, Yanked};
+pub use opinions::{COUNTED_MAX, REVIEWED_MAX, Reviewed, YANKS_MAX, Yanked};
 pub use resolve::{Brief, ResolveError, Shown};
 pub use search::{Answer, Asked, Page};
 pub use slot::{AUTHORS_MAX, PACKAGES_MAX};

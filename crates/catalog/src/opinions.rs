@@ -17,6 +17,9 @@ pub const YANKS_MAX: usize = 100_000;
 /// Packages whose reviews are kept. Further ones are not taken.
 pub const REVIEWED_MAX: usize = 1_000_000;
 
+/// Packages whose uses are counted, and whose copies. Of further ones nothing is counted.
+pub const COUNTED_MAX: usize = 1_000_000;
+
 /// A yank, and when it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Yanked {
@@ -196,18 +199,25 @@ impl Catalog {
         touched.into_iter().for_each(|package| self.restand_package(package));
     }
 
-    /// A package was fetched, run or built upon from this node once more.
-    pub fn used(&mut self, package: PackageId) {
-        let uses = self.opinions.uses.entry(package).or_default();
+    /// A package was fetched, run or built upon from this node once more. Says whether it is counted.
+    pub fn used(&mut self, package: PackageId) -> bool {
+        let uses = &mut self.opinions.uses;
+        if uses.len() >= COUNTED_MAX && !uses.contains_key(&package) {
+            return false;
+        }
+        let uses = uses.entry(package).or_default();
         *uses = uses.saturating_add(1);
         self.restand_package(package);
+        true
     }
 
     /// So many orgs besides the producer are known to hold a package.
     pub fn set_holders(&mut self, package: PackageId, holders: u16) {
+        let known = &mut self.opinions.holders;
         let before = match holders {
-            0 => self.opinions.holders.remove(&package),
-            _ => self.opinions.holders.insert(package, holders),
+            0 => known.remove(&package),
+            _ if known.len() >= COUNTED_MAX && !known.contains_key(&package) => return,
+            _ => known.insert(package, holders),
         };
         if before.unwrap_or_default() != holders {
             self.restand_package(package);

@@ -185,6 +185,23 @@ fn an_org_that_lists_without_end_takes_no_room_of_others() {
 }
 
 #[test]
+fn an_org_that_lists_one_version_again_and_again_is_stopped_too() {
+    let mut catalog = Catalog::default();
+    catalog.set_per_org_max(10);
+    let outcomes: Vec<Inserted> = (0..50_u64)
+        .map(|seq| {
+            let again = entry("mallory/junk@1.0.0");
+            catalog.insert(Entry { seq, listing_id: record(seq), ..again }, false)
+        })
+        .collect();
+    assert_eq!(outcomes.iter().filter(|one| **one == Inserted::Replaced).count(), 19);
+    assert_eq!(outcomes.last(), Some(&Inserted::Full));
+    let known = Entry { seq: 5, listing_id: record(5), ..entry("mallory/junk@1.0.0") };
+    assert_eq!(catalog.insert(known, false), Inserted::Older, "what is replaced is no news");
+    assert_eq!(catalog.insert(entry("lab/digits@1.0.0"), false), Inserted::New);
+}
+
+#[test]
 fn which_authors_and_packages_are_kept_does_not_depend_on_the_order() {
     let many: Vec<Entry> = (0..20_u64)
         .flat_map(|n| {

@@ -94,7 +94,7 @@ fn a_restored_catalogue_answers_as_before_and_goes_on() {
     let gone = *catalog.orgs().last().unwrap().0;
     catalog.remove_org(&gone);
     let used = catalog.briefs().next().unwrap().package();
-    (0..5).for_each(|_| catalog.used(used));
+    assert!((0..5).all(|_| catalog.used(used)));
     catalog.set_holders(used, 2);
     let mut ranking = Ranking::default();
     ranking.weights.set("usage", 5.0).unwrap();

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use guildhall_catalog::Catalog;
 use guildhall_catalog::rank::Ranking;
+use guildhall_catalog::{COUNTED_MAX, Catalog};
 use guildhall_federation::{Authority, State};
 use guildhall_pipeline::lease;
 use guildhall_protocol::body::{HardwareOffer, NodeBody, RecordBody};
@@ -233,7 +233,11 @@ impl Core {
             }
             Event::Used { query_id, package } => {
                 self.handle_used(query_id, package, now_ms);
-                self.catalog.used(package);
+                if !self.catalog.used(package) {
+                    out.push(Effect::Note(format!(
+                        "the use of {package} is not counted: {COUNTED_MAX} packages are"
+                    )));
+                }
             }
             Event::Holders { ask, peers } => self.handle_holders(ask, &peers, &mut out),
             Event::PackageHeld(package) => {

@@ -3,6 +3,8 @@
 
 mod find;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 pub use find::*;
@@ -518,8 +520,12 @@ pub enum RunInput {
 pub struct InputRecord {
     /// A name to find the output by.
     pub name: String,
-    /// The value, base64.
-    pub value: String,
+    /// The value of the only input port that has to be fed, base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// Values by port, as JSON of the type of the port.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub values: BTreeMap<String, serde_json::Value>,
 }
 
 /// Where a run should be executed.
@@ -587,10 +593,19 @@ pub struct RunReport {
     pub reference: Reference,
     /// How far it is.
     pub state: RunState,
-    /// The node that executes.
+    /// The node that executes, the first one where there are several.
     pub executed_on: Option<ExecutedOn>,
-    /// Records that came out so far.
+    /// Every node that executes or did, with its share.
+    #[serde(default)]
+    pub executors: Vec<ExecutorShare>,
+    /// Records that came out so far, in order.
     pub records: u64,
+    /// Of those, records that a stage failed on.
+    #[serde(default)]
+    pub failed: u64,
+    /// Records there are, once that is known.
+    #[serde(default)]
+    pub total: Option<u64>,
     /// Since it was started, or until it ended, seconds.
     pub seconds: f64,
     /// Share of records whose predicted class is the data package's label.
@@ -609,10 +624,14 @@ pub struct RunReport {
 pub enum RunState {
     /// On its way.
     Running,
-    /// Every record came out.
+    /// Every record came out, or failed alone.
     Completed,
     /// It ended early.
     Failed,
+    /// A person ended it. What came out is kept, and it can be resumed.
+    Cancelled,
+    /// This node stopped while it was under way. What came out is kept, and it can be resumed.
+    Interrupted,
 }
 
 /// A node that executed.
@@ -622,6 +641,20 @@ pub struct ExecutedOn {
     pub org: OrgName,
     /// Its key as the overlay writes it.
     pub peer_id: String,
+}
+
+/// A node's share of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecutorShare {
+    /// The node.
+    #[serde(flatten)]
+    pub node: ExecutedOn,
+    /// Records that it scored.
+    pub records: u64,
+    /// Parts that it scored them in.
+    pub parts: u64,
+    /// Wall time it says it took for them, microseconds.
+    pub wall_us: u64,
 }
 
 /// Why a run failed.
@@ -675,8 +708,25 @@ pub enum OutputValue {
     Predictions(Vec<crate::interface::Prediction>),
     /// Text or JSON as text.
     Text(String),
+    /// A tensor's numbers, nested by dimension.
+    Tensor(serde_json::Value),
     /// Anything else.
     Base64(String),
+    /// One of these for each output port, where there are several.
+    Ports(BTreeMap<String, OutputValue>),
+    /// No value: a stage failed on the record.
+    Failed(RecordFailure),
+}
+
+/// Why a record has no value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordFailure {
+    /// The stage, from 0.
+    pub stage: u32,
+    /// A stable word for the cause, for example `timeout`.
+    pub cause: String,
+    /// In words.
+    pub message: String,
 }
 
 /// What every failed request returns, with a fitting HTTP status.

@@ -264,16 +264,24 @@ impl From<WrittenHardware> for Hardware {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub(super) enum WrittenCode {
-    Command { module: FileName },
-    Onnx { model: FileName, inputs: Vec<Binding>, outputs: Vec<Binding> },
+    Command {
+        module: FileName,
+    },
+    Onnx {
+        model: FileName,
+        #[serde(default)]
+        engine: Option<String>,
+        inputs: Vec<Binding>,
+        outputs: Vec<Binding>,
+    },
 }
 
 impl From<WrittenCode> for Code {
     fn from(written: WrittenCode) -> Self {
         match written {
             WrittenCode::Command { module } => Self::Command(CommandCode { module }),
-            WrittenCode::Onnx { model, inputs, outputs } => {
-                Self::Onnx(OnnxCode { model, inputs, outputs })
+            WrittenCode::Onnx { model, engine, inputs, outputs } => {
+                Self::Onnx(OnnxCode { model, engine, inputs, outputs })
             }
         }
     }

@@ -9,7 +9,6 @@
 //! Everything here decides and does nothing else: no IO, clock, randomness or task. Times are arguments, in
 //! milliseconds of any clock that the caller uses throughout. Searching adapters is not here yet. Left to others: fetching manifests (`sync`), who is a member (`federation`), executing (`sandbox`).
 
-pub mod batch;
 pub mod check;
 pub mod lease;
 pub mod place;

@@ -4,12 +4,14 @@
 //! - [`plan`](mod@plan): what a job needs of a node: packages, engines, memory, hardware.
 //! - [`place`](mod@place): which nodes to try, best first, and in words why the others cannot.
 //! - [`run`]: the requester's side of a run: records in order exactly once, and receipts that match them.
+//! - [`batch`]: a run's records split into parts, and the parts spread over several executors.
 //! - [`lease`]: the executor's side of a promise: slots, expiry, who may open a job.
 //!
 //! Everything here decides and does nothing else: no IO, clock, randomness or task. Times are arguments, in
-//! milliseconds of any clock that the caller uses throughout. Searching adapters and splitting batches are not here
+//! milliseconds of any clock that the caller uses throughout. Searching adapters is not here
 //! yet. Left to others: fetching manifests (`sync`), who is a member (`federation`), executing (`sandbox`).
 
+pub mod batch;
 pub mod check;
 pub mod lease;
 pub mod place;

@@ -39,9 +39,10 @@ pub use progress::{ExecutorProgress, Progress};
 /// of somebody who watches the progress, and little is lost with a node.
 pub const TARGET_MS: u64 = 200;
 
-/// A part is predicted to take at most one in this many of the producer's limit, so that an executor that suddenly
-/// becomes ten times slower still keeps the limit with what it has, and a fifth to spare.
-pub const SLOWDOWN_BORNE: u64 = 12;
+/// A part is predicted to take at most one in this many of the producer's limit: then a part with a record that needs
+/// all of the limit alone is five per cent over, and an executor that suddenly becomes ten times slower is still well
+/// under it with what it has.
+pub const LIMIT_PARTS: u64 = 20;
 
 /// How many times more records a part may have than the largest one that is over, so that a wrong first impression
 /// does little harm.
@@ -342,7 +343,7 @@ impl State {
         executor.phase = phase;
         for part in std::mem::take(&mut executor.parts) {
             for position in part.rest() {
-                self.window.release(*position, id);
+                self.window.release(*position, id, part.id);
             }
         }
     }

@@ -45,6 +45,10 @@ const STRAY_RECORDS: f64 = 4096.0;
 /// that, a machine that got busy does.
 const SLOWER_PARTS: u32 = 3;
 
+/// How many times what was expected a call over the limit counts in the mean: most likely one record is to blame, and
+/// the next ones are as they were.
+const OVER_COUNTS: f64 = 4.0;
+
 /// Least cost of a record, microseconds, so that an executor that claims to need no time gets no endless parts.
 const RECORD_MIN_US: f64 = 1.0;
 
@@ -96,7 +100,7 @@ impl Cost {
             return;
         }
         let count = records as f64;
-        let wall_us = (wall_us as f64).min(2.0 * self.limit_us).max(RECORD_MIN_US);
+        let mut wall_us = (wall_us as f64).max(RECORD_MIN_US);
         if let Some(mean_us) = self.mean_us() {
             let by_bytes = if self.bytes > 0.0 { self.wall_us / self.bytes } else { 0.0 };
             let expected_us = (mean_us * count).max(by_bytes * len_bytes as f64);
@@ -109,9 +113,11 @@ impl Cost {
             if self.slower_parts >= SLOWER_PARTS {
                 self.keep_of_mean(0.0);
                 self.slower_parts = 0;
+            } else if wall_us >= self.limit_us {
+                wall_us = wall_us.min(OVER_COUNTS * expected_us);
             }
         }
-        self.wall_us += wall_us;
+        self.wall_us += wall_us.min(2.0 * self.limit_us);
         self.records += count;
         self.bytes += len_bytes as f64;
         self.keep_of_mean((MEAN_RECORDS / self.records).min(1.0));

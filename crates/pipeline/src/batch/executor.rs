@@ -124,6 +124,10 @@ impl Executor {
         self.due_us(OVERDUE_FACTOR, floor_us as u64)
     }
 
+    pub(super) fn is_overdue(&self, now_us: u64) -> bool {
+        self.is_ready() && self.overdue_at_us().is_some_and(|due_us| due_us <= now_us)
+    }
+
     fn due_us(&self, factor: f64, floor_us: u64) -> Option<u64> {
         let first = self.parts.front()?;
         let patience_us = (factor * first.rest_us()) as u64;

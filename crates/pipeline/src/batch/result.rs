@@ -41,7 +41,10 @@ impl State {
         known.active_us = now_us;
         let is_fault = outcome == Outcome::Failed { fault: Fault::Executor };
         known.faults = if is_fault { known.faults.saturating_add(1) } else { 0 };
-        let accepted = self.accept(executor, record, outcome, output_bytes);
+        let accepted = self.accept(executor, part, record, outcome, output_bytes);
+        if accepted == Accepted::Duplicate {
+            self.note_lost(executor);
+        }
         if is_fault {
             self.close_if_faulty(executor);
         }
@@ -83,7 +86,7 @@ impl State {
         let is_fruitless = known.fruitless >= FRUITLESS_MAX;
         let is_overtaken = known.overtaken >= OVERTAKEN_MAX;
         for position in first.rest() {
-            self.window.release(*position, executor);
+            self.window.release(*position, executor, part);
         }
         if is_overtaken && self.has_other(executor) {
             self.close(executor);
@@ -112,6 +115,7 @@ impl State {
     fn accept(
         &mut self,
         executor: u32,
+        part: u64,
         position: u64,
         outcome: Outcome,
         output_bytes: usize,
@@ -126,17 +130,14 @@ impl State {
             Outcome::Failed { fault: Fault::Executor } => {
                 record.failed_on.push(executor);
                 if record.failed_on.len() <= RETRIES_MAX || record.holders.len() > 1 {
-                    self.window.release(position, executor);
+                    self.window.release(position, executor, part);
                     return Accepted::Retry;
                 }
                 Ended::Failed
             }
         };
-        let holders = self.window.end(position, ended, output_bytes);
+        self.window.end(position, ended, output_bytes);
         self.count(executor, position, ended, output_bytes);
-        for (other, part) in holders.into_iter().filter(|(holder, _)| *holder != executor) {
-            self.overtake(other, part);
-        }
         Accepted::Keep
     }
 
@@ -157,12 +158,11 @@ impl State {
         }
     }
 
-    /// Somebody else was faster with a record of this part.
-    fn overtake(&mut self, executor: u32, part: u64) {
+    /// Somebody else was faster with a record of this executor's first part.
+    fn note_lost(&mut self, executor: u32) {
         let known = self.executors.get_mut(&executor);
-        let part = known.and_then(|known| known.parts.iter_mut().find(|known| known.id == part));
-        if let Some(part) = part {
-            part.lost += 1;
+        if let Some(first) = known.and_then(|known| known.parts.front_mut()) {
+            first.lost += 1;
         }
     }
 

@@ -1,11 +1,11 @@
 //! Who gets which records next.
 //!
-//! An executor with room gets, in this order: what an overdue one holds, the oldest records that wait, and when there
+//! An executor with room, unless it is overdue itself, gets, in this order: what an overdue one holds, the oldest records that wait, and when there
 //! are none and it has nothing to do, the last records of the one that will take longest. Of several executors the
 //! one that will be done first goes first.
 
 use super::executor::{Executor, Part};
-use super::{Action, GROWTH_MAX, SLOWDOWN_BORNE, State, TARGET_MS};
+use super::{Action, GROWTH_MAX, LIMIT_PARTS, State, TARGET_MS};
 
 /// Records that wait and may not go to this executor, since they failed there, that are looked through for others.
 /// An executor with more failures in a row is closed.
@@ -72,14 +72,16 @@ impl State {
     /// another could help.
     #[must_use]
     pub fn next_wake_us(&self) -> Option<u64> {
-        let nothing_waits = self.window.returned.is_empty() && self.window.ahead() == 0;
         let mut wake_us = None;
         for (id, holder) in self.executors.iter().filter(|(_, holder)| holder.is_ready()) {
-            let mut others = self.executors.iter().filter(|(other, _)| *other != id);
-            if !others.any(|(_, other)| other.has_room()) || self.single(*id).next().is_none() {
+            let others = || self.executors.iter().filter(|(other, _)| *other != id);
+            if !others().any(|(_, other)| other.has_room()) {
                 continue;
             }
-            let late_us = holder.late_at_us().filter(|_| nothing_waits);
+            let is_other_idle =
+                others().any(|(_, other)| other.is_ready() && other.parts.is_empty());
+            let can_help = is_other_idle && self.single(*id).next().is_some();
+            let late_us = holder.late_at_us().filter(|_| can_help);
             for at_us in [late_us, holder.overdue_at_us()].into_iter().flatten() {
                 if at_us > self.polled_us {
                     wake_us = Some(wake_us.map_or(at_us, |earlier: u64| earlier.min(at_us)));
@@ -92,10 +94,11 @@ impl State {
     /// The next part, when somebody may take one.
     pub(super) fn send(&mut self, now_us: u64) -> Option<Action> {
         let guess_us = self.guess_us();
+        self.write_off(now_us);
         let mut free: Vec<(f64, u32)> = self
             .executors
             .iter()
-            .filter(|(_, executor)| executor.has_room())
+            .filter(|(_, executor)| executor.has_room() && !executor.is_overdue(now_us))
             .map(|(id, executor)| {
                 let unit_us = executor.cost.mean_us().unwrap_or(guess_us);
                 (executor.backlog_us(now_us) + unit_us, *id)
@@ -115,6 +118,21 @@ impl State {
             }
         }
         None
+    }
+
+    /// Of two executors that have a record, an overdue one no longer counts, so that a third may have it when the
+    /// other falls silent too. What it says later is welcome still.
+    fn write_off(&mut self, now_us: u64) {
+        for (id, holder) in self.executors.iter().filter(|(_, holder)| holder.is_overdue(now_us)) {
+            for part in &holder.parts {
+                for position in part.rest() {
+                    let record = self.window.record(*position);
+                    if record.is_some_and(|record| record.holders.len() > 1) {
+                        self.window.release(*position, *id, part.id);
+                    }
+                }
+            }
+        }
     }
 
     fn dispatch(
@@ -178,11 +196,10 @@ impl State {
 
     /// What an overdue executor holds, the oldest first.
     fn rescue(&self, id: u32, now_us: u64) -> Option<(Vec<u64>, usize, f64)> {
-        let is_overdue = |holder: &Executor| {
-            holder.is_ready() && holder.overdue_at_us().is_some_and(|due_us| due_us <= now_us)
-        };
-        let overdue =
-            self.executors.iter().filter(|(other, known)| **other != id && is_overdue(known));
+        let overdue = self
+            .executors
+            .iter()
+            .filter(|(other, known)| **other != id && known.is_overdue(now_us));
         let oldest = overdue.filter_map(|(other, _)| {
             let first = self.single(*other).find(|position| self.may_have(id, *position))?;
             Some((first, *other))
@@ -296,7 +313,7 @@ impl State {
             executor,
             max_records,
             max_bytes: self.spec.part_max_bytes,
-            budget_us: (TARGET_MS as f64 * 1_000.0).min(self.limit_us / SLOWDOWN_BORNE as f64),
+            budget_us: (TARGET_MS as f64 * 1_000.0).min(self.limit_us / LIMIT_PARTS as f64),
             guess_us: self.guess_us(),
             records: Vec::new(),
             len_bytes: 0,

@@ -120,32 +120,28 @@ impl Window {
         }
     }
 
-    /// An executor no longer has a record. It waits again when nobody else has it.
-    pub(super) fn release(&mut self, position: u64, executor: u32) {
+    /// An executor no longer has a record in this part. It waits again when nobody else has it.
+    pub(super) fn release(&mut self, position: u64, executor: u32, part: u64) {
         let Some(record) = self.record_mut(position) else { return };
-        record.holders.retain(|(holder, _)| *holder != executor);
+        record.holders.retain(|holder| *holder != (executor, part));
         if record.ended.is_none() && record.holders.is_empty() {
             self.returned.insert(position);
         }
     }
 
-    /// A record has its result. Returns those who work on it and need not.
-    pub(super) fn end(
-        &mut self,
-        position: u64,
-        ended: Ended,
-        output_bytes: usize,
-    ) -> Vec<(u32, u64)> {
-        let Some(record) = self.record_mut(position) else { return Vec::new() };
+    /// A record has its result; nobody needs to work on it.
+    pub(super) fn end(&mut self, position: u64, ended: Ended, output_bytes: usize) {
+        let Some(record) = self.record_mut(position) else { return };
         record.ended = Some(ended);
         record.output_bytes = output_bytes;
         record.failed_on = Vec::new();
-        let holders = std::mem::take(&mut record.holders);
+        record.holders = Vec::new();
         let len_bytes = record.len_bytes;
+        // One that was written off may come from there all the same, while it waits for another.
+        self.returned.remove(&position);
         self.open_bytes = self.open_bytes.saturating_sub(len_bytes);
         self.open = self.open.saturating_sub(1);
         self.kept_bytes = self.kept_bytes.saturating_add(output_bytes);
-        holders
     }
 
     /// The next record in order, when it has its result.

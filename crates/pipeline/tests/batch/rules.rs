@@ -1,8 +1,10 @@
 //! The rules one by one, by hand.
 
+use std::collections::VecDeque;
+
 use guildhall_pipeline::batch::{
     Accepted, Action, EXECUTORS_MAX, FAILED_IN_A_ROW_MAX, FAULTS_IN_A_ROW_MAX, FRUITLESS_MAX,
-    Fault, InputError, Outcome, State, Violation,
+    Fault, InputError, OVERTAKEN_MAX, Outcome, State, Violation,
 };
 
 use crate::network::spec;
@@ -240,7 +242,8 @@ fn what_a_silent_executor_has_is_scored_by_an_idle_one_and_the_first_result_coun
         copy = sent(&poll_all(&mut state, now_us));
     }
     assert_eq!(copy, [(1, 2, vec![0])]);
-    assert_eq!(state.next_wake_us(), None, "there are no more than two copies");
+    let later_us = state.next_wake_us().unwrap();
+    assert_eq!(poll_all(&mut state, later_us), [], "there are no more than two copies");
     assert_eq!(state.handle_result(1, 2, 0, CAME, 1, now_us), Ok(Accepted::Keep));
     assert_eq!(state.handle_result(0, 0, 0, CAME, 1, now_us), Ok(Accepted::Duplicate));
     let actions = poll_all(&mut state, now_us);
@@ -252,34 +255,39 @@ fn what_a_silent_executor_has_is_scored_by_an_idle_one_and_the_first_result_coun
 
 #[test]
 fn an_executor_that_others_are_faster_than_again_and_again_is_closed() {
-    let mut state = state(2_000, 2);
-    let mut now_us = 0;
-    let mut waiting: Vec<(u64, Vec<u64>)> = Vec::new();
-    for _ in 0..20_000 {
+    let mut state = State::new(spec(None));
+    state.handle_ready(0, 0);
+    state.handle_ready(1, 0);
+    let mut slow = VecDeque::new();
+    for round in 0..4 * u64::from(OVERTAKEN_MAX) {
+        while state.wants_input() {
+            state.handle_input(100).unwrap();
+        }
+        // Long after what it had was overdue.
+        let now_us = round * 60_000_000;
         let actions = poll_all(&mut state, now_us);
         if actions.contains(&Action::Close { executor: 0 }) {
-            assert!(state.progress().delivered < 2_000, "in the middle of the run");
+            assert!(round >= u64::from(OVERTAKEN_MAX));
+            assert_eq!(state.progress().executors[0].records, 0);
             return;
         }
+        let late = slow.pop_front();
         for (executor, part, records) in sent(&actions) {
             if executor == 0 {
-                waiting.push((part, records));
+                slow.push_back((part, records));
                 continue;
             }
             for record in records {
-                now_us += 10;
-                state.handle_result(1, part, record, CAME, 300_000, now_us).unwrap();
+                state.handle_result(1, part, record, CAME, 1, now_us).unwrap();
             }
-            state.handle_part_over(1, part, 10, now_us).unwrap();
+            state.handle_part_over(1, part, 1_000, now_us).unwrap();
         }
-        // It says that it took no time, and answers after twenty seconds.
-        now_us += 20_000_000 / 10;
-        if now_us % 10 == 0 && !waiting.is_empty() && now_us / 20_000_000 % 2 == 1 {
-            let (part, records) = waiting.remove(0);
+        if let Some((part, records)) = late {
             for record in records {
-                state.handle_result(0, part, record, CAME, 1, now_us).unwrap();
+                let accepted = state.handle_result(0, part, record, CAME, 1, now_us);
+                assert_eq!(accepted, Ok(Accepted::Duplicate));
             }
-            state.handle_part_over(0, part, 10, now_us).unwrap();
+            state.handle_part_over(0, part, 1_000, now_us).unwrap();
         }
     }
     panic!("it was never closed");

@@ -129,7 +129,8 @@ impl State {
             Outcome::Failed { fault: Fault::Record } => Ended::Failed,
             Outcome::Failed { fault: Fault::Executor } => {
                 record.failed_on.push(executor);
-                if record.failed_on.len() <= RETRIES_MAX || record.holders.len() > 1 {
+                let is_elsewhere = record.holders.iter().any(|holder| *holder != (executor, part));
+                if is_elsewhere || record.failed_on.len() <= RETRIES_MAX {
                     self.window.release(position, executor, part);
                     return Accepted::Retry;
                 }

@@ -13,7 +13,7 @@
 //!
 //! Bounds: [`WINDOW_RECORDS`] and [`WINDOW_BYTES`] between the first record that is not delivered and the last one
 //! dispatched, [`READ_AHEAD_RECORDS`] and [`READ_AHEAD_BYTES`] of inputs beyond, [`EXECUTORS_MAX`] executors with
-//! `1 +` [`AHEAD_PARTS`] parts each, two of which may hold the same record. At a bound nothing is sent or wanted.
+//! `1 +` [`AHEAD_PARTS_SHORT`] parts each, two of which may hold the same record. At a bound nothing is sent or wanted.
 //!
 //! No IO, clock or randomness; the same calls give the same actions. Left to the caller: the bytes of inputs and
 //! results, opening and ending jobs, receipts, and giving an executor up that broke the protocol or fell silent.
@@ -54,6 +54,13 @@ pub const AHEAD_PARTS: usize = 2;
 /// The same where the last part is long: one is enough, and less is lost when it turns out slow.
 pub const AHEAD_PARTS_LONG: usize = 1;
 
+/// The same where what waits is shorter than [`AHEAD_SHORT_US`]: dear records make parts short, and a node far away
+/// would idle. [`Spec::ahead_max`] may allow fewer.
+pub const AHEAD_PARTS_SHORT: usize = 8;
+
+/// A round trip between continents, microseconds, and some time for both sides.
+pub const AHEAD_SHORT_US: u64 = 200_000;
+
 /// What a long part is, microseconds: five round trips half around the world.
 const LONG_PART_US: f64 = 1_000_000.0;
 
@@ -85,7 +92,7 @@ pub const FAULTS_IN_A_ROW_MAX: u32 = 8;
 
 /// Parts in a row that others were faster with, at least with half of their records, after which an executor is closed
 /// while there is another. More than it has at a time, so that one dear record with others behind it is not enough.
-pub const OVERTAKEN_MAX: u32 = 4;
+pub const OVERTAKEN_MAX: u32 = 10;
 
 /// Parts in a row that are over without a result after which an executor breaks the protocol.
 pub const FRUITLESS_MAX: u32 = 3;
@@ -119,6 +126,9 @@ pub struct Spec {
     /// Most bytes of a part's inputs, and of its results as far as they can be predicted. A single record may be
     /// longer.
     pub part_max_bytes: usize,
+    /// Most parts that may wait at an executor behind the one it scores. [`AHEAD_PARTS`] is best where nodes are near;
+    /// up to [`AHEAD_PARTS_SHORT`] keep those far away busy, and more is with an executor that shows to be slow.
+    pub ahead_max: usize,
 }
 
 /// Whose trouble a failure is.
@@ -287,7 +297,7 @@ impl State {
         }
         let mut held = 0;
         for (id, executor) in self.executors.iter().filter(|(_, executor)| executor.is_ready()) {
-            if executor.parts.len() > 1 + AHEAD_PARTS {
+            if executor.parts.len() > 1 + AHEAD_PARTS_SHORT.min(self.spec.ahead_max) {
                 return Err("an executor has too many parts");
             }
             for part in &executor.parts {

@@ -7,9 +7,9 @@
 //! - [`batch`]: a run's records split into parts, and the parts spread over several executors.
 //! - [`lease`]: the executor's side of a promise: slots, expiry, who may open a job.
 //!
-//! Everything here decides and does nothing else: no IO, clock, randomness or task. Times are arguments, in
-//! milliseconds of any clock that the caller uses throughout. Searching adapters is not here
-//! yet. Left to others: fetching manifests (`sync`), who is a member (`federation`), executing (`sandbox`).
+//! Everything here decides and does nothing else: no IO, clock, randomness or task. Times are arguments, of
+//! any clock that the caller uses throughout; their names say the unit. Searching adapters is not here yet. Left to
+//! others: fetching manifests (`sync`), who is a member (`federation`), executing (`sandbox`).
 
 pub mod batch;
 pub mod check;

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use super::cost::Cost;
 use super::{
-    AHEAD_PARTS, AHEAD_PARTS_LONG, LATE_FACTOR, LATE_FLOOR_US, LONG_PART_US, OVERDUE_FACTOR,
-    OVERDUE_LEAST_US, OVERDUE_MOST_US,
+    AHEAD_PARTS, AHEAD_PARTS_LONG, AHEAD_PARTS_SHORT, AHEAD_SHORT_US, LATE_FACTOR, LATE_FLOOR_US,
+    LONG_PART_US, OVERDUE_FACTOR, OVERDUE_LEAST_US, OVERDUE_MOST_US,
 };
 
 /// Whether an executor gets work.
@@ -99,10 +99,17 @@ impl Executor {
     }
 
     /// Whether another part may be sent to it.
-    pub(super) fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self, ahead_max: usize) -> bool {
         let is_long = self.parts.back().is_some_and(|part| part.predicted_us >= LONG_PART_US);
-        let ahead = if is_long { AHEAD_PARTS_LONG } else { AHEAD_PARTS };
-        self.is_ready() && self.parts.len() < 1 + ahead
+        let waiting_us: f64 = self.parts.iter().skip(1).map(Part::rest_us).sum();
+        let ahead = if is_long {
+            AHEAD_PARTS_LONG
+        } else if waiting_us < AHEAD_SHORT_US as f64 {
+            AHEAD_PARTS_SHORT
+        } else {
+            AHEAD_PARTS
+        };
+        self.is_ready() && self.parts.len() < 1 + ahead.min(ahead_max)
     }
 
     /// Predicted time until all its parts are over, microseconds.

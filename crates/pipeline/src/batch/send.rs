@@ -75,7 +75,7 @@ impl State {
         let mut wake_us = None;
         for (id, holder) in self.executors.iter().filter(|(_, holder)| holder.is_ready()) {
             let others = || self.executors.iter().filter(|(other, _)| *other != id);
-            if !others().any(|(_, other)| other.has_room()) {
+            if !others().any(|(_, other)| other.has_room(self.spec.ahead_max)) {
                 continue;
             }
             let is_other_idle =
@@ -98,7 +98,9 @@ impl State {
         let mut free: Vec<(f64, u32)> = self
             .executors
             .iter()
-            .filter(|(_, executor)| executor.has_room() && !executor.is_overdue(now_us))
+            .filter(|(_, executor)| {
+                executor.has_room(self.spec.ahead_max) && !executor.is_overdue(now_us)
+            })
             .map(|(id, executor)| {
                 let unit_us = executor.cost.mean_us().unwrap_or(guess_us);
                 (executor.backlog_us(now_us) + unit_us, *id)

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use guildhall_pipeline::batch::{Accepted, Action, Fault, Outcome, Spec, State, Violation};
+use guildhall_pipeline::batch::{
+    AHEAD_PARTS, Accepted, Action, Fault, Outcome, Spec, State, Violation,
+};
 
 /// One way of a message.
 pub(crate) const LATENCY_US: u64 = 1_000;
@@ -22,6 +24,7 @@ pub(crate) fn spec(records: Option<u64>) -> Spec {
         batch_max: 1024,
         part_max_records: 1024,
         part_max_bytes: 1 << 20,
+        ahead_max: AHEAD_PARTS,
     }
 }
 

@@ -186,6 +186,7 @@ proptest! {
         base_us in 100.0..3_000.0f64,
         is_known in any::<bool>(),
         first in 0usize..10,
+        ahead_max in 0usize..10,
         seed in any::<u64>(),
     ) {
         nodes.push(Node { ready_us: good_us, ..NODE });
@@ -193,7 +194,7 @@ proptest! {
         let first = first.min(count);
         let from = u64::try_from(first).unwrap();
         let known = is_known.then_some(u64::try_from(count).unwrap());
-        let spec = guildhall_pipeline::batch::Spec { first: from, ..spec(known) };
+        let spec = guildhall_pipeline::batch::Spec { first: from, ahead_max, ..spec(known) };
         let report = run(spec, &nodes, &records, 100);
         prop_assert_eq!(&report.delivered, &all(count)[first..]);
         prop_assert_eq!(&report.ended, &Some(Action::Done));

@@ -223,7 +223,7 @@ mod tests {
         let note = inputs.notes.join("\n");
         assert!(note.ends_with(": left out 1 subfolder, 1 hidden file"), "{note}");
         let RunInput::Records(records) = inputs.input else { panic!("records were given") };
-        assert_eq!(records[0].value, BASE64.encode(b"01.pgm"));
+        assert_eq!(records[0].value, Some(BASE64.encode(b"01.pgm")));
         let empty = tempfile::tempdir().unwrap();
         assert_eq!(read(&[empty.path().display().to_string()]).unwrap_err().code, exit::NOT_FOUND);
     }

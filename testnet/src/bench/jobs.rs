@@ -9,7 +9,7 @@ use guildhall_protocol::api::{
     InputRecord, OfferChange, Placement, RunInput, RunReport, RunRequest, RunState,
 };
 use guildhall_protocol::body::HardwareOffer;
-use guildhall_protocol::contract::{LimitSet, NodeLimits};
+use guildhall_protocol::contract::NodeLimits;
 use guildhall_protocol::name::Reference;
 
 use super::{Row, quantile_ms};

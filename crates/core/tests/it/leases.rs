@@ -19,12 +19,15 @@ fn request(run: &str) -> OfferRequest {
         stages: vec![PackageId(Hash::of(b"package"))],
         engines: vec!["onnx".into()],
         memory_bytes: 1 << 20,
+        hardware: Default::default(),
+        isolation: 0,
     }
 }
 
 fn spec(run: &str, lease: &Lease) -> JobSpec {
     let request = request(run);
     let stage = |package: &PackageId| JobStage {
+        engine: None,
         package: *package,
         config: std::collections::BTreeMap::new(),
         listing: LimitSet::default(),

@@ -54,6 +54,8 @@ fn a_peer_that_is_not_admitted_is_refused_everything_but_hello_and_join() {
         stages: vec![PackageId(Hash::of(b"package"))],
         engines: Vec::new(),
         memory_bytes: 0,
+        hardware: Default::default(),
+        isolation: 0,
     };
     for request in [
         Request::Heads { after: None },

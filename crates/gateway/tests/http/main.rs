@@ -10,9 +10,8 @@ use std::time::Duration;
 use fake::{Running, manifest, package_id, run_id};
 use guildhall_client::{Client, Error};
 use guildhall_protocol::api::{
-    Follows, InviteRequest, OfferChange, Placement, RunInput, RunRequest, RunState,
+    Follows, InviteRequest, OfferChange, RunInput, RunRequest, RunState,
 };
-use guildhall_protocol::contract::LimitSet;
 use guildhall_protocol::query::Query;
 use guildhall_protocol::{Hash, RecordId, RunId};
 

@@ -4,7 +4,7 @@
 //! - [`plan`](mod@plan): what a job needs of a node: packages, engines, memory, hardware.
 //! - [`place`](mod@place): which nodes to try, best first, and in words why the others cannot.
 //! - [`share`]: the requester's side of one node's share of a run: parts there and back, and a receipt that matches.
-//! - [`lease`]: the executor's side of a promise: slots, expiry, who may open a job.
+//! - [`lease`]: the executor's side of a promise: slots, whose turn it is, quotas, expiry, who may open a job.
 //!
 //! Everything here decides and does nothing else: no IO, clock, randomness or task. Times are arguments, in
 //! milliseconds of any clock that the caller uses throughout. Searching adapters is not here yet. Left to others: fetching manifests (`sync`), who is a member (`federation`), executing (`sandbox`).

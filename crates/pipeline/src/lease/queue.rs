@@ -4,7 +4,7 @@
 //! orgs: the one that holds the fewest slots first, among those the one served longest ago; within an org first come,
 //! first served. So an org that asks a thousand times waits for itself. A slot that is free is kept for whose turn it
 //! is, for [`KEPT_MS`] from when somebody else asked for it; who does not come by then is passed over until it asks
-//! again. A job that is first in turn and too large for what is free is waited for in the same way.
+//! again, and its org's turn is over: places that nobody comes for hold up one slot once a round. A job that is first in turn and too large for what is free is waited for in the same way.
 //!
 //! Bounds: [`WAITING_PER_ORG_MAX`] and [`WAITING_MAX`] places; beyond the first one is refused without a place. Beyond
 //! the second the org with the most places loses its newest to one that has fewer.
@@ -118,7 +118,7 @@ impl Queue {
         held: &BTreeMap<Side, usize>,
         share: impl Fn(&Side) -> usize,
     ) -> Turn {
-        self.waiting.retain(|_, waiting| now_ms < waiting.until_ms);
+        self.forget_gone(now_ms);
         if !self.enter(key, side, needs) {
             return Turn::NoPlace { retry_after_ms: RETRY_MAX_MS };
         }
@@ -146,6 +146,15 @@ impl Queue {
             *counts.entry(waiting.side.clone()).or_default() += 1;
         }
         counts
+    }
+
+    /// Drops places whose time is over. Where a slot was kept for one meanwhile, its org had its turn.
+    fn forget_gone(&mut self, now_ms: u64) {
+        let gone = self.waiting.values().filter(|waiting| waiting.until_ms <= now_ms);
+        let kept = gone.filter(|waiting| waiting.kept_since_ms.is_some() && !waiting.is_passed);
+        let sides: BTreeSet<Side> = kept.map(|waiting| waiting.side.clone()).collect();
+        sides.iter().for_each(|side| self.serve(side));
+        self.waiting.retain(|_, waiting| now_ms < waiting.until_ms);
     }
 
     /// Gives `key` a place if it has none, and says whether it has one then.
@@ -247,6 +256,8 @@ impl Queue {
             let since_ms = *waiting.kept_since_ms.get_or_insert(now_ms);
             if now_ms.saturating_sub(since_ms) >= KEPT_MS {
                 waiting.is_passed = true;
+                let side = waiting.side.clone();
+                self.serve(&side);
                 continue;
             }
             if !fits {

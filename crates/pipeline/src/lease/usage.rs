@@ -9,7 +9,7 @@ use guildhall_protocol::name::OrgName;
 use serde::{Deserialize, Serialize};
 
 /// Orgs whose use is counted: a large federation. Whoever is forgotten beyond that had used next to nothing.
-pub const ORGS_MAX: usize = 1_024;
+pub(super) const ORGS_MAX: usize = 1_024;
 
 /// Hours that count: a day.
 const HOURS: u64 = 24;

@@ -101,6 +101,9 @@ pub struct Peer {
     pub offer: Option<HardwareOffer>,
     /// Engines it can execute with.
     pub engines: Vec<String>,
+    /// Whether it finishes what it has and takes no more jobs of others.
+    #[serde(default)]
+    pub draining: bool,
 }
 
 /// `POST /invites`.

@@ -246,7 +246,8 @@ mod tests {
 
     #[test]
     fn an_offer_that_cannot_be_fulfilled_is_refused_in_words() {
-        let cases: [(fn(&mut HardwareOffer), &str); 5] = [
+        type Change = fn(&mut HardwareOffer);
+        let cases: [(Change, &str); 5] = [
             (|offer| offer.slots = 1025, "an offer has at most 1024 slots"),
             (|offer| offer.engines = vec!["e".into(); 65], "an offer has at most 64 engines"),
             (

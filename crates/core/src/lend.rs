@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use guildhall_federation::Authority;
-use guildhall_pipeline::lease::{Asker, Fresh, Job, Opened, Policy, Usage};
+use guildhall_pipeline::lease::{Asker, Fresh, Job, Opened, Policy, Usage, User};
 use guildhall_protocol::api::OrgUse;
 use guildhall_protocol::isolation::Level;
 use guildhall_protocol::name::OrgName;
@@ -86,10 +86,10 @@ impl Core {
         self.leases.close(lease);
     }
 
-    /// Counts what an open job used since it was last asked, wall time of its calls; before the lease is closed. Says
-    /// whether it counts against a quota, so that [`usage`](Self::usage) is worth keeping.
-    pub fn use_lease(&mut self, now_ms: u64, lease: &Hash, wall_us: u64) -> bool {
-        self.leases.used(now_ms, lease, wall_us)
+    /// Counts what a job used since it was last asked, wall time. Says whether it is another member's, so that
+    /// [`usage`](Self::usage) is worth keeping.
+    pub fn count_use(&mut self, now_ms: u64, user: &User, wall_us: u64) -> bool {
+        self.leases.used(now_ms, user, wall_us)
     }
 
     /// What other members used within a day, to be kept over a restart.

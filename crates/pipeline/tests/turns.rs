@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::{org, package, secret};
 use guildhall_pipeline::lease::{
-    Asker, Book, KEPT_MS, Policy, RETRY_MAX_MS, RETRY_MS, Usage, WAITING_MAX, WAITING_PER_ORG_MAX,
+    Asker, Book, KEPT_MS, Policy, RETRY_MAX_MS, RETRY_MS, Usage, User, WAITING_MAX,
+    WAITING_PER_ORG_MAX,
 };
 use guildhall_protocol::body::{HardwareOffer, OrgQuota};
 use guildhall_protocol::contract::{Hardware, LimitSet};
@@ -35,14 +36,15 @@ struct Lender {
     offer: HardwareOffer,
     next: u64,
     out: BTreeMap<Hash, OrgName>,
+    users: BTreeMap<Hash, User>,
     nodes: BTreeMap<String, PublicKey>,
 }
 
 impl Lender {
     fn new(slots: u32) -> Self {
         let offer = HardwareOffer { slots, ..HardwareOffer::default() };
-        let nodes = BTreeMap::new();
-        Self { book: Book::default(), offer, next: 0, out: BTreeMap::new(), nodes }
+        let (users, nodes) = (BTreeMap::new(), BTreeMap::new());
+        Self { book: Book::default(), offer, next: 0, out: BTreeMap::new(), users, nodes }
     }
 
     /// The org's node asks; each of its leases counts as opened, so that it may hold several.
@@ -68,7 +70,9 @@ impl Lender {
             input: JobInput::Stream,
             holders: Vec::new(),
         };
-        self.book.open(now_ms, &spec, node).unwrap();
+        let opened = self.book.open(now_ms, &spec, node).unwrap();
+        assert_eq!((&opened.user.org, opened.memory_bytes), (&Some(asker.clone()), 1 << 20));
+        self.users.insert(lease, opened.user);
         self.out.insert(lease, asker);
         Ok(granted)
     }
@@ -188,8 +192,9 @@ fn an_org_that_used_up_its_quota_is_told_when_to_come_back() {
     lender.offer.quotas = vec![mercy];
     let start_ms = 1_000 * HOUR_MS + 5;
     let seconds = |lease: &Lease, lender: &mut Lender, at_ms, seconds: u64| {
-        assert!(lender.book.used(at_ms, &lease.lease, seconds * 1_000_000));
+        // The lease may be closed by then.
         lender.book.close(&lease.lease);
+        assert!(lender.book.used(at_ms, &lender.users[&lease.lease], seconds * 1_000_000));
     };
     let lease = lender.ask(start_ms, "lab", &request(1)).unwrap();
     seconds(&lease, &mut lender, start_ms, 6);
@@ -218,8 +223,8 @@ fn use_counts_by_cores_survives_being_kept_and_is_forgotten_after_a_day() {
     let four = OfferRequest { hardware: Hardware { cores: 4, gpu_memory_bytes: 0 }, ..request(1) };
     let now_ms = 500 * HOUR_MS;
     let lease = lender.ask(now_ms, "lab", &four).unwrap();
-    assert!(lender.book.used(now_ms, &lease.lease, 3_000_000));
-    assert!(!lender.book.used(now_ms, &Hash::of(b"another"), 1));
+    assert!(lender.book.used(now_ms, &lender.users[&lease.lease], 3_000_000));
+    assert!(!lender.book.used(now_ms, &User { org: None, cores: 1 }, 1));
     let used = |book: &Book, at_ms| {
         book.standings(at_ms).get(&Some(org("lab"))).map_or(0, |standing| standing.used_us)
     };

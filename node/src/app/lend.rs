@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use guildhall_core::Core;
 use guildhall_overlay::peer_id_string;
-use guildhall_pipeline::lease::Usage;
+use guildhall_pipeline::lease::{Usage, User};
 use guildhall_protocol::api::{Lending, LentJob, Machine};
 use guildhall_protocol::isolation::Level;
-use guildhall_protocol::{Hash, cbor};
+use guildhall_protocol::cbor;
 use guildhall_store::{Batch, Collection, ReadError, Store};
 use tracing::warn;
 
@@ -57,10 +57,11 @@ pub(super) async fn run(app: Arc<App>) {
 }
 
 impl App {
-    /// Counts what an open job used since it was last asked: wall time of its calls, microseconds. To be called as
-    /// parts of a job end, and before its lease is closed.
-    pub(super) fn count_use(&self, lease: &Hash, wall_us: u64) {
-        if self.core().use_lease(clock::now_ms(), lease, wall_us) {
+    /// Counts what a job used since it was last asked: wall time of its parts. To be called when a part is over, in
+    /// whatever way.
+    pub(super) fn count_use(&self, user: &User, wall: Duration) {
+        let wall_us = u64::try_from(wall.as_micros()).unwrap_or(u64::MAX);
+        if self.core().count_use(clock::now_ms(), user, wall_us) {
             self.used.store(true, Ordering::Release);
         }
     }

@@ -160,8 +160,10 @@ fn quotas_bind_other_orgs_and_outlive_a_restart() {
     world.nodes[0].core.set_settings(settings);
     let lease = ask(&mut world, 1, "first").unwrap();
     let now_ms = world.now_ms;
+    let bravo = world.nodes[1].key();
     let core = &mut world.nodes[0].core;
-    assert!(core.use_lease(now_ms, &lease.lease, 11_000_000));
+    let opened = core.open_lease(now_ms, &spec("first", &lease), bravo).unwrap();
+    assert!(core.count_use(now_ms, &opened.user, 11_000_000));
     core.close_lease(&lease.lease);
     let kept = core.usage();
     assert_eq!(ask(&mut world, 1, "second"), Err(Reason::Quota));

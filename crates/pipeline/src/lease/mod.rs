@@ -117,6 +117,15 @@ pub struct Opened {
     /// Most memory of one stage that was asked for, bytes: what the lease was granted for. A stage whose contract wants
     /// more than was asked for gets no more.
     pub memory_bytes: u64,
+    /// To whose account goes what the job uses.
+    pub user: User,
+}
+
+/// Whoever a job is executed for. It outlives the lease, so that a job that is cut off is counted too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// The other member; `None` for this node's own org, whose use nobody counts.
+    pub org: Option<OrgName>,
     /// Cores that were granted.
     pub cores: u32,
 }
@@ -344,18 +353,15 @@ impl Book {
             is_own: held.is_own,
             until_ms: held.until_ms,
             memory_bytes: held.memory_bytes,
-            cores: held.needs.cores,
+            user: User { org: held.org.clone(), cores: held.needs.cores },
         })
     }
 
-    /// Counts what an open job used, as soon as it is known and before it is closed: a part of a job counts even if the
-    /// requester goes away before the job's end. Says whether it was another member's.
-    pub fn used(&mut self, now_ms: u64, lease: &Hash, wall_us: u64) -> bool {
-        let Some(Held { org: Some(org), needs, .. }) = self.leases.get(lease) else {
-            return false;
-        };
-        let core_us = wall_us.saturating_mul(needs.cores.into());
-        self.usage.add(now_ms, org, core_us);
+    /// Counts what a job used, as soon as it is known: a part of a job counts even if the requester goes away before
+    /// the job's end. Says whether it was another member's.
+    pub fn used(&mut self, now_ms: u64, user: &User, wall_us: u64) -> bool {
+        let Some(org) = &user.org else { return false };
+        self.usage.add(now_ms, org, wall_us.saturating_mul(user.cores.into()));
         true
     }
 

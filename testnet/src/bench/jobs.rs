@@ -91,6 +91,7 @@ fn offer() -> HardwareOffer {
         hardware: guildhall_protocol::contract::Hardware::default(),
         limits: NodeLimits::default(),
         orgs: Vec::new(),
+        ..HardwareOffer::default()
     }
 }
 

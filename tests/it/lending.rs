@@ -26,7 +26,7 @@ async fn refused_with(requester: &Node, words: &str) {
                 if said.contains(words) { Ok(()) } else { Err(NotYet::saw(said)) }
             }
             Ok(started) => {
-                let report = requester.client().run(started.run_id).await?;
+                let report = requester.client().run(started).await?;
                 let said = report.failure.map_or_else(String::new, |failure| failure.message);
                 if said.contains(words) { Ok(()) } else { Err(NotYet::saw(said)) }
             }
@@ -84,7 +84,7 @@ async fn an_offer_and_its_quotas_bind_and_outlive_a_kill() {
         if lending["jobs"] == serde_json::json!([]) {
             Ok(lending)
         } else {
-            Err(NotYet::saw(lending))
+            Err(NotYet::saw(lending.to_string()))
         }
     });
     let before = before.await.unwrap_or_else(|error| panic!("{error}"));
@@ -126,7 +126,7 @@ async fn a_drained_node_finishes_takes_no_more_and_stays_so_until_it_is_told() {
     let said = cli.ok(["node", "drain", "--wait"]).await;
     assert!(said.contains("no job of others is left"), "{said}");
     let ended = converge(PATIENCE, "the run ends by itself", async || {
-        let report = a.client().run(started.run_id).await?;
+        let report = a.client().run(started).await?;
         report.failure.map(|failure| failure.cause).ok_or_else(|| NotYet::saw("it runs"))
     });
     assert_eq!(ended.await.unwrap_or_else(|error| panic!("{error}")), "timeout");

@@ -17,4 +17,5 @@ mod package;
 mod process;
 mod refused;
 mod sample;
+mod sklearn;
 mod world;

@@ -240,6 +240,8 @@ def main():
             found = [model.predict(feed)]
             if hasattr(model, "predict_proba"):
                 found.append([dict(zip(model.classes_, row)) for row in model.predict_proba(feed)])
+            else:
+                found = [found[0].reshape(-1, 1).astype(np.float32)]
         listed.append(
             {
                 "name": name,

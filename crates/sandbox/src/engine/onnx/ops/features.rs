@@ -236,7 +236,7 @@ impl Kernel for FeatureVectorizer {
             bail!("its inputs have different numbers of rows");
         }
         let width = parts.iter().map(|(_, columns, _)| *columns).sum();
-        let mut joined = Vec::with_capacity(volume(&[height, width])?);
+        let mut joined: Vec<f32> = Vec::with_capacity(volume(&[height, width])?);
         for row in 0..height {
             for (_, columns, values) in &parts {
                 joined.extend(values.iter().skip(row * columns).take(*columns));

@@ -8,6 +8,7 @@
 
 mod encode;
 mod features;
+mod linear;
 mod post;
 mod rows;
 mod svm;
@@ -30,6 +31,7 @@ pub(super) fn register(known: &mut OnnxOpRegister) {
     add::<features::Imputer>(known);
     add::<features::Normalizer>(known);
     add::<features::Scaler>(known);
+    add::<linear::LinearClassifier>(known);
     add::<svm::Classifier>(known);
     add::<svm::Regressor>(known);
     add::<trees::Classifier>(known);

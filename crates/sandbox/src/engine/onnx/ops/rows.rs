@@ -53,7 +53,7 @@ pub(super) fn volume(sizes: &[usize]) -> TractResult<usize> {
 
 /// A tensor of these elements.
 pub(super) fn made<T: Datum>(shape: &[usize], elements: Vec<T>) -> TractResult<Tensor> {
-    Tensor::from_shape(shape, &elements)
+    Ok(tract_ndarray::ArrayD::from_shape_vec(shape, elements)?.into_tensor())
 }
 
 /// The classes of a classifier, in the order of its scores.

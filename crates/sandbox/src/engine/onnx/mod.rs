@@ -4,6 +4,8 @@
 //! support. A graph cannot be interrupted from inside; the node kills the worker at the limit. Records share nothing
 //! but the plan, which is immutable; several of them go through it at once where the graph takes any number of rows.
 
+#[cfg(test)]
+mod bench;
 mod bind;
 mod ops;
 mod run;

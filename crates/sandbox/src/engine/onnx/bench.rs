@@ -105,7 +105,7 @@ fn measure() {
                 .collect();
             let tensor = tract_onnx::prelude::Tensor::from_shape(&[batch, 64], &floats).unwrap();
             let run = time(|| {
-                let input = tract_onnx::prelude::tvec!(tensor.clone().into());
+                let input = [tensor.clone().into()].into_iter().collect();
                 black_box(state.run(input).unwrap());
             });
             println!("{name} batch {batch}: run {run:.1} us, call {call:.1} us, load {load_ms} ms");

@@ -7,7 +7,10 @@
 #[cfg(test)]
 mod bench;
 mod bind;
+#[cfg(test)]
+mod operators;
 mod ops;
+mod rewrite;
 mod run;
 mod source;
 mod table;

@@ -10,6 +10,7 @@ use tract_onnx::Onnx;
 use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto};
 
 use super::invalid;
+use super::rewrite::{is_backward, rewrite};
 use crate::failure::Failure;
 
 /// Most labels that are remembered; as many as a port has.
@@ -44,6 +45,11 @@ impl Source {
         mut proto: ModelProto,
         outputs: &[&str],
     ) -> Result<Self, Failure> {
+        let opset = proto
+            .opset_import
+            .iter()
+            .find(|set| matches!(set.domain.as_str(), "" | "ai.onnx"))
+            .map_or(0, |set| set.version);
         let graph = proto.graph.as_mut().ok_or_else(|| invalid("it has no graph"))?;
         for wanted in outputs {
             if !graph.output.iter().any(|output| output.name == **wanted) {
@@ -66,6 +72,7 @@ impl Source {
             let list = named.join(", ");
             return Err(invalid(format!("the engine `onnx` lacks its operators {list}{more}")));
         }
+        rewrite(graph, opset)?;
         let mut seen = BTreeSet::new();
         let distinct = sources.iter().filter(|name| seen.insert((*name).clone()));
         graph.output = distinct
@@ -210,6 +217,9 @@ fn missing_operators(reader: &Onnx, graph: &GraphProto) -> BTreeSet<String> {
                     "" | "ai.onnx" => node.op_type.clone(),
                     domain => format!("{domain}.{}", node.op_type),
                 });
+            }
+            if depth > 0 && is_backward(node) {
+                missing.insert(format!("{} that runs backwards inside another node", node.op_type));
             }
             if depth < DEPTH_MAX {
                 left.extend(inner_graphs(node).map(|graph| (graph, depth + 1)));

@@ -18,4 +18,5 @@ mod process;
 mod refused;
 mod sample;
 mod sklearn;
+mod torch;
 mod world;

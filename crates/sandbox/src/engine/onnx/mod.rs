@@ -16,6 +16,8 @@ mod source;
 mod table;
 mod tensor;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use guildhall_protocol::contract::Determinism;
 use guildhall_protocol::manifest::{Code, OnnxCode};
 use tract_onnx::Onnx as Reader;
@@ -76,6 +78,16 @@ fn reader() -> Reader {
     reader
 }
 
+/// Which of these operators, by domain and name, the engine has no code for.
+pub(super) fn lacks(operators: &[String]) -> Vec<String> {
+    let known = reader().op_register.0;
+    let has = |operator: &str| {
+        let name = operator.rsplit('.').next().unwrap_or(operator);
+        known.contains_key(name) || name == source::ZIP_MAP
+    };
+    operators.iter().filter(|operator| !has(operator)).cloned().collect()
+}
+
 /// What all plans of a graph have in common.
 struct Parts<'a> {
     stage: &'a StageSpec,
@@ -97,10 +109,13 @@ fn prepare(stage: &StageSpec, code: Vec<u8>) -> Result<(Graph, CodeReport), Fail
     let parts = Parts { stage, onnx, outputs, labels };
     let any = Batch::Any(TDim::Sym(model.sym(BATCH)));
     // The same bits in every run means the same order of sums, so no stacking.
-    if stage.determinism != Determinism::Bitwise
-        && let Ok(Some(made)) = parts.plan(model.clone(), &any)
-    {
-        return Ok(made);
+    if stage.determinism != Determinism::Bitwise {
+        let model = model.clone();
+        // tract panics over some operators with a batch of unknown size, recurrent ones among them; one row works.
+        let planned = catch_unwind(AssertUnwindSafe(|| parts.plan(model, &any)));
+        if let Ok(Ok(Some(made))) = planned {
+            return Ok(made);
+        }
     }
     parts.plan(model, &Batch::One)?.ok_or_else(|| invalid("it cannot be planned"))
 }

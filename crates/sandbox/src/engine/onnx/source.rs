@@ -22,6 +22,9 @@ const NAMED_MAX: usize = 24;
 /// Deepest nesting of graphs, as in the check of the file.
 const DEPTH_MAX: usize = 16;
 
+/// The operator that goes away.
+pub(super) const ZIP_MAP: &str = "ZipMap";
+
 /// How far labels follow a tensor through operators that keep its columns.
 const STEPS_MAX: usize = 8;
 
@@ -87,7 +90,7 @@ fn producer<'a>(graph: &'a GraphProto, tensor: &str) -> Option<&'a NodeProto> {
 }
 
 fn is_zip_map(node: &NodeProto) -> bool {
-    node.op_type == "ZipMap"
+    node.op_type == ZIP_MAP
 }
 
 /// The tensor that a list of maps was made of; any other tensor is itself.

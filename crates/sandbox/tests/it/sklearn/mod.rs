@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 
 use guildhall_protocol::contract::Determinism;
+use guildhall_protocol::facts::Facts;
 use guildhall_protocol::interface::{
     Column, Dim, ElementType, Interface, Port, PortType, Prediction, PredictionKind,
     PredictionType, PredictionValue, TableType, TensorType,
 };
 use guildhall_protocol::manifest::{Binding, Code, Kind, OnnxCode};
 use guildhall_protocol::wire::PortValue;
-use guildhall_sandbox::{CallLimits, Failure};
+use guildhall_sandbox::{CallLimits, Failure, onnx_lacks};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -26,17 +27,23 @@ const TOLERANCE: f64 = 2e-5;
 /// it in double precision and is nearer to scikit-learn.
 const VECTORS_TOLERANCE: f64 = 2e-3;
 
+/// A graph, what goes in, and what comes out.
 #[derive(Deserialize)]
-struct Case {
-    name: String,
+pub(crate) struct Case {
+    pub(crate) name: String,
     at: usize,
     len: usize,
     inputs: BTreeMap<String, Values>,
     outputs: BTreeMap<String, Output>,
+    /// Dimensions of ports that are not fixed by the values.
+    #[serde(default)]
+    dims: BTreeMap<String, Vec<Dim>>,
+    #[serde(skip)]
+    models: &'static [u8],
 }
 
 #[derive(Deserialize)]
-struct Values {
+pub(crate) struct Values {
     #[serde(rename = "type")]
     dtype: String,
     shape: Vec<usize>,
@@ -45,13 +52,20 @@ struct Values {
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Output {
+pub(crate) enum Output {
     Maps { keys: Vec<String>, rows: Vec<Vec<f64>> },
     Tensor(Values),
 }
 
+/// The cases that a script beside this wrote.
+pub(crate) fn read(models: &'static [u8], expected: &str) -> Vec<Case> {
+    let mut cases: Vec<Case> = serde_json::from_str(expected).unwrap();
+    cases.iter_mut().for_each(|case| case.models = models);
+    cases
+}
+
 fn cases() -> Vec<Case> {
-    serde_json::from_str(EXPECTED).unwrap()
+    read(MODELS, EXPECTED)
 }
 
 fn case(name: &str) -> Case {
@@ -60,7 +74,7 @@ fn case(name: &str) -> Case {
 
 impl Case {
     fn graph(&self) -> &'static [u8] {
-        &MODELS[self.at..self.at + self.len]
+        &self.models[self.at..self.at + self.len]
     }
 
     /// The label set, if the model has classes: as ZipMap or the labels say.
@@ -81,26 +95,57 @@ impl Case {
         } else {
             for (name, output) in &self.outputs {
                 let Output::Tensor(values) = output else { continue };
-                outputs.push((port(name, values.record_type()), vec![name.clone()]));
+                outputs.push((port(name, self.port_type(name, values)), vec![name.clone()]));
             }
         }
         package(self.graph(), inputs, outputs)
     }
 
-    fn by_rows(&self) -> Package {
-        let inputs = self.inputs.iter();
-        self.package(
-            inputs
-                .map(|(name, values)| (port(name, values.record_type()), vec![name.clone()]))
-                .collect(),
-        )
+    /// The type of one row's value.
+    fn port_type(&self, name: &str, values: &Values) -> PortType {
+        let fixed = || values.shape[1..].iter().map(|size| Dim::Fixed(*size as u64)).collect();
+        let dims = self.dims.get(name).cloned().unwrap_or_else(fixed);
+        PortType::Tensor(TensorType { dtype: values.dtype(), dims })
     }
 
-    fn rows(&self) -> usize {
+    /// A package whose records are rows.
+    pub(crate) fn by_rows(&self) -> Package {
+        let input = |(name, values): (&String, &Values)| {
+            (port(name, self.port_type(name, values)), vec![name.clone()])
+        };
+        self.package(self.inputs.iter().map(input).collect())
+    }
+
+    /// What onnxruntime gave for a row.
+    pub(crate) fn output_bytes(&self, name: &str, row: usize) -> Vec<u8> {
+        match &self.outputs[name] {
+            Output::Tensor(values) => values.row_bytes(row),
+            Output::Maps { .. } => panic!("{name} is no tensor"),
+        }
+    }
+
+    /// What is wrong when all rows go through a worker in one call, if anything.
+    pub(crate) fn wrong(&self, tolerance: f64) -> Option<String> {
+        let package = self.by_rows();
+        let records: Vec<_> = (0..self.rows()).map(|row| self.record(row)).collect();
+        let scored = package.start(&patient()).and_then(|mut w| w.score_all(records, &limits()));
+        let batch = match scored {
+            Ok(batch) => batch,
+            Err(failure) => return Some(format!("{}: {failure}", self.name)),
+        };
+        assert_eq!(batch.records.len(), self.rows(), "{}", self.name);
+        let found = batch.records.into_iter().enumerate().find_map(|(row, outputs)| match outputs {
+            Ok(outputs) => difference(self, row, &outputs, tolerance),
+            Err(failure) => Some(format!("row {row}: {failure}")),
+        });
+        found.map(|found| format!("{}: {found}", self.name))
+    }
+
+    pub(crate) fn rows(&self) -> usize {
         self.inputs.values().next().unwrap().shape[0]
     }
 
-    fn record(&self, row: usize) -> Vec<PortValue> {
+    pub(crate) fn record(&self, row: usize) -> Vec<PortValue> {
         let inputs = self.inputs.iter();
         inputs.map(|(name, values)| PortValue::new(name, values.row_bytes(row))).collect()
     }
@@ -119,11 +164,6 @@ impl Values {
             "text" => ElementType::Text,
             other => panic!("{other}"),
         }
-    }
-
-    fn record_type(&self) -> PortType {
-        let dims = self.shape[1..].iter().map(|size| Dim::Fixed(*size as u64)).collect();
-        PortType::Tensor(TensorType { dtype: self.dtype(), dims })
     }
 
     fn row(&self, row: usize) -> &[Value] {
@@ -175,7 +215,7 @@ fn package(
     package
 }
 
-fn limits() -> CallLimits {
+pub(crate) fn limits() -> CallLimits {
     CallLimits { scoring_ms: PATIENT_MS, output_bytes: 1 << 20, seed: 0 }
 }
 
@@ -193,7 +233,12 @@ fn class_of(prediction: &Prediction) -> &str {
 }
 
 /// What differs between a record's outputs and row `row` of what onnxruntime gave.
-fn difference(case: &Case, row: usize, outputs: &[PortValue]) -> Option<String> {
+pub(crate) fn difference(
+    case: &Case,
+    row: usize,
+    outputs: &[PortValue],
+    tolerance: f64,
+) -> Option<String> {
     if case.classes().is_some() {
         let found: Vec<Prediction> = serde_json::from_slice(&outputs[0].bytes).unwrap();
         return class_difference(case, row, &found[0]);
@@ -223,7 +268,7 @@ fn difference(case: &Case, row: usize, outputs: &[PortValue]) -> Option<String> 
             }
         };
         let wanted: Vec<f64> = wanted.row(row).iter().map(number).collect();
-        let near = if case.name.contains("svr_") { VECTORS_TOLERANCE } else { TOLERANCE };
+        let near = if case.name.contains("svr_") { VECTORS_TOLERANCE } else { tolerance };
         let mut pairs = found.iter().zip(&wanted);
         if found.len() != wanted.len() || !pairs.all(|(f, w)| is_near(*f, *w, near)) {
             return Some(format!("{name} row {row}: {found:?}, not {wanted:?}"));
@@ -261,25 +306,7 @@ fn class_difference(case: &Case, row: usize, found: &Prediction) -> Option<Strin
 
 #[test]
 fn what_scikit_learn_exports_by_default_gives_what_onnxruntime_gives() {
-    let mut wrong = Vec::new();
-    for case in cases() {
-        let package = case.by_rows();
-        let records: Vec<_> = (0..case.rows()).map(|row| case.record(row)).collect();
-        let scored = package.start(&patient()).and_then(|mut w| w.score_all(records, &limits()));
-        let batch = match scored {
-            Ok(batch) => batch,
-            Err(failure) => {
-                wrong.push(format!("{}: {failure}", case.name));
-                continue;
-            }
-        };
-        assert_eq!(batch.records.len(), case.rows(), "{}", case.name);
-        let found = batch.records.into_iter().enumerate().find_map(|(row, outputs)| match outputs {
-            Ok(outputs) => difference(&case, row, &outputs),
-            Err(failure) => Some(format!("row {row}: {failure}")),
-        });
-        wrong.extend(found.map(|found| format!("{}: {found}", case.name)));
-    }
+    let wrong: Vec<String> = cases().iter().filter_map(|case| case.wrong(TOLERANCE)).collect();
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
@@ -345,4 +372,41 @@ fn a_bad_cell_fails_its_record_alone_and_says_where_it_is() {
     assert!(batch.records[0].is_ok() && batch.records[2] == batch.records[0]);
     let why = "port `rows`: line 2, column `age`: `old` is no number".to_owned();
     assert_eq!(batch.records[1], Err(Failure::BadInput { why }));
+}
+
+#[test]
+fn a_graph_says_which_classes_it_knows_and_which_operators_it_needs() {
+    let facts = |name: &str| match crate::good::examine("m.onnx", case(name).graph()).unwrap() {
+        Facts::Onnx(facts) => facts,
+        other => panic!("{other:?}"),
+    };
+    let forest = facts("forest_text_labels");
+    let classes = forest.classifier.unwrap();
+    assert_eq!(classes.label.as_deref(), Some("output_label"));
+    assert_eq!(classes.scores.as_deref(), Some("output_probability"));
+    assert_eq!(classes.labels, ["setosa", "versicolor", "virginica"]);
+    assert!(forest.operators.contains(&"ai.onnx.ml.TreeEnsembleClassifier".to_owned()));
+    assert_eq!(onnx_lacks(&forest.operators), Vec::<String>::new());
+    let bare = facts("bare_logistic").classifier.unwrap();
+    assert_eq!(bare.scores.as_deref(), Some("probabilities"));
+    assert_eq!(facts("svc_rbf").classifier.unwrap().labels, ["0", "1", "2"]);
+    assert_eq!(facts("ridge").number.as_deref(), Some("variable"));
+    assert_eq!(facts("mlp_regressor").number.as_deref(), Some("variable"));
+    assert_eq!((facts("linear_two_targets").number, facts("scaler").classifier), (None, None));
+    let texts = facts("columns_logistic").inputs.into_iter().find(|input| input.name == "town");
+    assert_eq!(texts.unwrap().tensor.unwrap().dtype, ElementType::Text);
+    let odd = ["Conv", "com.microsoft.Tokenizer", "Loop"].map(str::to_owned);
+    assert_eq!(onnx_lacks(&odd), ["com.microsoft.Tokenizer", "Loop"]);
+}
+
+#[test]
+fn what_make_py_wrote_is_what_is_read() {
+    for (name, bytes, hash) in [
+        ("sklearn/models.bin", MODELS, "f874f33abd8398cd808aa6c9bf736bb08b3bd99f3faff9ede6559c492fb938a2"),
+        ("sklearn/expected.json", EXPECTED.as_bytes(), "78cb63e3b9614d27aa088c6aadbe43b05e4d700dbe56c79a55cce123f0eb0d75"),
+        ("torch/models.bin", include_bytes!("../torch/models.bin").as_slice(), "260bb8f454da4b27c810db28e25b469df79d04d97cd3482ab65cb71cf9a09fcd"),
+        ("torch/expected.json", include_bytes!("../torch/expected.json").as_slice(), "2905e041a3f65ea5c0748d801992a4b7d3226a4aa3e2519470395769d473d48e"),
+    ] {
+        assert_eq!(guildhall_protocol::Hash::of(bytes).to_hex(), hash, "{name}");
+    }
 }

@@ -10,9 +10,7 @@ use guildhall_client::package::{
 use guildhall_protocol::facts::{
     ClassifierFacts, Facts, NotebookFacts, OnnxFacts, TableFacts, TensorFacts, WasmFacts,
 };
-use guildhall_protocol::interface::{
-    Column, Dim, ElementType, Interface, PortType, TensorType,
-};
+use guildhall_protocol::interface::{Column, Dim, ElementType, Interface, PortType, TensorType};
 use guildhall_protocol::manifest::{Code, Kind, OnnxCode};
 use tempfile::TempDir;
 

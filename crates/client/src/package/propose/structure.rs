@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use guildhall_protocol::contract::{Contract, Determinism, Hardware};
 use guildhall_protocol::facts::{ClassifierFacts, Facts, OnnxFacts, TableFacts, TensorFacts};
 use guildhall_protocol::interface::{
-    Column, Dim, ElementType, Interface, MediaTypes, Port, PortType, PredictionKind, PredictionType,
-    TableType, TensorType,
+    Column, Dim, ElementType, Interface, MediaTypes, Port, PortType, PredictionKind,
+    PredictionType, TableType, TensorType,
 };
 use guildhall_protocol::limits::{INTERFACE_MAX_PORTS, LABELS_MAX, TENSOR_MAX_RANK};
 use guildhall_protocol::manifest::{Binding, Code, CommandCode, Kind, OnnxCode, RecordSet};
@@ -287,10 +287,7 @@ fn port(name: &str, port_type: PortType) -> Port {
 fn table_of_columns(inputs: &[TensorFacts]) -> Option<TableType> {
     let column = |input: &TensorFacts| {
         let tensor = input.tensor.as_ref()?;
-        let is_one = matches!(
-            tensor.dims.as_slice(),
-            [Dim::Free | Dim::Named(_), Dim::Fixed(1)]
-        );
+        let is_one = matches!(tensor.dims.as_slice(), [Dim::Free | Dim::Named(_), Dim::Fixed(1)]);
         is_one.then(|| Column { name: input.name.clone(), dtype: tensor.dtype })
     };
     let columns: Option<Vec<Column>> = inputs.iter().map(column).collect();
@@ -306,11 +303,8 @@ fn class_port(classes: &ClassifierFacts, given: &[String]) -> Side {
     } else {
         classes.labels.as_slice()
     };
-    let prediction = PredictionType {
-        value: PredictionKind::Class,
-        labels: labels.to_vec(),
-        location: None,
-    };
+    let prediction =
+        PredictionType { value: PredictionKind::Class, labels: labels.to_vec(), location: None };
     let name = "prediction";
     let tensors = classes.label.iter().chain(&classes.scores);
     let bound = tensors.map(|tensor| Binding { port: name.to_owned(), tensor: tensor.clone() });
@@ -322,11 +316,8 @@ fn graph_outputs(facts: &OnnxFacts, labels: &[String]) -> Result<Side, String> {
     let mut outputs = Side::default();
     // What no port can carry is not bound.
     let carried = facts.outputs.iter().filter_map(|output| Some((output, output.tensor.as_ref()?)));
-    let number = PredictionType {
-        value: PredictionKind::Number,
-        labels: Vec::new(),
-        location: None,
-    };
+    let number =
+        PredictionType { value: PredictionKind::Number, labels: Vec::new(), location: None };
     let typed: Vec<_> = carried
         .map(|(output, tensor)| {
             let is_number = facts.number.as_ref() == Some(&output.name);

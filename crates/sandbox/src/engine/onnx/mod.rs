@@ -99,8 +99,9 @@ struct Parts<'a> {
 fn prepare(stage: &StageSpec, code: Vec<u8>) -> Result<(Graph, CodeReport), Failure> {
     let Code::Onnx(onnx) = &stage.code else { return Err(invalid("it is not a graph")) };
     let reader = reader();
-    let proto =
-        reader.proto_model_for_read(&mut code.as_slice()).map_err(in_tract("it is no ONNX file"))?;
+    let proto = reader
+        .proto_model_for_read(&mut code.as_slice())
+        .map_err(in_tract("it is no ONNX file"))?;
     drop(code);
     let wanted: Vec<&str> = onnx.outputs.iter().map(|binding| binding.tensor.as_str()).collect();
     let Source { proto, outputs, labels } = Source::new(&reader, proto, &wanted)?;
@@ -146,8 +147,7 @@ impl Parts<'_> {
             }
             facts.push(fact.clone());
         }
-        let outputs =
-            bind::outputs(self.stage, self.onnx, &self.outputs, &facts, &self.labels)?;
+        let outputs = bind::outputs(self.stage, self.onnx, &self.outputs, &facts, &self.labels)?;
         for (binding, source) in self.onnx.outputs.iter().zip(&self.outputs) {
             let mut distinct: Vec<&String> = Vec::new();
             for name in &self.outputs {
@@ -188,9 +188,8 @@ fn row_bytes(model: &TypedModel) -> u64 {
     let facts = model.nodes().iter().filter(|node| !node.inputs.is_empty());
     let bytes = facts.flat_map(|node| &node.outputs).map(|outlet| {
         let sizes = outlet.fact.shape.iter().map(|dim| dim.eval_to_i64(&one).unwrap_or(1));
-        let volume = sizes.fold(1_u64, |volume, size| {
-            volume.saturating_mul(u64::try_from(size).unwrap_or(1))
-        });
+        let volume = sizes
+            .fold(1_u64, |volume, size| volume.saturating_mul(u64::try_from(size).unwrap_or(1)));
         volume.saturating_mul(outlet.fact.datum_type.size_of() as u64)
     });
     bytes.fold(0, u64::saturating_add)

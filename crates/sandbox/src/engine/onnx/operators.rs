@@ -5,7 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use serde::Deserialize;
-use tract_onnx::prelude::{DatumType, InferenceFact, IntoTValue as _, IntoTensor as _, TVec, Tensor};
+use tract_onnx::prelude::{
+    DatumType, InferenceFact, IntoTValue as _, IntoTensor as _, TVec, Tensor,
+};
 
 use super::*;
 
@@ -125,7 +127,9 @@ fn report() {
         };
         let said = match ended {
             Ok(Ok(())) => "pass".to_owned(),
-            Ok(Err(why)) => why.chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect(),
+            Ok(Err(why)) => {
+                why.chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect()
+            }
             Err(_) => "panic".to_owned(),
         };
         println!("case\t{}\t{said}", path.file_stem().unwrap().to_str().unwrap());

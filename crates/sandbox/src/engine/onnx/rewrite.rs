@@ -27,7 +27,8 @@ pub(super) fn rewrite(graph: &mut GraphProto, opset: i64) -> Result<(), Failure>
             return Err(invalid("the engine `onnx` lacks SpaceToDepth in the mode CRD"));
         }
         if is_backward(&node) {
-            Recurrent { node, opset, made: &mut nodes, weights: &mut graph.initializer }.rewrite()?;
+            Recurrent { node, opset, made: &mut nodes, weights: &mut graph.initializer }
+                .rewrite()?;
         } else {
             nodes.push(node);
         }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use guildhall_protocol::interface::PortType;
-use tract_onnx::prelude::{DatumType, IntoTValue as _, IntoTensor as _, TVec, Tensor, TypedRunnableModel};
+use tract_onnx::prelude::{
+    DatumType, IntoTValue as _, IntoTensor as _, TVec, Tensor, TypedRunnableModel,
+};
 
 use super::bind::{Feed, GraphInput, GraphOutput, Parts};
 use super::table::Table;
@@ -185,7 +187,10 @@ impl Graph {
                 }
             }
         }
-        group.iter().map(|record| self.run_alone(record).and_then(|out| self.values(&out))).collect()
+        group
+            .iter()
+            .map(|record| self.run_alone(record).and_then(|out| self.values(&out)))
+            .collect()
     }
 
     fn run(&self, tensors: TVec<Tensor>) -> Result<Vec<Tensor>, Failure> {

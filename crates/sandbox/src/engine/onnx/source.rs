@@ -147,9 +147,12 @@ fn initializer_labels(graph: &GraphProto, name: &str) -> Option<Vec<String>> {
     } else if !tensor.int32_data.is_empty() {
         Some(tensor.int32_data.iter().map(ToString::to_string).collect())
     } else {
-        let numbers = tensor.raw_data.as_chunks::<8>().0.iter().map(|bytes| {
-            i64::from_le_bytes(*bytes).to_string()
-        });
+        let numbers = tensor
+            .raw_data
+            .as_chunks::<8>()
+            .0
+            .iter()
+            .map(|bytes| i64::from_le_bytes(*bytes).to_string());
         (tensor.data_type == 7).then(|| numbers.collect())
     };
     labels.filter(|labels| (1..=LABELS_MAX).contains(&labels.len()))

@@ -100,10 +100,7 @@ impl Meaning {
     pub(super) fn number(&self, outputs: &[TensorFacts], producer: &str) -> Option<String> {
         let [output] = outputs else { return None };
         let TensorType { dtype, dims } = output.tensor.as_ref()?;
-        let is_one = matches!(
-            dims.as_slice(),
-            [_] | [_, Dim::Fixed(1)]
-        );
+        let is_one = matches!(dims.as_slice(), [_] | [_, Dim::Fixed(1)]);
         let is_float = matches!(dtype, ElementType::F32 | ElementType::F64);
         let is_meant = self.predicts_numbers || producer == "skl2onnx";
         (is_one && is_float && is_meant).then(|| output.name.clone())

@@ -134,10 +134,11 @@ impl Case {
             Err(failure) => return Some(format!("{}: {failure}", self.name)),
         };
         assert_eq!(batch.records.len(), self.rows(), "{}", self.name);
-        let found = batch.records.into_iter().enumerate().find_map(|(row, outputs)| match outputs {
-            Ok(outputs) => difference(self, row, &outputs, tolerance),
-            Err(failure) => Some(format!("row {row}: {failure}")),
-        });
+        let found =
+            batch.records.into_iter().enumerate().find_map(|(row, outputs)| match outputs {
+                Ok(outputs) => difference(self, row, &outputs, tolerance),
+                Err(failure) => Some(format!("row {row}: {failure}")),
+            });
         found.map(|found| format!("{}: {found}", self.name))
     }
 
@@ -283,8 +284,7 @@ fn class_difference(case: &Case, row: usize, found: &Prediction) -> Option<Strin
         match output {
             Output::Tensor(labels) => {
                 let wanted = &labels.values[row];
-                let wanted =
-                    wanted.as_str().map_or_else(|| wanted.to_string(), str::to_owned);
+                let wanted = wanted.as_str().map_or_else(|| wanted.to_string(), str::to_owned);
                 if class_of(found) != wanted {
                     return Some(format!("row {row}: class {}, not {wanted}", class_of(found)));
                 }
@@ -332,7 +332,11 @@ fn csv(case: &Case) -> String {
 fn table_port(case: &Case) -> (Port, Vec<String>) {
     let column = |(name, values): (&String, &Values)| Column {
         name: name.clone(),
-        dtype: if values.dtype() == ElementType::Text { ElementType::Text } else { ElementType::F64 },
+        dtype: if values.dtype() == ElementType::Text {
+            ElementType::Text
+        } else {
+            ElementType::F64
+        },
     };
     let table = TableType { columns: case.inputs.iter().map(column).collect() };
     (port("rows", PortType::Table(table)), case.inputs.keys().cloned().collect())
@@ -402,10 +406,26 @@ fn a_graph_says_which_classes_it_knows_and_which_operators_it_needs() {
 #[test]
 fn what_make_py_wrote_is_what_is_read() {
     for (name, bytes, hash) in [
-        ("sklearn/models.bin", MODELS, "f874f33abd8398cd808aa6c9bf736bb08b3bd99f3faff9ede6559c492fb938a2"),
-        ("sklearn/expected.json", EXPECTED.as_bytes(), "78cb63e3b9614d27aa088c6aadbe43b05e4d700dbe56c79a55cce123f0eb0d75"),
-        ("torch/models.bin", include_bytes!("../torch/models.bin").as_slice(), "260bb8f454da4b27c810db28e25b469df79d04d97cd3482ab65cb71cf9a09fcd"),
-        ("torch/expected.json", include_bytes!("../torch/expected.json").as_slice(), "2905e041a3f65ea5c0748d801992a4b7d3226a4aa3e2519470395769d473d48e"),
+        (
+            "sklearn/models.bin",
+            MODELS,
+            "f874f33abd8398cd808aa6c9bf736bb08b3bd99f3faff9ede6559c492fb938a2",
+        ),
+        (
+            "sklearn/expected.json",
+            EXPECTED.as_bytes(),
+            "78cb63e3b9614d27aa088c6aadbe43b05e4d700dbe56c79a55cce123f0eb0d75",
+        ),
+        (
+            "torch/models.bin",
+            include_bytes!("../torch/models.bin").as_slice(),
+            "260bb8f454da4b27c810db28e25b469df79d04d97cd3482ab65cb71cf9a09fcd",
+        ),
+        (
+            "torch/expected.json",
+            include_bytes!("../torch/expected.json").as_slice(),
+            "2905e041a3f65ea5c0748d801992a4b7d3226a4aa3e2519470395769d473d48e",
+        ),
     ] {
         assert_eq!(guildhall_protocol::Hash::of(bytes).to_hex(), hash, "{name}");
     }

@@ -119,11 +119,7 @@ fn list(ctx: &ParsingContext<'_>, node: &NodeProto, side: &str) -> TractResult<O
 }
 
 /// What belongs to a key that is not there.
-fn fallback(
-    ctx: &ParsingContext<'_>,
-    node: &NodeProto,
-    dtype: DatumType,
-) -> TractResult<Tensor> {
+fn fallback(ctx: &ParsingContext<'_>, node: &NodeProto, dtype: DatumType) -> TractResult<Tensor> {
     if let Some(tensor) = node.get_attr_opt::<&TensorProto>("default_tensor")? {
         let tensor = ctx.load_tensor(tensor)?;
         if tensor.len() != 1 || tensor.datum_type() != dtype {
@@ -164,11 +160,8 @@ impl Kernel for OneHotEncoder {
             bail!("its categories are numbers or texts, and at least one");
         }
         let takes_texts = numbers.is_empty();
-        let all: Vec<Key> = numbers
-            .into_iter()
-            .map(Key::Integer)
-            .chain(texts.into_iter().map(Key::Text))
-            .collect();
+        let all: Vec<Key> =
+            numbers.into_iter().map(Key::Integer).chain(texts.into_iter().map(Key::Text)).collect();
         let width = all.len();
         let mut places = HashMap::new();
         for (at, key) in all.into_iter().enumerate() {

@@ -38,9 +38,10 @@ impl Kernel for Scaler {
         let scaled = values
             .chunks(columns.max(1))
             .flat_map(|row| {
-                row.iter().zip(&offset).zip(&scale).map(|((value, offset), scale)| {
-                    (value - offset) * scale
-                })
+                row.iter()
+                    .zip(&offset)
+                    .zip(&scale)
+                    .map(|((value, offset), scale)| (value - offset) * scale)
             })
             .collect();
         Ok(vec![made(input.shape(), scaled)?])

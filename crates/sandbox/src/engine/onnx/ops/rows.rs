@@ -26,7 +26,7 @@ pub(super) fn floats(tensor: &Tensor) -> TractResult<Cow<'_, [f32]>> {
 }
 
 /// The only input.
-pub(super) fn only<'a, T>(inputs: &'a [T]) -> TractResult<&'a T> {
+pub(super) fn only<T>(inputs: &[T]) -> TractResult<&T> {
     match inputs {
         [one] => Ok(one),
         other => bail!("it takes one input, not {}", other.len()),

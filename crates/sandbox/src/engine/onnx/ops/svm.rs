@@ -133,7 +133,9 @@ impl Kernel for Classifier {
             let all = node.get_attr_opt_vec::<f32>("support_vectors")?.unwrap_or_default();
             let wanted = count.checked_mul(classes.saturating_sub(1));
             if shares.len() != classes || Some(coefficients.len()) != wanted || rho.len() != pairs {
-                bail!("its vectors, coefficients and offsets are not as many as its classes ask for");
+                bail!(
+                    "its vectors, coefficients and offsets are not as many as its classes ask for"
+                );
             }
             Vectors::read(node, all, count)?
         } else {
@@ -252,10 +254,9 @@ impl Classifier {
                 let Some((distance, (slope, offset))) = all.next() else { continue };
                 let chance = 1.0 - logistic(slope.mul_add(*distance, *offset));
                 let chance = chance.clamp(PAIR_MARGIN, 1.0 - PAIR_MARGIN);
-                for (at, chance) in [
-                    (one * classes + other, chance),
-                    (other * classes + one, 1.0 - chance),
-                ] {
+                for (at, chance) in
+                    [(one * classes + other, chance), (other * classes + one, 1.0 - chance)]
+                {
                     if let Some(cell) = first_wins.get_mut(at) {
                         *cell = chance;
                     }
@@ -292,10 +293,8 @@ fn coupled(wins: &[f64], classes: usize) -> Vec<f64> {
     let count = f64::from(u32::try_from(classes).unwrap_or(u32::MAX));
     let mut p = vec![1.0 / count; classes];
     for _ in 0..classes.max(100) {
-        let mut qp: Vec<f64> = q
-            .chunks(classes)
-            .map(|row| row.iter().zip(&p).map(|(q, p)| q * p).sum())
-            .collect();
+        let mut qp: Vec<f64> =
+            q.chunks(classes).map(|row| row.iter().zip(&p).map(|(q, p)| q * p).sum()).collect();
         let mut pqp: f64 = p.iter().zip(&qp).map(|(p, qp)| p * qp).sum();
         if qp.iter().all(|one| (one - pqp).abs() < 0.005 / count) {
             break;

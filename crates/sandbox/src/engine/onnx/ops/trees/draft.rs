@@ -255,7 +255,9 @@ impl Drafts {
         let mut child = |id: i64, is_leaf: i64, drafts: &Self| -> TractResult<usize> {
             let id = usize::try_from(id).ok();
             if is_leaf == 0 {
-                return id.filter(|id| *id < count).context("a node leads to one that is not there");
+                return id
+                    .filter(|id| *id < count)
+                    .context("a node leads to one that is not there");
             }
             let start = id.filter(|id| *id < drafts.weights.len());
             let start = start.context("a node leads to a leaf that is not there")?;

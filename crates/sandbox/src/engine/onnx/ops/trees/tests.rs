@@ -59,7 +59,14 @@ impl Lists {
         lists
     }
 
-    fn grow(&mut self, random: &mut Random, tree: i64, targets: u64, modes: u64, depth: u64) -> i64 {
+    fn grow(
+        &mut self,
+        random: &mut Random,
+        tree: i64,
+        targets: u64,
+        modes: u64,
+        depth: u64,
+    ) -> i64 {
         let at = self.ids.len();
         let id = at as i64 * 3 + 1;
         let is_leaf = depth == 0 || random.below(5) == 0;

@@ -8,6 +8,8 @@
 
 mod encode;
 mod features;
+#[cfg(test)]
+mod hostile;
 mod linear;
 mod post;
 mod rows;

@@ -110,8 +110,9 @@ def main():
 What the engine `onnx` does with the node tests that come with the Python package onnx {onnx.__version__}: it passes
 {passed} of the {passed + failed} whose inputs and outputs are tensors of types that ports have. Made by
 `crates/sandbox/tests/it/operators/report.py`. The tests hand shapes, axes and weights over as inputs; where the engine
-wants them to be constants, as exporters write them, they are. A failure is a wrong result, an attribute or type that is not taken, or an
-operator that is missing. A model whose operators are missing is refused when it is published, with their names.
+wants them to be constants, as exporters write them, they are. A failure is a wrong result, an attribute or type that is
+not taken, or an operator that is missing. A model whose operators are missing is refused when it is published, with
+their names.
 
 ## Operators that pass all of their tests
 

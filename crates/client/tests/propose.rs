@@ -305,7 +305,7 @@ fn a_classifiers_label_and_scores_become_one_port_with_the_graphs_own_classes() 
         });
     });
     assert_eq!(interface.outputs.len(), 1);
-    assert_eq!(interface.outputs[0].port_type.written(), "prediction(class, labels \"3\"|\"8\")");
+    assert_eq!(interface.outputs[0].port_type.written(), "prediction(class, labels 3|8)");
     let bound: Vec<_> = code.outputs.iter().map(|b| (b.port.as_str(), b.tensor.as_str())).collect();
     assert_eq!(bound, [("prediction", "label"), ("prediction", "map")]);
 }

@@ -33,7 +33,7 @@ mod parent;
 mod value;
 mod worker;
 
-pub use crate::engine::engine_names;
+pub use crate::engine::{engine_names, onnx_lacks};
 pub use crate::failure::{Failure, Fault, TEXT_MAX_BYTES, TrapCode};
 #[doc(hidden)]
 pub use crate::formats::examine_in_process;

@@ -62,6 +62,13 @@ pub fn engine_names() -> Vec<&'static str> {
     ENGINES.iter().map(|engine| engine.name()).collect()
 }
 
+/// Which of a graph's operators, as its facts list them, the engine `onnx` lacks; where there are none, it can run the
+/// graph as far as that goes. Operators that lead to no bound output do not matter in the end.
+#[must_use]
+pub fn onnx_lacks(operators: &[String]) -> Vec<String> {
+    onnx::lacks(operators)
+}
+
 /// The engine for this code.
 pub(crate) fn of(code: &Code) -> Result<&'static dyn Engine, Failure> {
     let wanted = code.engine();

@@ -17,4 +17,6 @@ mod package;
 mod process;
 mod refused;
 mod sample;
+mod sklearn;
+mod torch;
 mod world;

@@ -76,7 +76,7 @@ pub(crate) fn patient() -> Limits {
     limits(PATIENT_MS, 256 << 20, 1 << 20)
 }
 
-fn contract() -> Contract {
+pub(crate) fn contract() -> Contract {
     Contract {
         scoring_ms: PATIENT_MS,
         measured_on: "a test".into(),

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use guildhall_protocol::contract::{Contract, Determinism, Hardware};
-use guildhall_protocol::facts::{Facts, OnnxFacts, TableFacts};
+use guildhall_protocol::facts::{ClassifierFacts, Facts, OnnxFacts, TableFacts, TensorFacts};
 use guildhall_protocol::interface::{
-    Dim, ElementType, Interface, MediaTypes, Port, PortType, PredictionKind, PredictionType,
-    TableType, TensorType,
+    Column, Dim, ElementType, Interface, MediaTypes, Port, PortType, PredictionKind,
+    PredictionType, TableType, TensorType,
 };
 use guildhall_protocol::limits::{INTERFACE_MAX_PORTS, LABELS_MAX, TENSOR_MAX_RANK};
 use guildhall_protocol::manifest::{Binding, Code, CommandCode, Kind, OnnxCode, RecordSet};
@@ -252,17 +252,82 @@ fn graph_ports(
         return Err(format!("its weights lie in other files, such as `{first}`"));
     }
     let mut inputs = Side::default();
-    for input in &facts.inputs {
-        let Some(tensor) = &input.tensor else {
-            return Err(format!("its input `{}` is no tensor of numbers", input.name));
-        };
-        inputs.add(&input.name, PortType::Tensor(without_batch(tensor)))?;
+    if let Some(table) = table_of_columns(&facts.inputs) {
+        inputs.ports.push(port("rows", PortType::Table(table)));
+        inputs.bindings = facts
+            .inputs
+            .iter()
+            .map(|input| Binding { port: "rows".to_owned(), tensor: input.name.clone() })
+            .collect();
+    } else {
+        for input in &facts.inputs {
+            let Some(tensor) = &input.tensor else {
+                return Err(format!("its input `{}` is no tensor", input.name));
+            };
+            inputs.add(&input.name, PortType::Tensor(without_batch(tensor)))?;
+        }
     }
+    let outputs = match &facts.classifier {
+        Some(classes) => class_port(classes, labels),
+        None => graph_outputs(facts, labels)?,
+    };
+    if inputs.ports.is_empty() || outputs.ports.is_empty() {
+        return Err("it has no input, or no output that is a tensor".to_owned());
+    }
+    let code =
+        OnnxCode { model: model.clone(), engine: None, inputs: inputs.bindings, outputs: outputs.bindings };
+    Ok((Interface { inputs: inputs.ports, outputs: outputs.ports }, code))
+}
+
+fn port(name: &str, port_type: PortType) -> Port {
+    Port { name: name.to_owned(), port_type, optional: false, location: None }
+}
+
+/// The table that graphs of named columns take: several inputs, each one value of a row.
+fn table_of_columns(inputs: &[TensorFacts]) -> Option<TableType> {
+    let column = |input: &TensorFacts| {
+        let tensor = input.tensor.as_ref()?;
+        let is_one = matches!(tensor.dims.as_slice(), [Dim::Free | Dim::Named(_), Dim::Fixed(1)]);
+        is_one.then(|| Column { name: input.name.clone(), dtype: tensor.dtype })
+    };
+    let columns: Option<Vec<Column>> = inputs.iter().map(column).collect();
+    columns.filter(|columns| columns.len() > 1).map(|columns| TableType { columns })
+}
+
+/// One port for a classifier's label and scores. Names that something else gives stand for the graph's numbers, one
+/// for each.
+fn class_port(classes: &ClassifierFacts, given: &[String]) -> Side {
+    let are_numbers = classes.labels.iter().all(|label| label.parse::<i64>().is_ok());
+    let labels = if are_numbers && given.len() == classes.labels.len() {
+        given
+    } else {
+        classes.labels.as_slice()
+    };
+    let prediction =
+        PredictionType { value: PredictionKind::Class, labels: labels.to_vec(), location: None };
+    let name = "prediction";
+    let tensors = classes.label.iter().chain(&classes.scores);
+    let bound = tensors.map(|tensor| Binding { port: name.to_owned(), tensor: tensor.clone() });
+    Side { ports: vec![port(name, PortType::Prediction(prediction))], bindings: bound.collect() }
+}
+
+/// Ports for outputs of graphs that say nothing of classes.
+fn graph_outputs(facts: &OnnxFacts, labels: &[String]) -> Result<Side, String> {
     let mut outputs = Side::default();
-    // What no port can carry is not bound; graphs of scikit-learn have one such output beside the scores.
+    // What no port can carry is not bound.
     let carried = facts.outputs.iter().filter_map(|output| Some((output, output.tensor.as_ref()?)));
-    let typed: Vec<_> =
-        carried.map(|(output, tensor)| (output, tensor, output_type(tensor, labels))).collect();
+    let number =
+        PredictionType { value: PredictionKind::Number, labels: Vec::new(), location: None };
+    let typed: Vec<_> = carried
+        .map(|(output, tensor)| {
+            let is_number = facts.number.as_ref() == Some(&output.name);
+            let port_type = match is_number {
+                true => PortType::Prediction(number.clone()),
+                false => output_type(tensor, labels),
+            };
+            (output, tensor, port_type)
+        })
+        .collect();
     let has_classes = typed.iter().any(|(.., port)| matches!(port, PortType::Prediction(_)));
     let has_scores = typed.iter().any(|(_, tensor, _)| is_float(tensor.dtype));
     for (output, tensor, port_type) in typed {
@@ -273,12 +338,7 @@ fn graph_ports(
             outputs.add(&output.name, port_type)?;
         }
     }
-    if inputs.ports.is_empty() || outputs.ports.is_empty() {
-        return Err("it has no input, or no output that is a tensor of numbers".to_owned());
-    }
-    let (model, engine) = (model.clone(), None);
-    let code = OnnxCode { model, engine, inputs: inputs.bindings, outputs: outputs.bindings };
-    Ok((Interface { inputs: inputs.ports, outputs: outputs.ports }, code))
+    Ok(outputs)
 }
 
 /// One side of an interface while it is put together.
@@ -294,7 +354,7 @@ impl Side {
             return Err(format!("it has more than {INTERFACE_MAX_PORTS} tensors on one side"));
         }
         if let PortType::Tensor(shape) = &port_type
-            && (shape.dims.len() > TENSOR_MAX_RANK || shape.dtype == ElementType::Text)
+            && shape.dims.len() > TENSOR_MAX_RANK
         {
             return Err(format!("no port can carry its tensor `{tensor}`"));
         }

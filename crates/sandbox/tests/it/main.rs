@@ -6,7 +6,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod batch;
+mod component;
 mod digits;
+mod encode;
 mod examine;
 mod good;
 mod graphs;

@@ -64,7 +64,10 @@ fn shapes_beyond_any_use_are_refused_before_they_are_compiled() {
     ] {
         let failure = inspect(&command(&code)).unwrap_err();
         let why = failure.to_string();
-        assert!(matches!(failure, Failure::InvalidModule { .. }), "{what}: {failure:?}");
+        // Some are beyond what the format's own reader takes.
+        let is_of_code =
+            matches!(failure, Failure::InvalidModule { .. } | Failure::RefusedFormat { .. });
+        assert!(is_of_code, "{what}: {failure:?}");
         assert!(why.contains(what), "{what}: {why}");
     }
     // The same bounds hold for every module inside a component.
@@ -268,7 +271,7 @@ fn t22_host_functions_take_any_arguments() {
     let body = "(local.set $a (call $blob)) (loop
         (call $append (local.get $a) (i32.const 0) (i32.and (call $any) (i32.const 15)) (i32.const 4160))
         (call $read (local.get $a) (call $wide) (i32.and (call $any) (i32.const 31)) (i32.const 4160))
-        (global.set $free (i32.const 8192))
+        (global.set $free (i32.const 16384))
         (drop (call $len (local.get $a)))
         (call $progress (call $wide) (call $wide))
         (call $metric (i32.const 4096) (i32.and (call $any) (i32.const 63)) (f64.reinterpret_i64 (call $wide)))

@@ -521,6 +521,8 @@ impl Manifest {
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
+    use crate::contract::{Determinism, Hardware};
+    use crate::interface::{Port, PortType};
 
     /// A notebook of empty files.
     fn notebook(names: &[&str]) -> Manifest {
@@ -562,6 +564,60 @@ mod tests {
         for names in [&["a", "a/b"][..], &["a", "a-b", "a/b"], &["b/c", "b/c/d/e"]] {
             let refused = notebook(names).check().unwrap_err().to_string();
             assert!(refused.contains("is a file, and the folder of"), "{refused}");
+        }
+    }
+    fn component(models: &[(&str, &str)], imports: Vec<Import>) -> Manifest {
+        let port = |name: &str| Port {
+            name: name.into(),
+            port_type: PortType::Text,
+            optional: false,
+            location: None,
+        };
+        let model = |(name, file): &(&str, &str)| NamedModel {
+            name: (*name).into(),
+            model: file.parse().unwrap(),
+        };
+        Manifest {
+            kind: Kind::Algorithm,
+            interface: Interface {
+                inputs: vec![port("a"), port("b")],
+                outputs: vec![port("c"), port("d")],
+            },
+            contract: Some(Contract {
+                scoring_ms: 1,
+                measured_on: String::new(),
+                memory_bytes: 1,
+                scratch_bytes: 0,
+                output_bytes: 1,
+                batch_max: 1,
+                imports,
+                hardware: Hardware::default(),
+                determinism: Determinism::Bitwise,
+            }),
+            code: Some(Code::Component(ComponentCode {
+                component: "stage.wasm".parse().unwrap(),
+                models: models.iter().map(model).collect(),
+            })),
+            ..notebook(&["a.onnx", "stage.wasm"])
+        }
+    }
+
+    #[test]
+    fn a_component_may_have_many_ports_and_models_by_name_if_its_contract_says_so() {
+        let plain = component(&[], vec![]);
+        assert_eq!(plain.check(), Ok(()));
+        let (id, bytes) = plain.seal();
+        assert_eq!(Manifest::open(id, &bytes), Ok(plain));
+        let nn = || vec![Import::WasiNn];
+        assert_eq!(component(&[("a", "a.onnx"), ("b", "a.onnx")], nn()).check(), Ok(()));
+        for (models, imports) in [
+            (&[("a", "a.onnx")][..], vec![]),
+            (&[("a", "b.onnx")], nn()),
+            (&[("a", "a.onnx"), ("a", "a.onnx")], nn()),
+            (&[("no name", "a.onnx")], nn()),
+            (&[("a", "a.onnx"); CODE_MAX_MODELS + 1], nn()),
+        ] {
+            assert!(component(models, imports).check().is_err(), "{models:?}");
         }
     }
 }

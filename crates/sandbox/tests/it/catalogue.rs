@@ -121,6 +121,42 @@ fn broken_modules_are_invalid_wherever_they_break() {
     }
 }
 
+/// T17: what keeps a compiler busy is refused by its shape or stopped with its worker, alone and inside a component.
+#[test]
+fn t17_compile_bombs_end_with_their_worker() {
+    let locals = "i32 ".repeat(2_000);
+    let close: String = (0..2_000)
+        .map(|n| format!("local.get {n} local.set {} local.get {n} br_if 0 end ", (n * 7) % 2_000))
+        .collect();
+    let c1 = format!("(local {locals}) {}{close}", "block ".repeat(2_000));
+    let rungs = 3_000;
+    let ladder: String = (0..rungs)
+        .map(|rung| {
+            let sets: String = (0..4)
+                .map(|n| {
+                    format!(
+                        "local.get {} local.set {} ",
+                        (rung * 7 + n * 13) % rungs,
+                        (rung * 4 + n) % rungs
+                    )
+                })
+                .collect();
+            format!("local.get {rung} if {sets} end ")
+        })
+        .collect();
+    let c5 = format!("(local {}) loop {ladder} br 0 end", "i32 ".repeat(rungs));
+    let limits = InspectLimits { compile_ms: 1_000, ..InspectLimits::default() };
+    for body in [&c1, &c5] {
+        let inside = component(Parts { items: &format!("(func {body})"), ..Parts::default() });
+        for package in [command(&text("", body)), full(&inside, PortType::Text)] {
+            match spawner().inspect(&package.files(), &limits) {
+                Ok(_) | Err(Failure::CompileTimeout { .. } | Failure::MemoryLimit { .. }) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
 /// T18: loops of every kind that a guest can make.
 #[test]
 fn t18_loops_of_many_kinds_are_stopped() {

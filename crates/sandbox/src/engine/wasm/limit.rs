@@ -90,3 +90,20 @@ impl ResourceLimiter for Limit {
         MEMORIES_MAX as usize
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_memories_of_a_call_share_one_limit() {
+        let mut limit = Limit::new(100);
+        let mut grow = |from, to| limit.memory_growing(from, to, None).unwrap();
+        assert!(grow(0, 60), "the first memory");
+        assert!(grow(0, 30), "the second");
+        assert!(!grow(30, 50), "together they would have 110");
+        assert!(grow(60, 70));
+        assert!(!grow(0, usize::MAX));
+        assert_eq!((limit.peak_bytes(), limit.was_refused()), (100, true));
+    }
+}

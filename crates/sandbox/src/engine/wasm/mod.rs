@@ -13,6 +13,7 @@ mod component;
 mod gate;
 mod limit;
 mod machine;
+pub(crate) mod measure;
 mod precompiled;
 mod preview1;
 #[cfg(test)]

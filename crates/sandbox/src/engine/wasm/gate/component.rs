@@ -25,7 +25,7 @@ const STAGE_VERSION: &str = "0.1.";
 const WASI_VERSION: &str = "0.2.";
 
 /// The interfaces of WASI that lead nowhere outside.
-const ALLOWED: [&str; 21] = [
+const ALLOWED: [&str; 20] = [
     "wasi:cli/environment",
     "wasi:cli/exit",
     "wasi:cli/stderr",
@@ -37,7 +37,6 @@ const ALLOWED: [&str; 21] = [
     "wasi:cli/terminal-stdin",
     "wasi:cli/terminal-stdout",
     "wasi:clocks/monotonic-clock",
-    "wasi:clocks/timezone",
     "wasi:clocks/wall-clock",
     "wasi:filesystem/preopens",
     "wasi:filesystem/types",

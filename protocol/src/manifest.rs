@@ -133,12 +133,12 @@ pub enum Code {
 }
 
 impl Code {
-    /// The engine that executes it, by the name nodes advertise.
+    /// The engine that it needs, by the name nodes advertise; see [`provides`].
     #[must_use]
-    pub const fn engine(&self) -> &'static str {
+    pub fn engine(&self) -> &str {
         match self {
             Self::Command(_) | Self::Component(_) => "wasm",
-            Self::Onnx(_) => "onnx",
+            Self::Onnx(onnx) => onnx.engine.as_deref().unwrap_or(ONNX),
         }
     }
 
@@ -161,6 +161,19 @@ impl Code {
         };
         is_model || self.file() == name
     }
+}
+
+/// The engine for graphs that every node has.
+const ONNX: &str = "onnx";
+
+/// The engine for graphs that a node has if the library is installed. It executes all that [`ONNX`] does.
+const ONNXRUNTIME: &str = "onnxruntime";
+
+/// Whether a node with these engines can execute what needs one.
+#[must_use]
+pub fn provides(engines: &[String], needed: &str) -> bool {
+    let has = |name: &str| engines.iter().any(|engine| engine == name);
+    has(needed) || needed == ONNX && has(ONNXRUNTIME)
 }
 
 /// A WASI command.
@@ -194,6 +207,9 @@ pub struct NamedModel {
 pub struct OnnxCode {
     /// The graph's file.
     pub model: FileName,
+    /// The engine that it needs, where not every engine for graphs will do: `onnxruntime`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
     /// Which port feeds which graph input.
     pub inputs: Vec<Binding>,
     /// Which graph output yields which port. A prediction port of classes takes a tensor of one score per label.
@@ -465,6 +481,11 @@ impl Manifest {
             }
             Code::Command(_) => Ok(()),
             Code::Component(component) => self.check_models(&component.models, contract),
+            Code::Onnx(onnx)
+                if onnx.engine.as_ref().is_some_and(|name| name != ONNX && name != ONNXRUNTIME) =>
+            {
+                rule("code", format!("a graph's engine is `{ONNX}` or `{ONNXRUNTIME}`"))
+            }
             Code::Onnx(onnx) => {
                 let unbound = |side: &[crate::interface::Port], bindings: &[Binding]| {
                     side.iter().find(|port| !bindings.iter().any(|b| b.port == port.name)).cloned()

@@ -166,7 +166,15 @@ impl Book {
             total_ms: limits.total_ms,
         };
         self.leases.insert(lease, held);
-        Ok(Lease { lease, run: request.run, open_within_ms: OPEN_WITHIN_MS })
+        let load_percent = u8::try_from((taken + 1) * 100 / slots.max(1)).unwrap_or(100);
+        Ok(Lease {
+            lease,
+            run: request.run,
+            open_within_ms: OPEN_WITHIN_MS,
+            warm: 0,
+            held: 0,
+            load_percent,
+        })
     }
 
     /// Redeems a lease: once, by the node it was granted to, for the run and packages it was granted for.

@@ -13,6 +13,7 @@ use guildhall_protocol::PublicKey;
 use guildhall_protocol::api::Placement;
 use guildhall_protocol::body::HardwareOffer;
 use guildhall_protocol::contract::{Hardware, NodeLimits};
+use guildhall_protocol::manifest::provides;
 use guildhall_protocol::name::OrgName;
 
 use crate::plan::Plan;
@@ -184,7 +185,7 @@ pub(crate) fn shortfall(
     engines: &[String],
 ) -> Option<Obstacle> {
     let missing: Vec<String> =
-        engines_needed.iter().filter(|engine| !engines.contains(engine)).cloned().collect();
+        engines_needed.iter().filter(|engine| !provides(engines, engine)).cloned().collect();
     if !missing.is_empty() {
         return Some(Obstacle::Engines { missing });
     }

@@ -134,6 +134,8 @@ pub(crate) struct App {
     runs: Mutex<BTreeMap<RunId, Arc<run::Entry>>>,
     /// Jobs being executed here.
     jobs: AtomicU64,
+    /// The end of the chain of what this node signed as an executor.
+    statements: tokio::sync::Mutex<run::ChainHead>,
 }
 
 /// Locks a mutex whose data stays valid even if a holder panicked: the panic stops the node anyway.

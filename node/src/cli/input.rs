@@ -191,7 +191,7 @@ impl Records {
                 .with_cause("publish it as a data package, and run over its reference")
                 .with_help("guild publish DIR"));
         }
-        self.records.push(InputRecord { name: name.to_owned(), value });
+        self.records.push(InputRecord::new(name, value));
         Ok(())
     }
 }

@@ -12,7 +12,6 @@ use guildhall_protocol::name::Reference;
 
 use super::federation::list;
 use super::runs::Destination;
-use super::table::counted;
 use super::{Context, Failure, exit, input, runs};
 
 /// `guild run`.
@@ -40,6 +39,15 @@ pub(crate) struct RunArgs {
     /// Longest time for the whole run, milliseconds
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) total_ms: Option<u64>,
+    /// Longest time to wait for a free slot, milliseconds; a minute if it says nothing else
+    #[arg(long, value_name = "MS")]
+    pub(crate) wait_ms: Option<u64>,
+    /// Least level of isolation that the executing nodes must have, 0 to 3; `guild peers` shows theirs
+    #[arg(long, default_value_t = 0, value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=3))]
+    pub(crate) isolation: u8,
+    /// Most nodes and slots that it may be spread over at once; as many as help if it says nothing else
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) shares: Option<u32>,
     /// The query that led here, as `search` names it: then it does not count as unmet
     #[arg(long, value_name = "ID")]
     pub(crate) query: Option<Hash>,
@@ -65,6 +73,9 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Result<(), Failure>
         input: inputs.input,
         on: args.on,
         limits,
+        queue_ms: args.wait_ms,
+        isolation: args.isolation,
+        shares_max: args.shares,
         query_id: args.query,
     };
     let run = client.start_run(&request).await?;
@@ -73,19 +84,7 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Result<(), Failure>
         RunInput::Records(_) => None,
     };
     output.note(&format!("run {run}; it goes on without this command: guild runs {run}"));
-    let mut told = 0;
-    let report = client
-        .wait_run(run, |report| {
-            for line in report.log.iter().skip(told) {
-                output.note(line);
-            }
-            told = told.max(report.log.len());
-            let seconds = report.seconds;
-            let records = counted(report.records, "record");
-            output.progress(&format!("{records}, {seconds:.1} s"));
-        })
-        .await?;
-    output.clear_progress();
+    let report = runs::watch(context, &client, run).await?;
     if let Some(data) = data.filter(|_| report.failure.as_ref().is_some_and(|f| f.record.is_some()))
     {
         names = record_names(&client, &data).await;

@@ -222,6 +222,7 @@ fn model(empty: Manifest, files: [FileEntry; 2]) -> Manifest {
     let port_file = |port: &str| PortFile { port: port.into(), file: test.name.clone() };
     Manifest {
         code: Some(Code::Onnx(OnnxCode {
+            engine: None,
             model: graph.name.clone(),
             inputs: vec![bind("pixels", "input:0")],
             outputs: vec![bind("digit", "scores")],

@@ -270,6 +270,8 @@ pub(super) enum WrittenCode {
     },
     Onnx {
         model: FileName,
+        #[serde(default)]
+        engine: Option<String>,
         inputs: Vec<Binding>,
         outputs: Vec<Binding>,
     },
@@ -284,8 +286,8 @@ impl From<WrittenCode> for Code {
     fn from(written: WrittenCode) -> Self {
         match written {
             WrittenCode::Command { module } => Self::Command(CommandCode { module }),
-            WrittenCode::Onnx { model, inputs, outputs } => {
-                Self::Onnx(OnnxCode { model, inputs, outputs })
+            WrittenCode::Onnx { model, engine, inputs, outputs } => {
+                Self::Onnx(OnnxCode { model, engine, inputs, outputs })
             }
             WrittenCode::Component { component, models } => {
                 Self::Component(ComponentCode { component, models })

@@ -160,6 +160,7 @@ impl Package {
             Interface { inputs: vec![port("in", input.1)], outputs: vec![port("out", output.1)] };
         self.manifest.contract = Some(contract());
         self.manifest.code = Some(Code::Onnx(OnnxCode {
+            engine: None,
             model: model.parse().unwrap(),
             inputs: vec![binding("in", input.0)],
             outputs: vec![binding("out", output.0)],

@@ -300,8 +300,8 @@ fn graph_ports(
     if inputs.ports.is_empty() || outputs.ports.is_empty() {
         return Err("it has no input, or no output that is a tensor of numbers".to_owned());
     }
-    let code =
-        OnnxCode { model: model.clone(), inputs: inputs.bindings, outputs: outputs.bindings };
+    let (model, engine) = (model.clone(), None);
+    let code = OnnxCode { model, engine, inputs: inputs.bindings, outputs: outputs.bindings };
     Ok((Interface { inputs: inputs.ports, outputs: outputs.ports }, code))
 }
 

@@ -5,25 +5,25 @@ use guildhall_protocol::statement::Signed;
 use guildhall_protocol::wire::JobFailure;
 use guildhall_protocol::{Hash, PublicKey, RunId};
 
-use super::{CAUSE_MAX_BYTES, State, Violation, quote};
+use super::{CAUSE_MAX_BYTES, State, Violation};
 
 /// Longest text of a job statement apart from the cause, bytes, and most names of isolation: four times what this
 /// version says of itself. Reports keep them, so a peer must not be able to fill them.
 const TEXT_MAX_BYTES: usize = 64;
 const ISOLATION_MAX: usize = 16;
 
-/// How a run ended.
+/// How a share ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// Every record came out.
+    /// Every part that was sent is over.
     Completed,
-    /// A stage failed, and another node would not help.
+    /// A stage ended the job, and another node would not help.
     Failed(JobFailure),
-    /// A stage failed by the executing node's own trouble; another node may do the run.
+    /// The job ended by the executing node's own trouble; another node may go on.
     Elsewhere(JobFailure),
 }
 
-/// An attempt whose receipt holds, ready to be signed by the requester's node.
+/// A share whose receipt holds, ready to be signed by the requester's node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verified {
     /// The run.
@@ -51,19 +51,19 @@ impl Verified {
     }
 }
 
-/// Checks `jobs` against what `state` has seen of the attempt under way.
+/// Checks `jobs` against what `state` has seen of the share.
 pub(super) fn verify(state: &State, signed: &[Signed]) -> Result<Verified, Violation> {
-    let (spec, attempt) = (&state.spec, &state.attempt);
+    let spec = &state.spec;
     if signed.len() != spec.packages.len() {
         return Err(Violation::Stages { expected: spec.packages.len(), found: signed.len() });
     }
     let jobs = open_jobs(signed)?;
     for (stage, (job, package)) in jobs.iter().zip(&spec.packages).enumerate() {
-        let limits = attempt.limits.as_ref().and_then(|limits| limits.get(stage));
+        let limits = state.limits.as_ref().and_then(|limits| limits.get(stage));
         let agreed = [
             ("run", job.run == spec.run),
             ("package", job.package == *package),
-            ("executor", Some(job.executor) == attempt.executor),
+            ("executor", job.executor == spec.executor),
             ("requester", job.requester == spec.requester),
             ("limit", limits.is_none_or(|limits| *limits == job.limits)),
             ("length of text", has_short_texts(job)),
@@ -72,17 +72,18 @@ pub(super) fn verify(state: &State, signed: &[Signed]) -> Result<Verified, Viola
             return Err(Violation::Signed { stage, what });
         }
     }
-    let ending = match &attempt.failure {
+    let ending = match &state.failure {
         None => completed(state, &jobs)?,
         Some(failure) => {
             failed(failure, &jobs)?;
-            match quote::is_executors(spec, attempt.limits.as_deref(), failure) {
+            match state.is_executors(failure) {
                 true => Ending::Elsewhere(failure.clone()),
                 false => Ending::Failed(failure.clone()),
             }
         }
     };
     check_edges(state, &jobs)?;
+    check_counts(state, &jobs)?;
     Ok(Verified {
         run: spec.run,
         requester: spec.requester,
@@ -92,49 +93,44 @@ pub(super) fn verify(state: &State, signed: &[Signed]) -> Result<Verified, Viola
     })
 }
 
-/// What went in is what was sent, and what came out is what was received and delivered. After a failure the executor
-/// may not have taken in everything that was sent, so the first edge is checked for complete runs only.
+/// What went in is what was sent, and what came out is what was received, in the parts that are over. What an executor
+/// reads from a data package is not known here.
 fn check_edges(state: &State, jobs: &[JobStatement]) -> Result<(), Violation> {
     let (Some(first), Some(last)) = (jobs.first(), jobs.last()) else { return Ok(()) };
-    let is_whole = state.attempt.failure.is_none();
-    if is_whole && state.spec.streamed && first.input != state.sent.hasher.commitment() {
+    if state.is_streamed && first.input != state.input.commitment() {
         return Err(Violation::Signed { stage: 0, what: "input" });
     }
-    let stage = jobs.len().saturating_sub(1);
-    let received = &state.attempt.received;
-    if last.output != received.hasher.commitment() {
-        return Err(Violation::Signed { stage, what: "output" });
-    }
-    if last.records != received.next {
-        return Err(Violation::Signed { stage, what: "number of records" });
-    }
-    if is_whole && received.next != state.delivered.next
-        || received.next == state.delivered.next
-            && received.hasher.commitment() != state.delivered.hasher.commitment()
-    {
-        return Err(Violation::Differs);
+    if last.output != state.output.commitment() {
+        return Err(Violation::Signed { stage: jobs.len().saturating_sub(1), what: "output" });
     }
     Ok(())
 }
 
-/// Without a failure, every stage completed with every record.
-fn completed(state: &State, jobs: &[JobStatement]) -> Result<Ending, Violation> {
-    let received = state.attempt.received.next;
-    let expected = if state.input_ended { state.spec.records } else { Some(u64::MAX) };
-    if let Some(expected) = expected
-        && received != expected
-    {
-        return Err(Violation::Incomplete { received, expected });
-    }
+/// What leaves a stage enters the next, where it comes out or fails; at the end it is what was received.
+fn check_counts(state: &State, jobs: &[JobStatement]) -> Result<(), Violation> {
+    let what = "number of records";
+    let mut entering = state.came.saturating_add(state.failed);
     for (stage, job) in jobs.iter().enumerate() {
-        if job.outcome != Outcome::Completed {
-            return Err(Violation::Signed { stage, what: "outcome" });
+        if job.records.saturating_add(job.failed) != entering {
+            return Err(Violation::Signed { stage, what });
         }
-        if job.records != received {
-            return Err(Violation::Signed { stage, what: "number of records" });
-        }
+        entering = job.records;
     }
-    Ok(Ending::Completed)
+    if entering != state.came {
+        return Err(Violation::Signed { stage: jobs.len().saturating_sub(1), what });
+    }
+    Ok(())
+}
+
+/// Without a failure, every stage completed and every part is over.
+fn completed(state: &State, jobs: &[JobStatement]) -> Result<Ending, Violation> {
+    if !state.sent.is_empty() {
+        return Err(Violation::Incomplete { parts: state.sent.len() });
+    }
+    match jobs.iter().position(|job| job.outcome != Outcome::Completed) {
+        Some(stage) => Err(Violation::Signed { stage, what: "outcome" }),
+        None => Ok(Ending::Completed),
+    }
 }
 
 /// After a failure, the stage that failed says so, with the same cause and record.

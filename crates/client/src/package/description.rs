@@ -13,7 +13,8 @@ use guildhall_protocol::interface::{
     PredictionKind, PredictionType, TableType, TensorType,
 };
 use guildhall_protocol::manifest::{
-    Binding, Code, CommandCode, Kind, OnnxCode, PortFile, RecordSet, UnitTest,
+    Binding, Code, CommandCode, ComponentCode, Kind, NamedModel, OnnxCode, PortFile, RecordSet,
+    UnitTest,
 };
 use guildhall_protocol::name::{Category, FileName, OrgName, PackageName, Reference, Version};
 use serde::Deserialize;
@@ -274,6 +275,11 @@ pub(super) enum WrittenCode {
         inputs: Vec<Binding>,
         outputs: Vec<Binding>,
     },
+    Component {
+        component: FileName,
+        #[serde(default)]
+        models: Vec<NamedModel>,
+    },
 }
 
 impl From<WrittenCode> for Code {
@@ -282,6 +288,9 @@ impl From<WrittenCode> for Code {
             WrittenCode::Command { module } => Self::Command(CommandCode { module }),
             WrittenCode::Onnx { model, engine, inputs, outputs } => {
                 Self::Onnx(OnnxCode { model, engine, inputs, outputs })
+            }
+            WrittenCode::Component { component, models } => {
+                Self::Component(ComponentCode { component, models })
             }
         }
     }

@@ -279,7 +279,7 @@ impl Graph {
             let bytes = bytes.map_err(|why| bad_output(format!("port `{}`: {why}", port.name)))?;
             values.push(PortValue { port: port.name.clone(), bytes, dims });
         }
-        Ok(Outputs { values, memory_peak_bytes: None })
+        Ok(Outputs { values, memory_peak_bytes: None, metrics: Vec::new() })
     }
 }
 

@@ -32,6 +32,12 @@ pub(crate) trait LoadedStage {
     /// than records: an engine that can interrupt itself stops by the alarm when the call's time is over, and the record
     /// it was at has timed out. For the others the node has SIGKILL. A record that fails does not end the call.
     fn score(&mut self, call: Call, alarm: &Alarm) -> Vec<Result<Outputs, Failure>>;
+
+    /// The beginning of what the last record's code wrote to stderr; nothing where an engine has no such thing. Only its
+    /// own developer is shown it.
+    fn said(&self) -> &[u8] {
+        &[]
+    }
 }
 
 /// Records to be scored, and under what.

@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use crate::value::check_predictions;
 
+/// How much of a text is shown before and behind the first byte that differs, bytes.
+const AROUND_BYTES: usize = 24;
+
 /// The first difference in words, or `None`. Tolerance 0 compares bytes.
 pub(crate) fn difference(
     port_type: &PortType,
@@ -36,13 +39,35 @@ pub(crate) fn difference(
 }
 
 fn bytes(found: &[u8], expected: &[u8]) -> Result<(), String> {
+    let at = found.iter().zip(expected).position(|(a, b)| a != b);
+    let shown = || {
+        let at = at.unwrap_or(found.len().min(expected.len()));
+        match (around(found, at), around(expected, at)) {
+            (Some(found), Some(expected)) => format!(": `{found}`, expected `{expected}`"),
+            _ => String::new(),
+        }
+    };
     if found.len() != expected.len() {
-        return Err(format!("{} bytes, expected {}", found.len(), expected.len()));
+        return Err(format!("{} bytes, expected {}{}", found.len(), expected.len(), shown()));
     }
-    match found.iter().zip(expected).position(|(a, b)| a != b) {
-        Some(at) => Err(format!("byte {at} differs")),
+    match at {
+        Some(at) => Err(format!("byte {at} differs{}", shown())),
         None => Ok(()),
     }
+}
+
+/// The text around a place, on one line, if it is one that people can read.
+fn around(bytes: &[u8], at: usize) -> Option<String> {
+    let is_begin = |at: &usize| bytes.get(*at).is_none_or(|byte| byte & 0xc0 != 0x80);
+    let start = (0..=at.saturating_sub(AROUND_BYTES)).rev().find(is_begin)?;
+    let end = (at.saturating_add(AROUND_BYTES)..bytes.len()).find(is_begin).unwrap_or(bytes.len());
+    let text = std::str::from_utf8(bytes.get(start..end)?).ok()?;
+    let text = text.replace('\n', "\\n");
+    if text.chars().any(char::is_control) {
+        return None;
+    }
+    let dots = |is_cut: bool| if is_cut { "..." } else { "" };
+    Some(format!("{}{text}{}", dots(start > 0), dots(end < bytes.len())))
 }
 
 fn number(
@@ -190,6 +215,22 @@ mod tests {
         assert!(difference(&port, &a, &b, 1e-4).unwrap().starts_with("element 0 is 1,"));
         assert_eq!(difference(&port, &a, &b, 0.0).unwrap(), "byte 0 differs");
         assert!(difference(&port, &a, &floats(&[1.0]), 1.0).is_some());
+    }
+
+    #[test]
+    fn where_texts_differ_is_shown_with_what_stands_around_it() {
+        let text = |a: &str, b: &str| bytes(a.as_bytes(), b.as_bytes()).unwrap_err();
+        assert_eq!(text("the cat", "the dog"), "byte 4 differs: `the cat`, expected `the dog`");
+        assert_eq!(text("a\n", "a"), "2 bytes, expected 1: `a\\n`, expected `a`");
+        let long = "ä".repeat(40);
+        let (a, b) = (format!("{long}x{long}"), format!("{long}y{long}"));
+        let shown = format!("...{0}x{0}...", "ä".repeat(12));
+        assert!(
+            text(&a, &b).starts_with(&format!("byte 80 differs: `{shown}`")),
+            "{}",
+            text(&a, &b)
+        );
+        assert_eq!(bytes(&[0, 1], &[0, 2]).unwrap_err(), "byte 1 differs");
     }
 
     #[test]

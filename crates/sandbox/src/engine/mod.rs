@@ -1,7 +1,7 @@
 //! Engines: what executes code inside a worker. The variant of [`Code`] decides which one.
 
 mod onnx;
-mod wasm;
+pub(crate) mod wasm;
 
 use guildhall_protocol::manifest::Code;
 use guildhall_protocol::wire::PortValue;
@@ -56,6 +56,12 @@ pub(crate) struct Input {
 /// What a record led to; not yet checked against the interface.
 pub(crate) struct Outputs {
     pub(crate) values: Vec<PortValue>,
+    /// Figures that the stage reported, in order; a call's are on its first record that has outputs.
+    #[expect(
+        dead_code,
+        reason = "workers do not say them to the node yet; nobody else may hear them"
+    )]
+    pub(crate) metrics: Vec<(String, f64)>,
     /// Most memory the stage held, bytes, if the engine counts it.
     pub(crate) memory_peak_bytes: Option<u64>,
 }

@@ -118,7 +118,7 @@ impl Blame {
     fn of(request: &Request) -> Self {
         match request {
             Request::Inspect { stage } | Request::Load { stage } => match stage.code {
-                Code::Command(_) => Self::Module,
+                Code::Command(_) | Code::Component(_) => Self::Module,
                 _ => Self::Model,
             },
             Request::CheckFile { entry, .. } => Self::File(entry.name.clone()),

@@ -35,8 +35,8 @@ pub(crate) trait LoadedStage {
 
     /// The beginning of what the last record's code wrote to stderr; nothing where an engine has no such thing. Only its
     /// own developer is shown it.
-    fn said(&self) -> &[u8] {
-        &[]
+    fn said(&self) -> Vec<u8> {
+        Vec::new()
     }
 }
 

@@ -141,8 +141,13 @@ impl RunWorker {
         if !is_in_bounds || !records.iter().all(is_possible) {
             return Err(self.process.broke_protocol());
         }
-        let memory_peak_bytes =
-            memory_peak_bytes.unwrap_or_else(|| self.process.memory_peak_bytes());
+        // An engine that counts says nothing of records that failed, and what the process takes is none of theirs.
+        let has_outputs = records.iter().any(|end| matches!(end, RecordEnd::Outputs(_)));
+        let memory_peak_bytes = match memory_peak_bytes {
+            Some(bytes) => bytes,
+            None if has_outputs => self.process.memory_peak_bytes(),
+            None => 0,
+        };
         // The kernel stops a graph only when it takes the engine's share too; what it took beyond its own shows now.
         if memory_peak_bytes > self.memory_bytes {
             return Err(Failure::MemoryLimit { limit_bytes: self.memory_bytes });

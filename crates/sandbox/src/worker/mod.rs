@@ -195,7 +195,7 @@ impl Worker {
             Request::Score { records, limits } => self.score(records, &limits),
             Request::Said => {
                 let stage = self.stage.as_ref().ok_or_else(nothing_loaded)?;
-                Ok(Reply::Said { bytes: stage.loaded.said().to_vec() })
+                Ok(Reply::Said { bytes: stage.loaded.said() })
             }
             Request::Compare { expected, tolerance } => self.compare(&expected, tolerance),
         }

@@ -132,13 +132,11 @@ pub(super) async fn publish(context: &Context, mut args: PublishArgs) -> Result<
     category::tell(output, &args.given.category);
     let overrides = Overrides::from(std::mem::take(&mut args.given));
     let folder = read_folder(context, &args.dir).await?;
+    super::test::unbuilt(&args.dir)?;
     let status = client.status().await?;
     let mut draft = describe(context, &args, &folder, &overrides, &client, &status.org).await?;
     draft.warnings().iter().for_each(|warning| output.warning(warning));
     warn_of_categories(output, &draft);
-    if let Some(failure) = super::test::unbuilt(&args.dir, &draft) {
-        return Err(failure);
-    }
     draft.resolve(&client, &status.org).await?;
     // Before anything is sent, what can be seen without the node is checked.
     let request = PublishRequest {

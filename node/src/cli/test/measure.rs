@@ -36,12 +36,13 @@ pub(super) struct Misfit {
 
 /// The limits that are too loose or too tight for what was measured.
 pub(super) fn misfits(took: &Took, limits: &Limits) -> Vec<Misfit> {
-    let time_ms = took.wall_us.div_ceil(1_000).max(TIME_LEAST_MS);
-    let proposed = time_ms.saturating_mul(ROOM).div_ceil(10).saturating_mul(10);
+    let time_ms = took.wall_us.div_ceil(1_000);
+    let proposed = time_ms.max(TIME_LEAST_MS).saturating_mul(ROOM);
+    let proposed = proposed.div_ceil(10).saturating_mul(10);
     let time = misfit(
         "scoring_ms",
         limits.scoring_ms.value,
-        time_ms,
+        (time_ms, TIME_LEAST_MS),
         &format!("{} ms", milliseconds(took.wall_us)),
         proposed.to_string(),
     );
@@ -49,7 +50,7 @@ pub(super) fn misfits(took: &Took, limits: &Limits) -> Vec<Misfit> {
         let proposed = measured.max(least).saturating_mul(ROOM);
         let proposed = proposed.checked_next_power_of_two().unwrap_or(proposed);
         let line = format!("\"{}\"", ByteSize(proposed));
-        misfit(key, limit, measured.max(least), &ByteSize(measured).to_string(), line)
+        misfit(key, limit, (measured, least), &ByteSize(measured).to_string(), line)
     };
     let memory =
         bytes("memory", limits.memory_bytes.value, took.memory_peak_bytes, MEMORY_LEAST_BYTES);
@@ -57,17 +58,18 @@ pub(super) fn misfits(took: &Took, limits: &Limits) -> Vec<Misfit> {
     [time, memory, output].into_iter().flatten().collect()
 }
 
+/// `least` is what less than that is taken as, so that a limit is not called loose because a test is small.
 fn misfit(
     key: &'static str,
     limit: u64,
-    measured: u64,
+    (measured, least): (u64, u64),
     shown: &str,
     proposed: String,
 ) -> Option<Misfit> {
-    let why = if limit > measured.saturating_mul(LOOSE) {
-        format!("the tests took {shown}: few nodes lend so much without need")
+    let why = if limit > measured.max(least).saturating_mul(LOOSE) {
+        format!("the tests took {shown}, and few nodes lend so much more")
     } else if limit < measured.saturating_mul(TIGHT) {
-        format!("the tests took {shown}: a slower machine or a longer input goes over it")
+        format!("the tests took {shown}, and a slower machine or a longer input goes over it")
     } else {
         return None;
     };
@@ -117,6 +119,7 @@ mod tests {
     fn what_is_too_small_to_measure_is_no_reason_to_warn() {
         let took = Took { wall_us: 300, memory_peak_bytes: 2 << 16, output_bytes: 60 };
         assert!(keys(took, &limits(100, 16 << 20, 64 << 10)).is_empty());
+        assert!(keys(took, &limits(5, 1 << 20, 4 << 10)).is_empty());
         assert_eq!(keys(took, &limits(101, 32 << 20, 64 << 10)).len(), 2);
     }
 

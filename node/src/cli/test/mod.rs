@@ -5,6 +5,7 @@
 
 mod by_hand;
 mod checks;
+mod loose;
 mod measure;
 mod update;
 
@@ -20,6 +21,7 @@ use guildhall_protocol::name::FileName;
 use serde_json::json;
 
 use self::checks::Checked;
+use self::loose::Named;
 use self::measure::{Misfit, misfits};
 use super::publish::{
     Given, blocking, check_lines, propose, read_folder, show_proposal, spawner, warn_of_categories,
@@ -72,31 +74,17 @@ pub(super) async fn test(context: &Context, args: TestArgs) -> Result<(), Failur
     let output = &context.output;
     category::tell(output, &args.given.category);
     let overrides = Overrides::from(args.given);
-    let mut draft = describe(context, &args.dir, &overrides).await?;
-    if let Some(failure) = unbuilt(&args.dir, &draft) {
-        return Err(failure);
-    }
+    unbuilt(&args.dir)?;
+    let updated = match args.update {
+        true => update(context, &args.dir, &overrides).await?,
+        false => Vec::new(),
+    };
+    let draft = describe(context, &args.dir, &overrides).await?;
     if let Some(warning) = outdated(&draft) {
         output.warning(&warning);
     }
     if !args.input.is_empty() {
         return by_hand(context, draft, &args.input, args.set).await;
-    }
-    let mut updated = Vec::new();
-    if args.update {
-        let made = update::make_missing(&args.dir, &draft)?;
-        if !made.is_empty() {
-            draft = describe(context, &args.dir, &overrides).await?;
-        }
-        draft.request(true)?;
-        let (tested, dir) = (draft.clone(), args.dir.clone());
-        let done = blocking(move || update::update(&spawner(), &dir, &tested)).await?;
-        if done.is_err() {
-            // Files that were made empty would look like expectations.
-            made.iter().for_each(|path| drop(std::fs::remove_file(path)));
-        }
-        updated = done?;
-        draft = describe(context, &args.dir, &overrides).await?;
     }
     draft.warnings().iter().for_each(|warning| output.warning(warning));
     // A pipeline has its stages from a node; everything else is complete.
@@ -108,6 +96,28 @@ pub(super) async fn test(context: &Context, args: TestArgs) -> Result<(), Failur
     let checked = blocking(move || checks::all(&spawner(), &tested)).await?;
     output.clear_progress();
     show(context, &args.dir, &draft, &checked, &updated)
+}
+
+/// Writes what the unit tests give as what they expect; the files that changed.
+async fn update(
+    context: &Context,
+    dir: &Path,
+    overrides: &Overrides,
+) -> Result<Vec<FileName>, Failure> {
+    let made = update::make_missing(dir, &Named::read(dir).expected)?;
+    let done = async {
+        let folder = read_folder(context, dir).await.map_err(about_test)?;
+        let draft = folder.draft(overrides)?;
+        context.output.progress("running the tests");
+        let dir = dir.to_owned();
+        blocking(move || update::update(&spawner(), &dir, &draft)).await?
+    };
+    let done = done.await;
+    if done.is_err() {
+        // Files that were made empty would look like expectations.
+        made.iter().for_each(|path| drop(std::fs::remove_file(path)));
+    }
+    done
 }
 
 /// The draft of a folder, with what only a listing needs filled in.
@@ -156,27 +166,21 @@ async fn by_hand(
     by_hand::show(context, &draft, tried)
 }
 
-/// What to say when the code of a described package is not there: most likely it was not built yet.
-pub(super) fn unbuilt(dir: &Path, draft: &Draft) -> Option<Failure> {
-    let manifest = draft.manifest();
-    let file = manifest.code.as_ref()?.file();
-    if manifest.file(file).is_some() {
-        return None;
+/// Refuses a folder whose code is not there: most likely it was not built yet.
+pub(super) fn unbuilt(dir: &Path) -> Result<(), Failure> {
+    let Some(file) = Named::read(dir).code else { return Ok(()) };
+    let path = dir.join(file.as_str());
+    if path.exists() {
+        return Ok(());
     }
-    let text = dir.join(file.as_str()).with_extension("wat");
     let script = dir.join("build.sh");
-    let help = if text.is_file() {
+    let help = if path.with_extension("wat").is_file() {
         Some(format!("guild build {}", shell_quote(dir)))
     } else {
         script.is_file().then(|| format!("sh {}", shell_quote(&script)))
     };
-    let is_there = dir.join(file.as_str()).exists();
-    let message = if is_there {
-        format!("`{file}`, the code, is left out of the package by .guildignore")
-    } else {
-        format!("`{file}`, the code, is not there; is it built?")
-    };
-    Some(Failure::new(exit::REFUSED, message).with_help_if(help.filter(|_| !is_there)))
+    let message = format!("{}, the code, is not there; is it built?", path.display());
+    Err(Failure::new(exit::REFUSED, message).with_help_if(help))
 }
 
 /// A source that was changed after its module was built.

@@ -14,19 +14,16 @@ use super::super::{Failure, exit};
 use super::checks::{self, open};
 
 /// Makes the files of expected outputs that are not there yet, empty, so that the folder is a package.
-pub(super) fn make_missing(dir: &Path, draft: &Draft) -> Result<Vec<PathBuf>, Failure> {
-    let manifest = draft.manifest();
-    let outputs = manifest.tests.iter().flat_map(|test| &test.outputs);
+pub(super) fn make_missing(dir: &Path, expected: &[FileName]) -> Result<Vec<PathBuf>, Failure> {
     let mut made = Vec::new();
-    for output in outputs.filter(|output| manifest.file(&output.file).is_none()) {
-        let path = dir.join(output.file.as_str());
+    for file in expected {
+        let path = dir.join(file.as_str());
         let done = match path.parent() {
             Some(folder) => fs::create_dir_all(folder),
             None => Ok(()),
         };
         match done.and_then(|()| OpenOptions::new().write(true).create_new(true).open(&path)) {
             Ok(_) => made.push(path),
-            // Named by two tests, or left out by `.guildignore`: the package says so.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(cannot_write(&path, &error)),
         }

@@ -167,7 +167,9 @@ impl Proposal {
         let of_tables = match &described.code {
             _ if !described.stages.is_empty() => Some(Kind::Pipeline),
             Some(WrittenCode::Onnx { .. }) => Some(Kind::Model),
-            Some(WrittenCode::Command { .. }) => Some(Kind::Algorithm),
+            Some(WrittenCode::Command { .. } | WrittenCode::Component { .. }) => {
+                Some(Kind::Algorithm)
+            }
             None => None,
         };
         let kind = described.kind.or(of_tables);

@@ -6,7 +6,7 @@ if [ -z "${PYTHON:-}" ]; then
     PYTHON=python3
     [ ! -x .venv/bin/python ] || PYTHON=.venv/bin/python
 fi
-"$PYTHON" -c 'import ziglang' || {
+"$PYTHON" -c 'import ziglang' 2>/dev/null || {
     echo 'ziglang is missing: python3 -m venv .venv && .venv/bin/pip install -r requirements.txt' >&2
     exit 1
 }

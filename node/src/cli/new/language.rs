@@ -56,9 +56,9 @@ impl Language {
     pub(super) const fn limits(self) -> (&'static str, &'static str) {
         match self {
             Self::C | Self::Zig | Self::Rust | Self::Wat => ("100", "2 MiB"),
-            Self::Go => ("500", "32 MiB"),
-            Self::Python => ("2000", "128 MiB"),
-            Self::Javascript => ("2000", "64 MiB"),
+            Self::Go => ("100", "16 MiB"),
+            Self::Python => ("300", "64 MiB"),
+            Self::Javascript => ("200", "32 MiB"),
         }
     }
 

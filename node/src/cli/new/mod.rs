@@ -102,7 +102,9 @@ fn show(context: &Context, dir: &Path, files: &[NewFile], next: &[String]) -> Re
 
 fn nameless(dir: &Path) -> Failure {
     let message = format!("no package can be named after {}", dir.display());
-    Failure::new(exit::USAGE, message).with_help("guild new --lang LANGUAGE DIR --name NAME")
+    Failure::new(exit::USAGE, message)
+        .with_cause("a package name has 2 to 96 of a-z, 0-9 and inner `-`, `.` or `_`")
+        .with_help("guild new --lang LANGUAGE DIR --name NAME")
 }
 
 /// Makes the folder, or finds it empty. Whether it was made.

@@ -1,5 +1,4 @@
-//! `test --input`: one record by hand, with what the stage says on stderr. This is its developer's own machine, so that
-//! may be shown here and nowhere else.
+//! `test --input`: one record by hand, with what the stage says on stderr: this is its developer's own machine and input.
 
 use std::collections::BTreeMap;
 use std::fs::File;

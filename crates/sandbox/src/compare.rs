@@ -164,7 +164,7 @@ fn prediction(found: &Prediction, expected: &Prediction, tolerance: f64) -> Resu
             }
         }
         (a, b) if a == b => {}
-        (a, b) => return Err(format!("{a:?}, expected {b:?}")),
+        (a, b) => return Err(format!("{}, expected {}", shown(a), shown(b))),
     }
     if found.input != expected.input || found.location != expected.location {
         return Err("it is about another part of the input".into());
@@ -173,6 +173,17 @@ fn prediction(found: &Prediction, expected: &Prediction, tolerance: f64) -> Resu
         (Some(a), Some(b)) => number("the confidence", a, b, tolerance),
         (None, None) => Ok(()),
         _ => Err("only one of both has a confidence".into()),
+    }
+}
+
+/// A predicted value in words, as short as people need it to tell two apart.
+fn shown(value: &PredictionValue) -> String {
+    match value {
+        PredictionValue::Class(class) => format!("class `{class}`"),
+        PredictionValue::Text(text) => format!("text `{text}`"),
+        PredictionValue::Number(number) => format!("number {number}"),
+        PredictionValue::Vector(numbers) => format!("a vector of {}", numbers.len()),
+        _ => "another kind of value".to_owned(),
     }
 }
 
@@ -246,7 +257,10 @@ mod tests {
         };
         assert_eq!(difference(&port, &value("7", 0.5), &value("7", 0.5001), 1e-3), None);
         assert!(difference(&port, &value("7", 0.5), &value("7", 0.6), 1e-3).is_some());
-        assert!(difference(&port, &value("7", 0.5), &value("8", 0.5), 1.0).is_some());
+        assert_eq!(
+            difference(&port, &value("7", 0.5), &value("8", 0.5), 1.0).unwrap(),
+            "prediction 0: class `7`, expected class `8`"
+        );
     }
 
     #[test]

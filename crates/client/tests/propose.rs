@@ -56,6 +56,16 @@ fn facts(file: &DraftFile) -> Result<Facts, String> {
             parameters: 1_000,
             external: Vec::new(),
         }),
+        "wasm" if name == "full.wasm" => Facts::Wasm(WasmFacts {
+            component: true,
+            imports: vec!["guildhall:stage/types@0.1.0".into()],
+            exports: vec!["guildhall:stage/scoring@0.1.0".into()],
+        }),
+        "wasm" if name == "other.wasm" => Facts::Wasm(WasmFacts {
+            component: true,
+            imports: Vec::new(),
+            exports: vec!["wasi:cli/run@0.2.0".into()],
+        }),
         "wasm" => Facts::Wasm(WasmFacts {
             component: false,
             imports: Vec::new(),
@@ -246,6 +256,20 @@ fn a_module_is_an_algorithm_of_bytes_and_a_notebook_is_for_people() {
     // Beside data it is not the content.
     let dir = folder(&[("a.ipynb", "{}"), ("a.bin", "x")]);
     assert_eq!(propose(dir.path(), &Overrides::default()).kind.unwrap().value, Kind::Data);
+}
+
+#[test]
+fn a_component_that_scores_is_proposed_and_written_as_one() {
+    let dir = folder(&[("full.wasm", "x"), ("README.md", "Cleans text.")]);
+    let proposal = propose(dir.path(), &Overrides::default());
+    let code = proposal.code.as_ref().unwrap().value.clone();
+    assert!(matches!(&code, Code::Component(code) if code.component.as_str() == "full.wasm"));
+    assert!(proposal.warnings[0].contains("describe"), "{:?}", proposal.warnings);
+
+    let dir = folder(&[("other.wasm", "x"), ("README.md", "Cleans text.")]);
+    let proposal = propose(dir.path(), &Overrides::default());
+    assert_eq!(proposal.code, None);
+    assert!(proposal.warnings[0].contains("guildhall:stage/scoring"), "{:?}", proposal.warnings);
 }
 
 #[test]

@@ -183,7 +183,6 @@ fn shown(value: &PredictionValue) -> String {
         PredictionValue::Text(text) => format!("text `{text}`"),
         PredictionValue::Number(number) => format!("number {number}"),
         PredictionValue::Vector(numbers) => format!("a vector of {}", numbers.len()),
-        _ => "another kind of value".to_owned(),
     }
 }
 

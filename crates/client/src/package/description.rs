@@ -268,15 +268,15 @@ pub(super) enum WrittenCode {
     Command {
         module: FileName,
     },
-    Component {
-        component: FileName,
-        #[serde(default)]
-        models: Vec<NamedModel>,
-    },
     Onnx {
         model: FileName,
         inputs: Vec<Binding>,
         outputs: Vec<Binding>,
+    },
+    Component {
+        component: FileName,
+        #[serde(default)]
+        models: Vec<NamedModel>,
     },
 }
 
@@ -284,11 +284,11 @@ impl From<WrittenCode> for Code {
     fn from(written: WrittenCode) -> Self {
         match written {
             WrittenCode::Command { module } => Self::Command(CommandCode { module }),
-            WrittenCode::Component { component, models } => {
-                Self::Component(ComponentCode { component, models })
-            }
             WrittenCode::Onnx { model, inputs, outputs } => {
                 Self::Onnx(OnnxCode { model, inputs, outputs })
+            }
+            WrittenCode::Component { component, models } => {
+                Self::Component(ComponentCode { component, models })
             }
         }
     }

@@ -6,7 +6,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod batch;
+mod catalogue;
+mod component;
 mod digits;
+mod encode;
 mod examine;
 mod good;
 mod graphs;

@@ -9,7 +9,9 @@ use guildhall_protocol::interface::{
     TableType, TensorType,
 };
 use guildhall_protocol::limits::{INTERFACE_MAX_PORTS, LABELS_MAX, TENSOR_MAX_RANK};
-use guildhall_protocol::manifest::{Binding, Code, CommandCode, Kind, OnnxCode, RecordSet};
+use guildhall_protocol::manifest::{
+    Binding, Code, CommandCode, ComponentCode, Kind, OnnxCode, RecordSet,
+};
 use guildhall_protocol::name::FileName;
 
 use super::super::description::{BATCH_DEFAULT, OUTPUT_DEFAULT_BYTES};
@@ -105,21 +107,18 @@ impl Structure {
         let Some(file) = main_file(files, ".wasm", &[], &mut made) else { return made };
         let name = &file.entry.name;
         match facts_of(file) {
+            Ok(Facts::Wasm(facts)) if facts.component && has_scoring(&facts.exports) => {
+                let code = ComponentCode { component: name.clone(), models: Vec::new() };
+                made.guess_bytes(name, Code::Component(code));
+                made.warnings.push(
+                    "what a component takes and gives is only seen when it is run: both ports are \
+                     bytes for now; write [[interface.inputs]] and [[interface.outputs]] into \
+                     guild.toml, and publishing compares them with what its `describe` says"
+                        .to_owned(),
+                );
+            }
             Ok(Facts::Wasm(facts)) if !facts.component && has_start(&facts.exports) => {
-                let bytes = |name: &str| Port {
-                    name: name.to_owned(),
-                    port_type: PortType::Bytes(MediaTypes::default()),
-                    optional: false,
-                    location: None,
-                };
-                made.interface = Some(Proposed {
-                    value: Interface { inputs: vec![bytes("in")], outputs: vec![bytes("out")] },
-                    from: Source::Guessed,
-                });
-                made.code = Some(Proposed {
-                    value: Code::Command(CommandCode { module: name.clone() }),
-                    from: Source::File(name.clone()),
-                });
+                made.guess_bytes(name, Code::Command(CommandCode { module: name.clone() }));
                 made.warnings.push(
                     "a module does not say what it reads and writes: both ports are bytes, which \
                      fit no port of another type; write [[interface.inputs]] and \
@@ -127,12 +126,30 @@ impl Structure {
                         .to_owned(),
                 );
             }
+            Ok(Facts::Wasm(facts)) if facts.component => made.warnings.push(format!(
+                "{name} is a component, but no stage: it does not export `{SCORING}0`"
+            )),
             Ok(_) => made.warnings.push(format!(
                 "{name} is no WASI command: it is no module with a function `_start`"
             )),
             Err(why) => made.warnings.push(format!("nothing is inferred from {name}: {why}")),
         }
         made
+    }
+
+    /// One port of bytes on each side, until somebody says more.
+    fn guess_bytes(&mut self, file: &FileName, code: Code) {
+        let bytes = |name: &str| Port {
+            name: name.to_owned(),
+            port_type: PortType::Bytes(MediaTypes::default()),
+            optional: false,
+            location: None,
+        };
+        self.interface = Some(Proposed {
+            value: Interface { inputs: vec![bytes("in")], outputs: vec![bytes("out")] },
+            from: Source::Guessed,
+        });
+        self.code = Some(Proposed { value: code, from: Source::File(file.clone()) });
     }
 
     fn of_data(files: &[DraftFile], facts_of: FactsOf<'_>) -> Self {
@@ -195,7 +212,7 @@ pub(super) fn guessed_contract(code: &Code, files: &[DraftFile]) -> Contract {
         imports: Vec::new(),
         hardware: Hardware::default(),
         determinism: match code {
-            Code::Command(_) => Determinism::Bitwise,
+            Code::Command(_) | Code::Component(_) => Determinism::Bitwise,
             _ => Determinism::Numeric,
         },
     }
@@ -232,6 +249,13 @@ fn main_file<'a>(
 /// Whether a name ends so, in small or capital letters.
 pub(super) fn ends_with(name: &FileName, ending: &str) -> bool {
     name.as_str().to_ascii_lowercase().ends_with(ending)
+}
+
+/// What a stage of the full form exports, but for the end of its version.
+const SCORING: &str = "guildhall:stage/scoring@0.1.";
+
+fn has_scoring(exports: &[String]) -> bool {
+    exports.iter().any(|export| export.starts_with(SCORING))
 }
 
 fn has_start(exports: &[String]) -> bool {

@@ -262,7 +262,8 @@ async fn a_source_that_is_newer_than_its_module_is_told() {
     let cli = Cli::new(GUILD, None);
     let dir = begun(&lab, "wat").await;
     cli.ok(["build", text(&dir)]).await;
-    let told = async || cli.run(["test", text(&dir)]).await.stderr.contains("newer than stage.wasm");
+    let told =
+        async || cli.run(["test", text(&dir)]).await.stderr.contains("newer than stage.wasm");
     assert!(!told().await);
     let built = fs::metadata(dir.join("stage.wasm")).and_then(|found| found.modified());
     let source = fs::File::options().append(true).open(dir.join("stage.wat")).expect("the source");

@@ -78,6 +78,7 @@ fn text(path: &Path) -> &str {
 /// ```text
 ///   guild new ─▶ build ─▶ guild test ─▶ guild publish ─▶ guild run, on lab-a   (alone)
 /// ```
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 async fn from_nothing_to_a_run(tools: Tools) {
     let Tools { lang, is_here, get } = tools;
     if !is_here() {

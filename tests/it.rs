@@ -73,6 +73,8 @@ mod spread;
 mod start_errors;
 #[path = "it/store.rs"]
 mod store;
+#[path = "it/templates.rs"]
+mod templates;
 #[path = "it/transfer.rs"]
 mod transfer;
 #[path = "it/unlisted.rs"]

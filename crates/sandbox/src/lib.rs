@@ -42,8 +42,8 @@ pub use crate::formats::examine_in_process;
 pub use crate::message::{CallLimits, CodeReport, Isolation, TensorInfo};
 pub use crate::parent::{
     Batch, COMPILE_MAX_MS, EXAMINE_MEMORY_BYTES, Examiner, INSPECTION_FACTS_MAX, InspectLimits,
-    Inspection, KILL_GRACE_MS, Killer, PackageFiles, RunWorker, Scored, Spawner, TestOutcome,
-    run_tests,
+    Inspection, KILL_GRACE_MS, Killer, PackageFiles, RunWorker, Scored, Spawner, TestOutcome, Took,
+    UNIT_TEST_SEED, run_tests, unit_test_inputs,
 };
 #[doc(hidden)]
 pub use crate::worker::try_to_break_out;

@@ -136,6 +136,8 @@ pub(crate) enum Request {
     Load { stage: Box<StageSpec> },
     /// Score records, a value for each input port of each. Answer: `Scored`.
     Score { records: Vec<Vec<PortValue>>, limits: CallLimits },
+    /// Tell the beginning of what the last record's code wrote to stderr. Answer: `Said`.
+    Said,
     /// Compare the output of this port of the last call's first record. Answer: `Compared`.
     Compare { expected: PortValue, tolerance: f64 },
 }
@@ -160,6 +162,11 @@ pub(crate) enum Reply {
         cpu_us: u64,
         /// Most memory that the stage held, bytes, if its engine counts it.
         memory_peak_bytes: Option<u64>,
+    },
+    /// The beginning of what code wrote to stderr.
+    Said {
+        #[serde(with = "serde_bytes")]
+        bytes: Vec<u8>,
     },
     /// The first difference in words, or none.
     Compared { difference: Option<String> },

@@ -32,6 +32,12 @@ pub(crate) trait LoadedStage {
     /// than records: an engine that can interrupt itself stops by the alarm when the call's time is over, and the record
     /// it was at has timed out. For the others the node has SIGKILL. A record that fails does not end the call.
     fn score(&mut self, call: Call, alarm: &Alarm) -> Vec<Result<Outputs, Failure>>;
+
+    /// The beginning of what the last record's code wrote to stderr; nothing where an engine has no such thing. It may
+    /// quote the record, so only the stage's own developer is shown all of it.
+    fn said(&self) -> Vec<u8> {
+        Vec::new()
+    }
 }
 
 /// Records to be scored, and under what.

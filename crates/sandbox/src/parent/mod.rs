@@ -21,7 +21,9 @@ pub use self::inspection::{INSPECTION_FACTS_MAX, InspectLimits, Inspection};
 use self::process::Process;
 pub use self::process::{KILL_GRACE_MS, Killer};
 pub use self::run::{Batch, RunWorker, Scored};
-pub use self::unit_tests::{TestOutcome, run_tests};
+pub use self::unit_tests::{
+    TestOutcome, Took, UNIT_TEST_SEED, inputs as unit_test_inputs, run_tests,
+};
 use crate::failure::Failure;
 use crate::message::{Isolation, Setup, StageSpec};
 

@@ -18,6 +18,9 @@ use crate::message::{CallLimits, Isolation, RecordEnd, Reply, Request, Setup};
 /// that nobody kills, not a limit that anyone should meet.
 const CPU_SLACK_SECONDS: u64 = 60;
 
+/// Most of a stage's stderr that is handed on, bytes: some screens of text. An engine may keep less.
+const SAID_MAX_BYTES: usize = 64 * 1024;
+
 /// A run worker with loaded code. Dropping it kills the process.
 #[derive(Debug)]
 pub struct RunWorker {
@@ -138,8 +141,13 @@ impl RunWorker {
         if !is_in_bounds || !records.iter().all(is_possible) {
             return Err(self.process.broke_protocol());
         }
-        let memory_peak_bytes =
-            memory_peak_bytes.unwrap_or_else(|| self.process.memory_peak_bytes());
+        // An engine that counts says nothing of records that failed, and what the process takes is none of theirs.
+        let has_outputs = records.iter().any(|end| matches!(end, RecordEnd::Outputs(_)));
+        let memory_peak_bytes = match memory_peak_bytes {
+            Some(bytes) => bytes,
+            None if has_outputs => self.process.memory_peak_bytes(),
+            None => 0,
+        };
         // The kernel stops a graph only when it takes the engine's share too; what it took beyond its own shows now.
         if memory_peak_bytes > self.memory_bytes {
             return Err(Failure::MemoryLimit { limit_bytes: self.memory_bytes });
@@ -168,6 +176,24 @@ impl RunWorker {
     ) -> Result<Option<String>, Failure> {
         match self.process.request(&Request::Compare { expected, tolerance }, None, Wait::Answer)? {
             Reply::Compared { difference } => Ok(difference),
+            _ => Err(self.process.broke_protocol()),
+        }
+    }
+
+    /// The beginning of what the code wrote to stderr in the last record, for its own developer: it may quote the input.
+    /// Empty when the worker had to be killed.
+    ///
+    /// # Errors
+    /// [`Failure::WorkerDied`] if the worker broke its rules.
+    pub fn said(&mut self) -> Result<Vec<u8>, Failure> {
+        if !self.is_alive() {
+            return Ok(Vec::new());
+        }
+        match self.process.request(&Request::Said, None, Wait::Answer)? {
+            Reply::Said { mut bytes } => {
+                bytes.truncate(SAID_MAX_BYTES);
+                Ok(bytes)
+            }
             _ => Err(self.process.broke_protocol()),
         }
     }

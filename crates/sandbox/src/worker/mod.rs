@@ -193,6 +193,10 @@ impl Worker {
                 Ok(Reply::Loaded)
             }
             Request::Score { records, limits } => self.score(records, &limits),
+            Request::Said => {
+                let stage = self.stage.as_ref().ok_or_else(nothing_loaded)?;
+                Ok(Reply::Said { bytes: stage.loaded.said() })
+            }
             Request::Compare { expected, tolerance } => self.compare(&expected, tolerance),
         }
     }

@@ -43,6 +43,7 @@ use serde_json::Value;
 
 pub use self::answer::{Question, Unsaid};
 use self::card::Card;
+pub use self::names::of_folder as name_of;
 use self::structure::{Structure, ends_with, guessed_contract};
 use super::DESCRIPTION_FILE;
 use super::description::{Description, WrittenCode};

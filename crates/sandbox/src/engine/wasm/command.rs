@@ -1,5 +1,6 @@
 //! The plain form: a WASI preview 1 command, one value in on stdin, one value out on stdout, one run for each record.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use guildhall_protocol::wire::PortValue;
@@ -25,6 +26,8 @@ pub(super) struct Command {
     memory_bytes: u64,
     /// `wasmtime-wasi` blocks on a runtime. Nothing of ours ever waits, so one without threads or timers will do.
     runtime: tokio::runtime::Runtime,
+    /// What the last record's run wrote to stderr.
+    said: RefCell<Vec<u8>>,
 }
 
 impl Command {
@@ -45,7 +48,8 @@ impl Command {
         let instance = linker.instantiate_pre(module).map_err(super::invalid)?;
         let runtime = super::runtime()?;
         let memory_bytes = stage.memory_bytes;
-        Ok(Self { machine, instance, arguments, output_port, memory_bytes, runtime })
+        let said = RefCell::default();
+        Ok(Self { machine, instance, arguments, output_port, memory_bytes, runtime, said })
     }
 
     fn record(
@@ -65,6 +69,7 @@ impl Command {
             instance.get_typed_func::<(), ()>(&mut store, "_start")?.call(&mut store, ())
         });
         let host = store.data();
+        *self.said.borrow_mut() = host.stderr.contents().to_vec();
         let bytes = host.stdout.contents();
         if bytes.len() as u64 > limits.output_bytes {
             return Err(Failure::OutputLimit { limit_bytes: limits.output_bytes });
@@ -99,6 +104,10 @@ impl LoadedStage for Command {
             }
         }
         results
+    }
+
+    fn said(&self) -> Vec<u8> {
+        self.said.borrow().clone()
     }
 }
 

@@ -6,6 +6,8 @@ mod description;
 mod values;
 mod world;
 
+use std::cell::RefCell;
+
 use guildhall_protocol::contract::Determinism;
 use guildhall_protocol::interface::Interface;
 use wasmtime::component::{Component, Linker};
@@ -42,6 +44,8 @@ pub(super) struct Full {
     memory_bytes: u64,
     /// `wasmtime-wasi` blocks on a runtime. Nothing of ours ever waits, so one without threads or timers will do.
     runtime: tokio::runtime::Runtime,
+    /// What the last call wrote to stderr.
+    said: RefCell<Vec<u8>>,
 }
 
 impl Full {
@@ -69,6 +73,7 @@ impl Full {
             determinism: stage.determinism,
             memory_bytes: stage.memory_bytes,
             runtime: super::runtime()?,
+            said: RefCell::default(),
         })
     }
 
@@ -108,6 +113,7 @@ impl Full {
         deadline.check()?;
         let _entered = self.runtime.enter();
         let answer = self.stage.instantiate(&mut store).and_then(|stage| ask(&stage, &mut store));
+        *self.said.borrow_mut() = store.data().stderr.contents().to_vec();
         match answer {
             Ok(answer) => Ok((answer, store)),
             Err(error) => {
@@ -209,5 +215,9 @@ impl LoadedStage for Full {
             }
         }
         results
+    }
+
+    fn said(&self) -> Vec<u8> {
+        self.said.borrow().clone()
     }
 }

@@ -297,6 +297,8 @@ pub(super) fn to_json(table: &TableType, bytes: &[u8]) -> Option<Value> {
     }
     let value = |cell: &csv::Cell<'_>, dtype: ElementType| match cell {
         cell if cell.is_missing() => Value::Null,
+        // A row of one missing cell is written with quotes.
+        cell if dtype != ElementType::Text && cell.text.trim().is_empty() => Value::Null,
         cell => typed(dtype, cell.text.trim())
             .unwrap_or_else(|| Value::String(cell.text.clone().into_owned())),
     };

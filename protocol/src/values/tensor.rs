@@ -304,7 +304,7 @@ pub(super) fn to_json(tensor: &TensorType, bytes: &[u8], given: Option<&[u64]>) 
                 .map(Value::String)
                 .collect();
             let dims = dims_of(tensor, texts.len() as u64, given)?;
-            return lists(&dims, texts.into_iter(), tensor.dtype);
+            return lists(tensor, &dims, texts.into_iter());
         }
     };
     if count.checked_mul(element_bytes as u64) != Some(bytes.len() as u64) {
@@ -321,19 +321,24 @@ pub(super) fn to_json(tensor: &TensorType, bytes: &[u8], given: Option<&[u64]>) 
         .chunks_exact(element_bytes)
         .map(|element| number::read(tensor.dtype, element))
         .collect();
-    lists(&dims, elements?.into_iter(), tensor.dtype)
+    lists(tensor, &dims, elements?.into_iter())
 }
 
-/// Elements as nested lists, or, where that would be many lists of nothing, as an object with its shape.
+/// Elements as nested lists. Without elements, lists may not show the whole shape, or be many around nothing: then an
+/// object says it.
 fn lists(
+    tensor: &TensorType,
     dims: &[u64],
     mut elements: std::vec::IntoIter<Value>,
-    dtype: ElementType,
 ) -> Option<Value> {
-    let mut around = dims.iter().take_while(|size| **size > 0);
-    let lists = around.try_fold(1_u64, |lists, size| lists.checked_mul(*size));
-    if dims.contains(&0) && lists.is_none_or(|lists| lists > EMPTY_MAX_LISTS) {
-        return Some(serde_json::json!({ "dtype": dtype, "shape": dims, "data": [] }));
+    if let Some(at) = dims.iter().position(|size| *size == 0) {
+        let around = dims.iter().take(at).try_fold(1_u64, |lists, size| lists.checked_mul(*size));
+        let shown: Vec<u64> = dims.iter().take(at.saturating_add(1)).copied().collect();
+        let meant = resolve(&tensor.dims, &shown, 0, &DimSizes::new());
+        if meant.as_deref() != Some(dims) || around.is_none_or(|lists| lists > EMPTY_MAX_LISTS) {
+            let dtype = tensor.dtype;
+            return Some(serde_json::json!({ "dtype": dtype, "shape": dims, "data": [] }));
+        }
     }
     lists_of(dims, &mut elements)
 }

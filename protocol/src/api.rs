@@ -500,9 +500,35 @@ pub struct RunRequest {
     /// Limits the requester asks for.
     #[serde(default)]
     pub limits: LimitSet,
+    /// How long it may wait for a free slot, milliseconds; a minute unless it says something else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_ms: Option<u64>,
+    /// Least level of isolation that the executing nodes must have.
+    #[serde(default)]
+    pub isolation: u8,
+    /// Most shares that it may be spread over; as many as help unless it says something else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shares_max: Option<u32>,
     /// The query that led to it, if one did: it was of use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query_id: Option<Hash>,
+}
+
+impl RunRequest {
+    /// A run of this over these records, wherever it may be.
+    #[must_use]
+    pub fn new(reference: Reference, input: RunInput) -> Self {
+        Self {
+            reference,
+            input,
+            on: Placement::default(),
+            limits: LimitSet::default(),
+            queue_ms: None,
+            isolation: 0,
+            shares_max: None,
+            query_id: None,
+        }
+    }
 }
 
 /// Where a run's records come from.
@@ -526,6 +552,14 @@ pub struct InputRecord {
     /// Values by port, as JSON of the type of the port.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub values: BTreeMap<String, serde_json::Value>,
+}
+
+impl InputRecord {
+    /// A record with a single value, base64.
+    #[must_use]
+    pub fn new(name: impl Into<String>, value: impl Into<String>) -> Self {
+        Self { name: name.into(), value: Some(value.into()), values: BTreeMap::new() }
+    }
 }
 
 /// Where a run should be executed.
@@ -606,6 +640,9 @@ pub struct RunReport {
     /// Records there are, once that is known.
     #[serde(default)]
     pub total: Option<u64>,
+    /// How long it will still take at today's rate, seconds, once that can be said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_seconds: Option<f64>,
     /// Since it was started, or until it ended, seconds.
     pub seconds: f64,
     /// Share of records whose predicted class is the data package's label.

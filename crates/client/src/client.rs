@@ -211,6 +211,22 @@ impl Client {
         self.get(&format!("runs/{run}")).await
     }
 
+    /// `POST /runs/{id}/cancel`: ends a run; what came out is kept.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn cancel_run(&self, run: RunId) -> Result<RunReport, Error> {
+        self.send(Method::POST, &format!("runs/{run}/cancel"), &()).await
+    }
+
+    /// `POST /runs/{id}/resume`: goes on behind what came out, and returns when the run is under way.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn resume_run(&self, run: RunId) -> Result<RunReport, Error> {
+        self.send(Method::POST, &format!("runs/{run}/resume"), &()).await
+    }
+
     /// Waits until a run is over and returns its last report. `seen` gets every report, also the last one.
     ///
     /// # Errors

@@ -171,6 +171,12 @@ pub trait Node: Send + Sync + 'static {
     /// `GET /runs/{id}`.
     fn run(&self, run: RunId) -> impl Future<Output = Answer<RunReport>> + Send;
 
+    /// `POST /runs/{id}/cancel`: ends a run; what came out is kept.
+    fn cancel_run(&self, run: RunId) -> impl Future<Output = Answer<RunReport>> + Send;
+
+    /// `POST /runs/{id}/resume`: goes on behind what came out. Returns when the run is under way.
+    fn resume_run(&self, run: RunId) -> impl Future<Output = Answer<RunReport>> + Send;
+
     /// `GET /runs/{id}/outputs`: what came out so far, in order.
     fn run_outputs(&self, run: RunId) -> impl Future<Output = Answer<OutputLines>> + Send;
 

@@ -90,6 +90,8 @@ pub(crate) fn router<N: Node>(app: Arc<App<N>>) -> Router {
         .route("/api/v1/store/reindex", post(find::reindex))
         .route("/api/v1/runs", post(start_run).get(runs))
         .route("/api/v1/runs/{id}", get(run))
+        .route("/api/v1/runs/{id}/cancel", post(cancel_run))
+        .route("/api/v1/runs/{id}/resume", post(resume_run))
         .route("/api/v1/runs/{id}/outputs", get(run_outputs))
         .route("/api/v1/runs/{id}/receipt", get(run_receipt))
         .route("/api/v1/records/{id}", get(record))
@@ -243,6 +245,20 @@ async fn runs<N: Node>(State(app): Shared<N>) -> Reply<impl serde::Serialize> {
 
 async fn run<N: Node>(State(app): Shared<N>, Id(run): Id<RunId>) -> Reply<impl serde::Serialize> {
     app.node.run(run).await.map(axum::Json)
+}
+
+async fn cancel_run<N: Node>(
+    State(app): Shared<N>,
+    Id(run): Id<RunId>,
+) -> Reply<impl serde::Serialize> {
+    app.node.cancel_run(run).await.map(axum::Json)
+}
+
+async fn resume_run<N: Node>(
+    State(app): Shared<N>,
+    Id(run): Id<RunId>,
+) -> Reply<impl serde::Serialize> {
+    app.node.resume_run(run).await.map(axum::Json)
 }
 
 async fn run_outputs<N: Node>(

@@ -271,6 +271,14 @@ impl Node for Api {
         self.0.run_report(run)
     }
 
+    async fn cancel_run(&self, run: RunId) -> Answer<RunReport> {
+        self.0.cancel_run(run)
+    }
+
+    async fn resume_run(&self, run: RunId) -> Answer<RunReport> {
+        self.0.resume_run(run).await
+    }
+
     async fn run_outputs(&self, run: RunId) -> Answer<OutputLines> {
         self.0.run_outputs(run)
     }

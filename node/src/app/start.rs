@@ -21,7 +21,7 @@ use tracing::{error, info, warn};
 
 use super::api::Api;
 use super::keeper::Keeper;
-use super::run::isolation_names;
+use super::run::{ChainHead, isolation_names};
 use super::{
     App, CALLS_MAX, EVENTS_MAX, HELLOS_MAX, INSPECTIONS_MAX, SERVED_MAX, answers, demand, drive,
     effects, housekeeping, index, leases, load, lock, notices, replicas, transfer, upkeep,
@@ -109,7 +109,7 @@ pub(crate) async fn start(home: Home, options: Options) -> Result<Running, Start
     check_name(&core)?;
     let parts = (tasks.clone(), spawner);
     let (app, inbox) =
-        assemble((home, &config), store, overlay, (core, index), parts, format!("http://{api}"));
+        assemble((home, &config), store, overlay, (core, index), parts, format!("http://{api}"))?;
     let federation = app.core().federation().id();
     app.overlay.set_federation(federation).await;
     app.perform(provided, effects::Context::default()).await;
@@ -252,7 +252,8 @@ fn assemble(
     (core, index): (Core, index::Index),
     (tasks, spawner): (Tasks, Spawner),
     url: String,
-) -> (Arc<App>, mpsc::Receiver<Event>) {
+) -> Result<(Arc<App>, mpsc::Receiver<Event>), StartError> {
+    let statements = ChainHead::load(&store)?;
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
     let keeper = Keeper::start(&tasks, &store);
     let notices = notices::Notices::load(&store);
@@ -301,8 +302,9 @@ fn assemble(
         doubted: Mutex::new(BTreeSet::new()),
         runs: Mutex::new(BTreeMap::new()),
         jobs: AtomicU64::new(0),
+        statements: tokio::sync::Mutex::new(statements),
     };
-    (Arc::new(app), inbox)
+    Ok((Arc::new(app), inbox))
 }
 
 impl Running {

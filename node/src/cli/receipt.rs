@@ -9,6 +9,7 @@ use guildhall_protocol::interface::{Prediction, PredictionValue};
 use guildhall_protocol::receipt::{JobStatement, Outcome};
 
 use super::period::duration_text;
+use super::table::counted;
 use super::{Failure, Table, exit};
 
 /// Longest part of a text output that is shown in a table, characters.
@@ -26,6 +27,12 @@ pub(super) fn value_text(value: &OutputValue) -> String {
         }
         OutputValue::Text(text) => text.clone(),
         OutputValue::Base64(text) => text.clone(),
+        OutputValue::Tensor(numbers) => numbers.to_string(),
+        OutputValue::Ports(ports) => {
+            let each = ports.iter().map(|(port, value)| format!("{port}={}", value_text(value)));
+            each.collect::<Vec<_>>().join(" ")
+        }
+        OutputValue::Failed(failure) => format!("failed: {}: {}", failure.cause, failure.message),
     }
 }
 
@@ -49,14 +56,26 @@ fn shown(value: &OutputValue) -> String {
             }
             each.join(", ")
         }
-        OutputValue::Text(text) => match text.char_indices().nth(SHOWN_MAX_CHARS) {
-            Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
-            None => text.clone(),
-        },
+        OutputValue::Text(text) => short(text),
+        OutputValue::Tensor(numbers) => short(&numbers.to_string()),
+        OutputValue::Ports(ports) => {
+            let each = ports.iter().map(|(port, value)| format!("{port}: {}", shown(value)));
+            each.collect::<Vec<_>>().join("; ")
+        }
+        OutputValue::Failed(failure) => {
+            short(&format!("failed: {}: {}", failure.cause, failure.message))
+        }
         OutputValue::Base64(text) => {
             let padding = text.bytes().rev().take_while(|byte| *byte == b'=').count();
             format!("{} bytes", (text.len() / 4 * 3).saturating_sub(padding))
         }
+    }
+}
+
+fn short(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_MAX_CHARS) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
     }
 }
 
@@ -87,8 +106,25 @@ pub(super) fn report_table(report: &RunReport) -> Table {
     table.field("run", report.run_id.to_string());
     table.field("ref", report.reference.to_string());
     table.field("state", state(report.state));
-    table.field("executed on", report.executed_on.as_ref().map(executor).unwrap_or_default());
-    table.field("records", report.records.to_string());
+    match report.executors.as_slice() {
+        [] | [_] => {
+            let on = report.executed_on.as_ref().map(executor).unwrap_or_default();
+            table.field("executed on", on);
+        }
+        several => {
+            for share in several {
+                let records = counted(share.records, "record");
+                table.field("executed on", format!("{}: {records}", executor(&share.node)));
+            }
+        }
+    }
+    let of = report.total.filter(|total| *total != report.records);
+    let of = of.map(|total| format!(" of {total}")).unwrap_or_default();
+    let failed = match report.failed {
+        0 => String::new(),
+        failed => format!(", {failed} of them failed"),
+    };
+    table.field("records", format!("{}{of}{failed}", report.records));
     table.field("time", format!("{:.3} s", report.seconds));
     let accuracy = report.accuracy.map(|accuracy| format!("{accuracy:.4} of the labels"));
     table.field("accuracy", accuracy.unwrap_or_default());
@@ -100,6 +136,8 @@ pub(super) const fn state(state: RunState) -> &'static str {
         RunState::Running => "running",
         RunState::Completed => "completed",
         RunState::Failed => "failed",
+        RunState::Cancelled => "cancelled",
+        RunState::Interrupted => "interrupted",
     }
 }
 
@@ -177,14 +215,29 @@ fn milliseconds(us: u64) -> String {
 
 /// The failure of a run, if it failed, with the file of the record that failed when its name is known.
 pub(super) fn failure(report: &RunReport, names: &[String]) -> Option<Failure> {
-    if report.state != RunState::Failed {
-        return None;
-    }
-    let help = format!("guild runs {}", report.run_id);
-    let Some(cause) = &report.failure else {
-        return Some(Failure::new(exit::FAILED, "the run failed").with_help(help));
+    let (what, help) = match report.state {
+        RunState::Running => return None,
+        RunState::Completed if report.failed == 0 => return None,
+        RunState::Completed => {
+            ("records failed; the first", format!("guild runs {}", report.run_id))
+        }
+        RunState::Failed if report.records == 0 || report.total == Some(report.records) => {
+            ("the run failed", format!("guild runs {}", report.run_id))
+        }
+        RunState::Failed => ("the run failed", format!("guild runs resume {}", report.run_id)),
+        RunState::Cancelled => ("it did not end", format!("guild runs resume {}", report.run_id)),
+        RunState::Interrupted => ("it did not end", format!("guild runs resume {}", report.run_id)),
     };
-    let message = format!("the run failed: {}: {}", cause.cause, cause.message);
+    let Some(cause) = &report.failure else {
+        return Some(Failure::new(exit::FAILED, what).with_help(help));
+    };
+    let message = match report.state {
+        RunState::Completed => {
+            let of = format!("{} of {}", report.failed, report.records);
+            format!("{of} {what}: {}: {}", cause.cause, cause.message)
+        }
+        _ => format!("{what}: {}: {}", cause.cause, cause.message),
+    };
     let mut failure = Failure::new(exit_code(&cause.cause), message).with_help(help);
     let record = cause.record.and_then(|record| usize::try_from(record).ok());
     if let Some(name) = record.and_then(|record| names.get(record)) {

@@ -360,6 +360,14 @@ impl Node for Fake {
         if run == run_id() { Ok(report(run)) } else { unknown("run") }
     }
 
+    async fn cancel_run(&self, run: RunId) -> Answer<RunReport> {
+        if run == run_id() { Ok(report(run)) } else { unknown("run") }
+    }
+
+    async fn resume_run(&self, run: RunId) -> Answer<RunReport> {
+        if run == run_id() { Ok(report(run)) } else { unknown("run") }
+    }
+
     async fn run_outputs(&self, run: RunId) -> Answer<OutputLines> {
         let cut_off = run != run_id();
         let lines = futures::stream::iter(0..RECORDS).map(move |index| {

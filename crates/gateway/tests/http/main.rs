@@ -71,13 +71,8 @@ async fn a_blob_that_the_node_refuses_is_refused_in_words() {
 #[tokio::test]
 async fn runs_are_waited_for_and_their_outputs_stream() {
     let client = Running::start(None).await.client();
-    let request = RunRequest {
-        reference: "lab-a/digits".parse().unwrap(),
-        input: RunInput::Package("lab-b/digits-images".parse().unwrap()),
-        on: Placement::Auto,
-        limits: LimitSet::default(),
-        query_id: None,
-    };
+    let input = RunInput::Package("lab-b/digits-images".parse().unwrap());
+    let request = RunRequest::new("lab-a/digits".parse().unwrap(), input);
     let run = client.start_run(&request).await.unwrap();
     let mut seen = 0;
     let report = client.wait_run(run, |_| seen += 1).await.unwrap();

@@ -320,7 +320,8 @@ impl Chain {
         over: &CancellationToken,
     ) -> Result<(), Stop> {
         let Some(stage) = self.stages.get(at) else {
-            let push = |record: RecordFrame| sink.push(record.index, RecordEnd::Values(record.values));
+            let push =
+                |record: RecordFrame| sink.push(record.index, RecordEnd::Values(record.values));
             return records.into_iter().try_for_each(push);
         };
         let mut records: Vec<RecordFrame> = match at {
@@ -334,7 +335,11 @@ impl Chain {
             let Some(stage) = self.stages.get_mut(at) else { return Err(Stop::Over) };
             let index = records.first().map(|record| record.index).unwrap_or_default();
             let ends = stage.call(app, &records, over).map_err(|failure| {
-                if over.is_cancelled() { Stop::Over } else { Stop::Failed(job_failure(at, index, &failure)) }
+                if over.is_cancelled() {
+                    Stop::Over
+                } else {
+                    Stop::Failed(job_failure(at, index, &failure))
+                }
             })?;
             let rest = records.split_off(ends.len().min(records.len()));
             let mut came = Vec::new();
@@ -347,7 +352,8 @@ impl Chain {
                         account.output.record(record.index, &values);
                         account.records += 1;
                         let len_bytes = PortValue::len_bytes(&values) as u64;
-                        account.used.output_bytes = account.used.output_bytes.saturating_add(len_bytes);
+                        account.used.output_bytes =
+                            account.used.output_bytes.saturating_add(len_bytes);
                         came.push(RecordFrame { index: record.index, values });
                     }
                     Err(failure) => {

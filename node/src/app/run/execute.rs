@@ -177,10 +177,7 @@ impl App {
     }
 
     /// Gets every package and starts a worker for each stage.
-    async fn prepare(
-        self: &Arc<Self>,
-        spec: &JobSpec,
-    ) -> Result<Chain, String> {
+    async fn prepare(self: &Arc<Self>, spec: &JobSpec) -> Result<Chain, String> {
         match self.try_prepare(spec).await {
             // A file was damaged after it was hashed. Everything is hashed once more, and what is bad is replaced.
             Err(_) if spec.stages.iter().any(|stage| self.is_doubted(&stage.package)) => {
@@ -190,10 +187,7 @@ impl App {
         }
     }
 
-    async fn try_prepare(
-        self: &Arc<Self>,
-        spec: &JobSpec,
-    ) -> Result<Chain, String> {
+    async fn try_prepare(self: &Arc<Self>, spec: &JobSpec) -> Result<Chain, String> {
         let files = match spec.input {
             JobInput::Package(package) => Some(self.fetch_records(package, &spec.holders).await?),
             _ => None,

@@ -123,7 +123,9 @@ fn is_sound(part: &PartRecords, in_package: Option<u64>) -> bool {
         (PartRecords::Values(records), None) => {
             records.iter().all(|one| PortValue::len_bytes(&one.values) <= VALUE_MAX_BYTES)
         }
-        (PartRecords::Positions(_), Some(count)) => positions.last().is_none_or(|last| *last < count),
+        (PartRecords::Positions(_), Some(count)) => {
+            positions.last().is_none_or(|last| *last < count)
+        }
         _ => false,
     };
     !positions.is_empty() && positions.len() <= PART_MAX_RECORDS && is_ascending && fits

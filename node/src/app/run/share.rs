@@ -22,6 +22,7 @@ use guildhall_protocol::{PublicKey, cbor};
 use guildhall_store::{Batch, Collection};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::super::App;
@@ -40,7 +41,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(120);
 const PART_GRACE: Duration = Duration::from_secs(60);
 
 /// How long an executor may take to sign when it was told that nothing follows, and to read the countersignature.
-const GOODBYE_MAX: Duration = Duration::from_secs(10);
+pub(super) const GOODBYE_MAX: Duration = Duration::from_secs(10);
 
 /// Bytes on their way through memory when a run is executed on the node that asked for it.
 const PIPE_BYTES: usize = 256 * 1024;
@@ -86,8 +87,12 @@ pub(super) struct Share {
     pub(super) app: Arc<App>,
     pub(super) job: Arc<Job>,
     pub(super) node: PublicKey,
+    /// What its news are told with.
+    pub(super) id: u32,
     pub(super) orders: mpsc::Receiver<Order>,
-    pub(super) news: mpsc::Sender<News>,
+    pub(super) news: mpsc::Sender<(u32, News)>,
+    /// Cancelled when nobody wants it any more: its stream is dropped, which ends the executor's workers.
+    pub(super) over: CancellationToken,
     /// Takes each receipt.
     pub(super) receipts: mpsc::Sender<ReceiptReport>,
 }
@@ -95,13 +100,19 @@ pub(super) struct Share {
 impl Share {
     /// Asks the node, sends what it is told to, and ends when it is told to or cannot go on.
     pub(super) async fn run(mut self) {
-        let ended = match self.try_run().await {
+        let over = self.over.clone();
+        let ended = tokio::select! {
+            biased;
+            () = over.cancelled() => return,
+            ended = self.try_run() => ended,
+        };
+        let ended = match ended {
             Ok(ended) => ended,
             Err(ShareError::Busy { why, after_ms }) => Ended::Busy { why, after_ms },
             Err(ShareError::Here(why)) => Ended::Here(why),
             Err(why) => Ended::Elsewhere { why: why.to_string(), failure: None },
         };
-        let _nobody_listens = self.news.send(News::Ended(ended)).await;
+        let _nobody_listens = self.news.send((self.id, News::Ended(ended))).await;
     }
 
     async fn try_run(&mut self) -> Result<Ended, ShareError> {
@@ -216,8 +227,7 @@ impl Share {
             true => Some(me.org.clone()),
             false => core.authority(&self.node).map(|authority| authority.org.clone()),
         };
-        let org =
-            org.ok_or_else(|| ShareError::Refused("it is no longer connected".to_owned()))?;
+        let org = org.ok_or_else(|| ShareError::Refused("it is no longer connected".to_owned()))?;
         Ok(ExecutedOn { org, peer_id: peer_id_string(&self.node) })
     }
 
@@ -282,7 +292,7 @@ impl Share {
     }
 
     async fn tell(&self, news: News) -> Result<(), ShareError> {
-        self.news.send(news).await.map_err(|_| ShareError::Gone)
+        self.news.send((self.id, news)).await.map_err(|_| ShareError::Gone)
     }
 
     /// Signs the share and keeps the receipt, whether the executor takes the signature or not.

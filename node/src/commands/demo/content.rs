@@ -95,7 +95,7 @@ impl Content {
 }
 
 fn record(path: &Path, name: &str) -> io::Result<InputRecord> {
-    Ok(InputRecord { name: name.to_owned(), value: BASE64.encode(&fs::read(path)?) })
+    Ok(InputRecord::new(name, BASE64.encode(&fs::read(path)?)))
 }
 
 /// Joins the lines `file,label` and `file,prediction,confidence`, which are in the same order.

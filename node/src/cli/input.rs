@@ -134,8 +134,9 @@ fn zip(
             .iter()
             .map(|column| format!("{}: {}", shown(column), counted(column.entries.len(), "value")));
         let message = "the inputs are not as many for each port; one value alone is repeated";
-        return Err(Failure::new(exit::USAGE, message)
-            .with_cause(counts.collect::<Vec<_>>().join(", ")));
+        return Err(
+            Failure::new(exit::USAGE, message).with_cause(counts.collect::<Vec<_>>().join(", "))
+        );
     }
     let repeated = columns.iter().filter(|column| column.entries.len() == 1 && total > 1);
     notes.extend(repeated.map(|column| {
@@ -301,7 +302,8 @@ fn whole(path: &Path, source: impl Read) -> Result<Vec<u8>, Failure> {
         .map_err(|error| unreadable(path, &error))?;
     if bytes.len() > REQUEST_MAX_BYTES {
         let message = format!("{} is longer than {}", path.display(), ByteSize(most));
-        return Err(Failure::new(exit::REFUSED, message).with_cause(record::PUBLISH_IT)
+        return Err(Failure::new(exit::REFUSED, message)
+            .with_cause(record::PUBLISH_IT)
             .with_help(record::PUBLISH_HELP));
     }
     Ok(bytes)

@@ -30,7 +30,8 @@ pub(crate) struct RunArgs {
     /// hardware, local never does
     #[arg(long, default_value = "auto", value_name = "WHERE")]
     pub(crate) on: Placement,
-    /// File for the outputs, one JSON value a line; `-` is stdout, which then takes nothing else
+    /// File for the outputs: rows if it is called .csv, else one JSON value a line; `-` is stdout, which then takes
+    /// nothing else
     #[arg(short = 'o', long = "out", value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
     /// Replace the file if it exists

@@ -90,7 +90,9 @@ pub(super) fn of_name(path: &Path, bytes: &[u8], target: &Target<'_>) -> Result<
             let message = format!("{} holds several arrays", path.display());
             return Err(Failure::new(exit::USAGE, message)
                 .with_cause("save the one that is meant by itself, as .npy")
-                .with_help("python3 -c \"import numpy as n; n.save('x.npy', n.load('x.npz')['NAME'])\""));
+                .with_help(
+                    "python3 -c \"import numpy as n; n.save('x.npy', n.load('x.npz')['NAME'])\"",
+                ));
         }
         _ => As::Raw,
     })

@@ -80,8 +80,8 @@ fn without_name(json: Value, target: &Target<'_>) -> (Option<String>, Value) {
     let Value::Object(mut fields) = json else { return (None, json) };
     let is_port = |name: &str| target.open.iter().any(|port| port.name == name);
     let name = NAMES.into_iter().find(|name| fields.contains_key(*name) && !is_port(name));
-    let others_are_ports =
-        fields.len() > 1 && fields.keys().all(|field| Some(field.as_str()) == name || is_port(field));
+    let others_are_ports = fields.len() > 1
+        && fields.keys().all(|field| Some(field.as_str()) == name || is_port(field));
     let taken = name.filter(|_| others_are_ports).and_then(|name| match fields.get(name) {
         Some(Value::String(text)) => Some((name, text.clone())),
         Some(Value::Number(number)) => Some((name, number.to_string())),

@@ -42,7 +42,10 @@ pub(super) fn records(
     let tensor = match &target.port {
         Some(Port { port_type: PortType::Tensor(tensor), .. }) => tensor,
         Some(port) => {
-            return Err(bad(format!("an array of numpy, and port {port_name} is {}", port.port_type)));
+            return Err(bad(format!(
+                "an array of numpy, and port {port_name} is {}",
+                port.port_type
+            )));
         }
         None => return Err(bad("no port takes it".to_owned())),
     };
@@ -120,9 +123,8 @@ fn parse(bytes: &[u8]) -> Result<Array<'_>, Refused> {
         elements.split_at_checked(header).ok_or_else(|| bad("it ends within its header"))?;
     let header = std::str::from_utf8(header).map_err(|_| bad("its header is no text"))?;
     let (dtype, shape) = read_header(header)?;
-    let wanted = shape
-        .iter()
-        .try_fold(dtype.len_bytes().unwrap_or(1), |len, size| len.checked_mul(*size));
+    let wanted =
+        shape.iter().try_fold(dtype.len_bytes().unwrap_or(1), |len, size| len.checked_mul(*size));
     if wanted != u64::try_from(elements.len()).ok() {
         let (found, shape) = (counted(elements.len(), "byte"), shown(&shape));
         return Err(bad(&format!("{found} of elements do not make {dtype} of {shape}")));
@@ -149,10 +151,8 @@ fn read_header(header: &str) -> Result<(ElementType, Vec<u64>), Refused> {
         let help = "numpy.save('x.npy', numpy.ascontiguousarray(a))";
         return Err(("it is in Fortran order".to_owned(), Some(help.to_owned())));
     }
-    let (inside, _) = shape
-        .strip_prefix('(')
-        .and_then(|rest| rest.split_once(')'))
-        .ok_or_else(broken)?;
+    let (inside, _) =
+        shape.strip_prefix('(').and_then(|rest| rest.split_once(')')).ok_or_else(broken)?;
     let sizes = inside.split(',').map(str::trim).filter(|size| !size.is_empty());
     let sizes: Vec<u64> =
         sizes.take(RANK_MAX + 1).map(str::parse).collect::<Result<_, _>>().map_err(|_| broken())?;

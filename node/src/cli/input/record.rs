@@ -111,18 +111,16 @@ impl<'p> Records<'p> {
 
 pub(super) fn too_much() -> Failure {
     let most = ByteSize(u64::try_from(REQUEST_MAX_BYTES).unwrap_or(u64::MAX));
-    let message = format!(
-        "this is more than one run can be sent, {most} and {JOB_MAX_RECORDS} records"
-    );
+    let message =
+        format!("this is more than one run can be sent, {most} and {JOB_MAX_RECORDS} records");
     Failure::new(exit::REFUSED, message).with_cause(PUBLISH_IT).with_help(PUBLISH_HELP)
 }
 
 /// A record in the form that is sent: a lone file as it is, everything else as JSON.
 fn sent(ports: &[Port], entry: Entry) -> Result<InputRecord, Failure> {
     let Entry { name, place, values } = entry;
-    let is_only = |port: &str| {
-        ports.is_empty() || only_port(ports).is_some_and(|only| only.name == port)
-    };
+    let is_only =
+        |port: &str| ports.is_empty() || only_port(ports).is_some_and(|only| only.name == port);
     if let (1, Some((port, Given::Bytes(bytes)))) = (values.len(), values.first_key_value())
         && is_only(port)
     {

@@ -57,8 +57,11 @@ impl<'t> Sheet<'t> {
             header.cells.iter().map(|cell| cell.text.trim().to_owned()).collect();
         let is_number = |name: &String| number_of(name).is_some();
         if names.iter().all(is_number) {
-            return Err(bad(name, "the first line holds numbers, where a header names the columns")
-                .with_help(format!("printf 'a,b,c\\n' | cat - {name}, with a name for each column")));
+            return Err(bad(
+                name,
+                "the first line holds numbers, where a header names the columns",
+            )
+            .with_help(format!("printf 'a,b,c\\n' | cat - {name}, with a name for each column")));
         }
         let rows = rows.collect::<Result<Vec<_>, _>>().map_err(|error| bad(name, error))?;
         if let Some(row) = rows.iter().find(|row| row.cells.len() != names.len()) {
@@ -66,7 +69,8 @@ impl<'t> Sheet<'t> {
             return Err(bad(name, format!("line {} has {found}, the header {wanted}", row.line)));
         }
         let column = |(at, name): (usize, String)| {
-            let cells = rows.iter().filter_map(|row| row.cells.get(at).map(|cell| (row.line, cell)));
+            let cells =
+                rows.iter().filter_map(|row| row.cells.get(at).map(|cell| (row.line, cell)));
             let mut filled = cells.filter(|(_, cell)| !cell.text.trim().is_empty()).peekable();
             let nothing = filled.peek().is_none().then(|| (String::new(), 0));
             let other = filled.find(|(_, cell)| number(&cell.text).is_none());
@@ -90,9 +94,8 @@ impl<'t> Sheet<'t> {
 
     /// The column that names the records: one of texts that comes first or is called so, or a first index.
     fn naming(&self, used: &[usize]) -> Option<usize> {
-        let is_index = |column: &Column| {
-            INDEX_NAMES.contains(&column.name.to_ascii_lowercase().as_str())
-        };
+        let is_index =
+            |column: &Column| INDEX_NAMES.contains(&column.name.to_ascii_lowercase().as_str());
         let free = self.columns.iter().enumerate().filter(|(at, _)| !used.contains(at));
         let mut naming =
             free.filter(|(at, column)| is_index(column) || (*at == 0 && column.text.is_some()));
@@ -102,8 +105,10 @@ impl<'t> Sheet<'t> {
     /// Names of columns, for people.
     fn names(&self, columns: &[usize]) -> String {
         let names = columns.iter().filter_map(|at| self.columns.get(*at));
-        let mut shown: Vec<_> =
-            names.take(COLUMNS_SHOWN).map(|column| clipped(&column.name, CELL_SHOWN_CHARS)).collect();
+        let mut shown: Vec<_> = names
+            .take(COLUMNS_SHOWN)
+            .map(|column| clipped(&column.name, CELL_SHOWN_CHARS))
+            .collect();
         if let Some(more) = columns.len().checked_sub(COLUMNS_SHOWN).filter(|more| *more > 0) {
             shown.push(format!("and {more} more"));
         }
@@ -220,9 +225,10 @@ fn row_values(
     if let Some(wanted) = wanted
         && used.len() == wanted.saturating_add(1)
         && used.first() == Some(&0)
-        && sheet.columns.first().is_some_and(|first| {
-            INDEX_NAMES.contains(&first.name.to_ascii_lowercase().as_str())
-        })
+        && sheet
+            .columns
+            .first()
+            .is_some_and(|first| INDEX_NAMES.contains(&first.name.to_ascii_lowercase().as_str()))
     {
         used.remove(0);
     }
@@ -234,8 +240,7 @@ fn row_values(
         let message = message.replace("there are 1 ", "there is 1 ");
         return Err(sheet.explain(bad(sheet.name, message)));
     }
-    let is_float =
-        matches!(tensor.dtype, ElementType::F16 | ElementType::F32 | ElementType::F64);
+    let is_float = matches!(tensor.dtype, ElementType::F16 | ElementType::F32 | ElementType::F64);
     let empty = std::cell::Cell::new(0_usize);
     let cell = |row: &csv::Row<'_>, at: usize| {
         let text = row.cells.get(at).map(|cell| cell.text.trim()).unwrap_or_default();
@@ -247,7 +252,10 @@ fn row_values(
             }
             None => {
                 let column = sheet.names(&[at]);
-                let why = format!("line {}: {column} is empty, and {} has no such number", row.line, tensor.dtype);
+                let why = format!(
+                    "line {}: {column} is empty, and {} has no such number",
+                    row.line, tensor.dtype
+                );
                 Err(bad(sheet.name, why))
             }
         }
@@ -270,10 +278,7 @@ fn row_values(
 }
 
 /// Columns feed the ports that they are called like.
-fn by_name(
-    sheet: &Sheet<'_>,
-    named: &[(usize, &Port)],
-) -> Result<(Vec<Entry>, String), Failure> {
+fn by_name(sheet: &Sheet<'_>, named: &[(usize, &Port)]) -> Result<(Vec<Entry>, String), Failure> {
     let used: Vec<usize> = named.iter().map(|(at, _)| *at).collect();
     let entries = sheet.entries(&used, |row| {
         let value = |(at, port): &(usize, &Port)| {

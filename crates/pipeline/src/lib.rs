@@ -3,12 +3,15 @@
 //! - [`mod@check`]: stages against each other and against the source of the records; the interface of the whole.
 //! - [`plan`](mod@plan): what a job needs of a node: packages, engines, memory, hardware.
 //! - [`place`](mod@place): which nodes to try, best first, and in words why the others cannot.
-//! - [`share`]: the requester's side of one node's share of a run: parts there and back, and a receipt that matches.
+//! - [`batch`]: a run's records split into parts, and the parts spread over several executors.
+//! - [`share`]: one executor's share of a run: parts there and back, and a receipt that matches them.
 //! - [`lease`]: the executor's side of a promise: slots, expiry, who may open a job.
 //!
-//! Everything here decides and does nothing else: no IO, clock, randomness or task. Times are arguments, in
-//! milliseconds of any clock that the caller uses throughout. Searching adapters is not here yet. Left to others: fetching manifests (`sync`), who is a member (`federation`), executing (`sandbox`).
+//! Everything here decides and does nothing else: no IO, clock, randomness or task. Times are arguments, of
+//! any clock that the caller uses throughout; their names say the unit. Searching adapters is not here yet. Left to
+//! others: fetching manifests (`sync`), who is a member (`federation`), executing (`sandbox`).
 
+pub mod batch;
 pub mod check;
 pub mod lease;
 pub mod place;

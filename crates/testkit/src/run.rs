@@ -6,7 +6,6 @@ use guildhall_protocol::RunId;
 use guildhall_protocol::api::{
     InputRecord, OutputValue, Placement, RunInput, RunReport, RunRequest,
 };
-use guildhall_protocol::contract::LimitSet;
 
 use crate::lab::PATIENCE;
 
@@ -75,6 +74,6 @@ pub fn bytes_of(value: &OutputValue) -> Vec<u8> {
     match value {
         OutputValue::Base64(text) => BASE64.decode(text.as_bytes()).expect("base64"),
         OutputValue::Text(text) => text.clone().into_bytes(),
-        OutputValue::Predictions(_) => panic!("predictions are no bytes"),
+        other => panic!("{other:?} is no bytes"),
     }
 }

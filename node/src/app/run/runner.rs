@@ -160,6 +160,7 @@ impl<'a> Runner<'a> {
             batch_max: job.plan.batch_max,
             part_max_records: PART_MAX_RECORDS,
             part_max_bytes: PART_MAX_BYTES,
+            ahead_max: batch::AHEAD_PARTS,
         });
         let first = usize::try_from(outputs.now().records).unwrap_or(usize::MAX);
         let mut lens = lens.into_iter();

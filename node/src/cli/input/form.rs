@@ -70,7 +70,7 @@ impl<'p> Target<'p> {
 
 /// What the name of a file and the type of the port say.
 pub(super) fn of_name(path: &Path, bytes: &[u8], target: &Target<'_>) -> Result<As, Failure> {
-    use PortType::{Audio, Bytes, Image, Json, Prediction, Table, Tensor, Text, Video};
+    use PortType::{Audio, Bytes, Image, Json, Prediction, Tensor, Text, Video};
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let port_type = target.port_type();
     if target.ports.is_empty() {

@@ -118,14 +118,20 @@ const IRIS: &[u8] = b"\xef\xbb\xbfid,sepal_l,sepal_w,petal_l,petal_w,species\r\n
 #[test]
 fn rows_of_numbers_are_records_of_a_tensor() {
     let dir = files(&[("iris.csv", IRIS)]);
-    for written in ["tensor(f32, 4)", "tensor(f64, n, 4)", "tensor(f32, 1, 2, 2)", "tensor(f32, n)"] {
+    for written in ["tensor(f32, 4)", "tensor(f64, n, 4)", "tensor(f32, 1, 2, 2)", "tensor(f32, n)"]
+    {
         let inputs = read_as(&dir, &["iris.csv"], None, &[port("x", written)]).unwrap();
         assert_eq!(names(&inputs), ["a1", "a2"]);
-        assert_eq!(column(&inputs, "x"), [&json!([5.1, 3.5, 1.4, 0.2]), &json!([4.9, 3, 1.4, 0.2])]);
+        assert_eq!(
+            column(&inputs, "x"),
+            [&json!([5.1, 3.5, 1.4, 0.2]), &json!([4.9, 3, 1.4, 0.2])]
+        );
         assert_eq!(
             inputs.notes,
-            ["iris.csv: 2 records of 4 numbers from columns sepal_l, sepal_w, petal_l, petal_w; left \
-              out: species"]
+            [
+                "iris.csv: 2 records of 4 numbers from columns sepal_l, sepal_w, petal_l, petal_w; left \
+              out: species"
+            ]
         );
     }
     let wrong = said(read_as(&dir, &["iris.csv"], None, &[port("x", "tensor(f32, 3)")]));
@@ -160,14 +166,22 @@ fn columns_feed_the_ports_that_they_are_called_like() {
         port("box", "tensor(i64, 4)"),
         Port { optional: true, ..port("note", "json") },
     ];
-    let csv = b"id,age,text,box,note,other\nr1,3,\"a, b\",\"[1,2,3,4]\",,z\nr2,4,c,\"[0,0,1,1]\",{},z\n";
-    let dir = files(&[("t.csv", csv), ("u.csv", b"text,age\nx,1\n"), ("bad.csv", b"text,age,box\na,x,[]\n")]);
+    let csv =
+        b"id,age,text,box,note,other\nr1,3,\"a, b\",\"[1,2,3,4]\",,z\nr2,4,c,\"[0,0,1,1]\",{},z\n";
+    let dir = files(&[
+        ("t.csv", csv),
+        ("u.csv", b"text,age\nx,1\n"),
+        ("bad.csv", b"text,age,box\na,x,[]\n"),
+    ]);
     let inputs = read_as(&dir, &["t.csv"], None, &ports).unwrap();
     assert_eq!(names(&inputs), ["r1", "r2"]);
     assert_eq!(column(&inputs, "text"), [&json!("a, b"), &json!("c")]);
     assert_eq!(column(&inputs, "box"), [&json!([1, 2, 3, 4]), &json!([0, 0, 1, 1])]);
     assert!(!records(&inputs)[0].values.contains_key("note"));
-    assert_eq!(inputs.notes, ["t.csv: 2 records from columns text, age, box, note; left out: other"]);
+    assert_eq!(
+        inputs.notes,
+        ["t.csv: 2 records from columns text, age, box, note; left out: other"]
+    );
     assert_eq!(
         said(read_as(&dir, &["u.csv"], None, &ports)),
         "u.csv: no columns for the inputs text, age, box, note\ncolumns of numbers: age\n\
@@ -181,7 +195,11 @@ fn columns_feed_the_ports_that_they_are_called_like() {
 
 #[test]
 fn a_text_may_be_csv_and_a_table_is_one_record() {
-    let dir = files(&[("t.csv", b"text,n\nhello,1\n"), ("o.csv", b"a,b\n1,2\n"), ("o.tsv", b"a\tb\n1\tx,y\n")]);
+    let dir = files(&[
+        ("t.csv", b"text,n\nhello,1\n"),
+        ("o.csv", b"a,b\n1,2\n"),
+        ("o.tsv", b"a\tb\n1\tx,y\n"),
+    ]);
     let text = [port("text", "text")];
     assert_eq!(column(&read_as(&dir, &["t.csv"], None, &text).unwrap(), "text"), [&json!("hello")]);
     let whole = read_as(&dir, &["o.csv"], None, &text).unwrap();
@@ -211,7 +229,8 @@ fn broken_tables_say_where() {
 #[test]
 fn lines_and_lists_of_json_are_records() {
     let ports = [port("text", "text"), port("n", "tensor(i64, 2)")];
-    let lines = b"{\"text\": \"a\", \"n\": [1, 2]}\n\n{\"id\": 7, \"n\": [3, 4], \"text\": \"b\"}\n";
+    let lines =
+        b"{\"text\": \"a\", \"n\": [1, 2]}\n\n{\"id\": 7, \"n\": [3, 4], \"text\": \"b\"}\n";
     let dir = files(&[
         ("r.jsonl", lines),
         ("r.json", br#"[{"text": "a", "n": [1, 2]}, {"text": "b", "n": [3, 4]}]"#),
@@ -228,9 +247,15 @@ fn lines_and_lists_of_json_are_records() {
     assert_eq!(names(&list), ["r.json[0]", "r.json[1]"]);
     assert_eq!(column(&list, "n"), column(&inputs, "n"));
     assert_eq!(names(&read("one.json").unwrap()), ["one.json"]);
-    assert_eq!(said(read("bad.jsonl")), "bad.jsonl, line 2: port n, at /1: a whole number is expected, found \"x\"");
+    assert_eq!(
+        said(read("bad.jsonl")),
+        "bad.jsonl, line 2: port n, at /1: a whole number is expected, found \"x\""
+    );
     assert!(said(read("cut.jsonl")).starts_with("cut.jsonl, line 2: not JSON\nEOF"));
-    assert_eq!(said(read("miss.ndjson")), "miss.ndjson, line 1: there is no port txt; did you mean text?");
+    assert_eq!(
+        said(read("miss.ndjson")),
+        "miss.ndjson, line 1: there is no port txt; did you mean text?"
+    );
 }
 
 #[test]
@@ -279,7 +304,8 @@ fn npy(version: u8, header: &str, elements: &[u8]) -> Vec<u8> {
 fn arrays_are_records_along_their_first_axis_or_one() {
     let elements: Vec<u8> = (0..6).flat_map(|n| f64::from(n).to_le_bytes()).collect();
     let header = "{'descr': '<f8', 'fortran_order': False, 'shape': (3, 2), }";
-    let dir = files(&[("a.npy", &npy(1, header, &elements)), ("b.npy", &npy(2, header, &elements))]);
+    let dir =
+        files(&[("a.npy", &npy(1, header, &elements)), ("b.npy", &npy(2, header, &elements))]);
     for name in ["a.npy", "b.npy"] {
         let inputs = read_as(&dir, &[name], None, &[port("x", "tensor(f32, 2)")]).unwrap();
         assert_eq!(names(&inputs)[2], format!("{name}[2]"));
@@ -314,7 +340,10 @@ fn arrays_that_cannot_be_read_say_what_to_do() {
         (f4("False", "(18446744073709551615, 2)"), "a.npy: 8 bytes of elements do not make"),
         (f4("False", "(-1,)"), "a.npy: its header cannot be read"),
         (npy(1, &header("'>f4'", "False", "(2,)"), &[0; 8]), "a.npy: its elements are big-endian"),
-        (npy(1, &header("'|O'", "False", "(2,)"), &[0; 8]), "a.npy: its elements are Python objects"),
+        (
+            npy(1, &header("'|O'", "False", "(2,)"), &[0; 8]),
+            "a.npy: its elements are Python objects",
+        ),
         (npy(1, &header("[('a', '<f4')]", "False", "(2,)"), &[0; 8]), "a.npy: it holds records of"),
         (npy(1, &header("'<f4'", "False", "(0, 2)"), &[]), "a.npy: an array of 0x2 holds nothing"),
     ] {
@@ -339,7 +368,8 @@ fn ports_are_columns_of_the_same_records() {
         ("all.jsonl", b"{\"text\": \"x\", \"n\": 1}\n{\"text\": \"y\", \"n\": 2}\n"),
     ]);
     let inputs =
-        read_as(&dir, &["image=a.png", "text=t.txt", "n=n.csv", "image=b.png"], None, &ports).unwrap();
+        read_as(&dir, &["image=a.png", "text=t.txt", "n=n.csv", "image=b.png"], None, &ports)
+            .unwrap();
     assert_eq!(names(&inputs), ["a.png", "b.png"]);
     assert_eq!(column(&inputs, "image")[1], &json!({"base64": BASE64.encode(b"\x89b")}));
     assert_eq!(column(&inputs, "text"), [&json!("hello"), &json!("hello")]);
@@ -353,10 +383,7 @@ fn ports_are_columns_of_the_same_records() {
         "the inputs are not as many for each port; one value alone is repeated\n\
          image: 2 values, n: 3 values, text: 1 value"
     );
-    assert_eq!(
-        failed(&["image=a.png"]),
-        "a.png: port text has no value; its type is text"
-    );
+    assert_eq!(failed(&["image=a.png"]), "a.png: port text has no value; its type is text");
     assert_eq!(
         failed(&["a.png"]),
         "which input is a.png for? There are image, text, n\n--input PORT=FILE, for each"

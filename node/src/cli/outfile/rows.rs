@@ -52,8 +52,7 @@ fn row(text: &mut String, name: &str, port: Option<&str>, prediction: &Predictio
     let confidence = prediction.confidence.map(|confidence| confidence.to_string());
     let location = prediction.location.as_ref();
     let location = location.and_then(|location| serde_json::to_string(location).ok());
-    let cells =
-        [Some(name), port, Some(&value), confidence.as_deref(), location.as_deref(), None];
+    let cells = [Some(name), port, Some(&value), confidence.as_deref(), location.as_deref(), None];
     write_row(text, cells);
 }
 

@@ -7,6 +7,7 @@ use guildhall_client::Client;
 use guildhall_protocol::Hash;
 use guildhall_protocol::api::{Placement, RunInput, RunRequest};
 use guildhall_protocol::contract::LimitSet;
+use guildhall_protocol::interface::Port;
 use guildhall_protocol::manifest::Manifest;
 use guildhall_protocol::name::Reference;
 
@@ -60,7 +61,7 @@ pub(crate) struct RunArgs {
 pub(super) async fn run(context: &Context, args: RunArgs) -> Result<(), Failure> {
     let output = &context.output;
     let client = context.client().await?;
-    let ports = client.show(&args.reference).await?.listing.interface.inputs;
+    let ports = input_ports(&client, &args.reference).await?;
     let (given, form) = (args.input, args.form);
     let inputs = tokio::task::spawn_blocking(move || input::read(&given, form, &ports))
         .await
@@ -92,6 +93,20 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Result<(), Failure>
         names = record_names(&client, &data).await;
     }
     runs::show_ended(context, &client, &report, out, &names).await
+}
+
+/// The inputs of what is run. A package that is not listed may be run as well; its inputs are not known here, and then
+/// files go to the node as they are.
+async fn input_ports(client: &Client, reference: &Reference) -> Result<Vec<Port>, Failure> {
+    match client.show(reference).await.map_err(Failure::from) {
+        Ok(detail) => Ok(detail.listing.interface.inputs),
+        Err(failure)
+            if matches!(reference, Reference::Package(_)) && failure.code == exit::NOT_FOUND =>
+        {
+            Ok(Vec::new())
+        }
+        Err(failure) => Err(failure),
+    }
 }
 
 /// The names of a data package's records; none when the node cannot tell, because the failure matters more.

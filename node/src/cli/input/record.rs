@@ -116,7 +116,7 @@ pub(super) fn too_much() -> Failure {
     Failure::new(exit::REFUSED, message).with_cause(PUBLISH_IT).with_help(PUBLISH_HELP)
 }
 
-/// A record in the form that is sent: a lone file as it is, everything else as JSON.
+/// A record in the form that is sent: the value of the only port in its plain form, several as JSON.
 fn sent(ports: &[Port], entry: Entry) -> Result<InputRecord, Failure> {
     let Entry { name, place, values } = entry;
     let is_only =
@@ -143,8 +143,15 @@ fn sent(ports: &[Port], entry: Entry) -> Result<InputRecord, Failure> {
         };
         record.insert(port, json);
     }
-    record_from_json(ports, &record).map_err(|error| at(&place, &error))?;
-    Ok(InputRecord { name, value: None, values: record })
+    let read = record_from_json(ports, &record).map_err(|error| at(&place, &error))?;
+    // The only value goes in its plain form, which is shorter and needs no parsing, where that says all.
+    Ok(match read.as_slice() {
+        [only] if only.dims.is_none() && is_only(&only.port) => {
+            let value = Some(BASE64.encode(&only.bytes));
+            InputRecord { name, value, values: BTreeMap::new() }
+        }
+        _ => InputRecord { name, value: None, values: record },
+    })
 }
 
 fn too_long(place: &str) -> Failure {

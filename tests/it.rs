@@ -47,6 +47,8 @@ mod judging;
 mod kills;
 #[path = "it/layers.rs"]
 mod layers;
+#[path = "it/lending.rs"]
+mod lending;
 #[path = "it/lifecycle.rs"]
 mod lifecycle;
 #[path = "it/names.rs"]

@@ -2,12 +2,14 @@
 //! them.
 
 mod find;
+mod lend;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 pub use find::*;
+pub use lend::*;
 
 use crate::body::{Claims, HardwareOffer, Suggested, Visibility};
 use crate::contract::LimitSet;
@@ -44,6 +46,9 @@ pub struct Status {
     pub engines: Vec<String>,
     /// What its workers are kept in.
     pub isolation: Vec<String>,
+    /// Whether it finishes what it has and takes no more jobs of others.
+    #[serde(default)]
+    pub draining: bool,
     /// Connected and admitted peers.
     pub peers: u64,
     /// Records held.
@@ -96,6 +101,9 @@ pub struct Peer {
     pub offer: Option<HardwareOffer>,
     /// Engines it can execute with.
     pub engines: Vec<String>,
+    /// Whether it finishes what it has and takes no more jobs of others.
+    #[serde(default)]
+    pub draining: bool,
 }
 
 /// `POST /invites`.
@@ -118,13 +126,6 @@ pub struct InviteText {
 pub struct Follows {
     /// Categories to follow from now on.
     pub follows: Vec<CategoryPrefix>,
-}
-
-/// `PUT /offer`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OfferChange {
-    /// What to lend from now on; `None` lends nothing.
-    pub offer: Option<HardwareOffer>,
 }
 
 /// The answer to `POST /blobs`, whose body is the blob's bytes.

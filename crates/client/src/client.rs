@@ -4,8 +4,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use guildhall_protocol::api::{
-    ErrorBody, FetchRequest, Fetched, Follows, InviteRequest, InviteText, OfferChange, OutputLine,
-    Peer, PublishRequest, Published, RunReport, RunRequest, RunStarted, RunState, Status,
+    DrainChange, ErrorBody, FetchRequest, Fetched, Follows, InviteRequest, InviteText, Lending,
+    OfferChange, OutputLine, Peer, PublishRequest, Published, RunReport, RunRequest, RunStarted,
+    RunState, Status,
 };
 use guildhall_protocol::facts::Facts;
 use guildhall_protocol::manifest::Manifest;
@@ -131,6 +132,22 @@ impl Client {
     /// [`Error`].
     pub async fn set_offer(&self, change: &OfferChange) -> Result<Status, Error> {
         self.send(Method::PUT, "offer", change).await
+    }
+
+    /// `GET /offer`.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn lending(&self) -> Result<Lending, Error> {
+        self.get("offer").await
+    }
+
+    /// `PUT /drain`: what is lent, afterwards.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn drain(&self, draining: bool) -> Result<Lending, Error> {
+        self.send(Method::PUT, "drain", &DrainChange { draining }).await
     }
 
     /// `PUT /follows`: the status afterwards.

@@ -8,11 +8,11 @@ use std::pin::Pin;
 use futures::stream::BoxStream;
 use guildhall_protocol::api::{
     AdoptRequest, BackupMade, BackupRequest, BlobQuery, BlobStored, BlobsKnown, CategoryCount,
-    DemandReport, Detail, FetchRequest, Fetched, Follows, GcReport, GcRequest, HeldPackage,
-    InviteRequest, InviteText, ListRequest, Notice, OfferChange, OutputLine, Peer, PublishRequest,
-    Published, Ranking, Reindexed, ReviewRequest, ReviewShown, RunReport, RunRequest, RunStarted,
-    ScrubReport, ScrubRequest, SearchAnswer, Status, StoreReport, Subscriptions, TestLog, Transfer,
-    Unlisted, YankRequest, Yanked,
+    DemandReport, Detail, DrainChange, FetchRequest, Fetched, Follows, GcReport, GcRequest,
+    HeldPackage, InviteRequest, InviteText, Lending, ListRequest, Notice, OfferChange, OutputLine,
+    Peer, PublishRequest, Published, Ranking, Reindexed, ReviewRequest, ReviewShown, RunReport,
+    RunRequest, RunStarted, ScrubReport, ScrubRequest, SearchAnswer, Status, StoreReport,
+    Subscriptions, TestLog, Transfer, Unlisted, YankRequest, Yanked,
 };
 use guildhall_protocol::facts::Facts;
 use guildhall_protocol::manifest::Manifest;
@@ -43,6 +43,12 @@ pub trait Node: Send + Sync + 'static {
 
     /// `PUT /offer`: the status afterwards.
     fn set_offer(&self, change: OfferChange) -> impl Future<Output = Answer<Status>> + Send;
+
+    /// `GET /offer`: what the node has and lends, and who uses it.
+    fn lending(&self) -> impl Future<Output = Answer<Lending>> + Send;
+
+    /// `PUT /drain`: what is lent, afterwards.
+    fn drain(&self, change: DrainChange) -> impl Future<Output = Answer<Lending>> + Send;
 
     /// `PUT /follows`: the status afterwards.
     fn set_follows(&self, follows: Follows) -> impl Future<Output = Answer<Status>> + Send;

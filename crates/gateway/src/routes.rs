@@ -16,7 +16,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use futures::StreamExt;
 use guildhall_protocol::api::{
-    FetchRequest, Follows, InviteRequest, InviteText, OfferChange, PublishRequest, RunRequest,
+    DrainChange, FetchRequest, Follows, InviteRequest, InviteText, OfferChange, PublishRequest,
+    RunRequest,
 };
 use guildhall_protocol::{Hash, PackageId, RecordId, RunId};
 use tokio::io::AsyncReadExt;
@@ -55,7 +56,8 @@ pub(crate) fn router<N: Node>(app: Arc<App<N>>) -> Router {
         .route("/api/v1/peers", get(peers))
         .route("/api/v1/invites", post(invite))
         .route("/api/v1/join", post(join))
-        .route("/api/v1/offer", put(set_offer))
+        .route("/api/v1/offer", get(lending).put(set_offer))
+        .route("/api/v1/drain", put(drain))
         .route("/api/v1/follows", put(set_follows))
         .route("/api/v1/blobs", post(store_blob))
         .route("/api/v1/blobs/batch", post(content::store_batch))
@@ -173,6 +175,17 @@ async fn set_offer<N: Node>(
     Json(change): Json<OfferChange>,
 ) -> Reply<impl serde::Serialize> {
     app.node.set_offer(change).await.map(axum::Json)
+}
+
+async fn lending<N: Node>(State(app): Shared<N>) -> Reply<impl serde::Serialize> {
+    app.node.lending().await.map(axum::Json)
+}
+
+async fn drain<N: Node>(
+    State(app): Shared<N>,
+    Json(change): Json<DrainChange>,
+) -> Reply<impl serde::Serialize> {
+    app.node.drain(change).await.map(axum::Json)
 }
 
 async fn set_follows<N: Node>(

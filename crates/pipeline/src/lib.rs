@@ -5,7 +5,7 @@
 //! - [`place`](mod@place): which nodes to try, best first, and in words why the others cannot.
 //! - [`batch`]: a run's records split into parts, and the parts spread over several executors.
 //! - [`share`]: one executor's share of a run: parts there and back, and a receipt that matches them.
-//! - [`lease`]: the executor's side of a promise: slots, expiry, who may open a job.
+//! - [`lease`]: the executor's side of a promise: slots, whose turn it is, quotas, expiry, who may open a job.
 //!
 //! Everything here decides and does nothing else: no IO, clock, randomness or task. Times are arguments, of
 //! any clock that the caller uses throughout; their names say the unit. Searching adapters is not here yet. Left to

@@ -24,7 +24,7 @@ use super::keeper::Keeper;
 use super::run::{ChainHead, isolation_names};
 use super::{
     App, CALLS_MAX, EVENTS_MAX, HELLOS_MAX, INSPECTIONS_MAX, SERVED_MAX, answers, demand, drive,
-    effects, housekeeping, index, leases, load, lock, notices, replicas, transfer, upkeep,
+    effects, housekeeping, index, leases, lend, load, lock, notices, replicas, transfer, upkeep,
 };
 use crate::config::{Config, NoS3};
 use crate::home::{self, Home};
@@ -103,6 +103,7 @@ pub(crate) async fn start(home: Home, options: Options) -> Result<Running, Start
     let mut core = new_core(&home, &config, identity, founding, isolation)?;
     core.set_addresses(addresses.clone());
     demand::restore(&store, &mut core);
+    lend::restore(&store, &mut core)?;
     let (catalog, index) = index::open(home.path(), &store, core.federation().id());
     core.set_catalog(catalog);
     let provided = load::load_records(&store, &mut core)?;
@@ -127,6 +128,7 @@ pub(crate) async fn start(home: Home, options: Options) -> Result<Running, Start
     tasks.spawn("demand", demand::run(Arc::clone(&app)));
     tasks.spawn("index", index::run(Arc::clone(&app)));
     tasks.spawn("replicas", replicas::run(Arc::clone(&app)));
+    tasks.spawn("lend", lend::run(Arc::clone(&app)));
     tasks.spawn("housekeeping", housekeeping::run(Arc::clone(&app)));
 
     let (http, http_token) = serve_http(&app, listener, token);
@@ -236,6 +238,7 @@ pub(super) fn new_core(
             .map(|name| name.to_string())
             .collect(),
         isolation,
+        draining: config.draining,
         software: format!("guildhall/{}", env!("CARGO_PKG_VERSION")),
         lease_seed: home.lease_seed()?,
     };
@@ -303,6 +306,7 @@ fn assemble(
         runs: Mutex::new(BTreeMap::new()),
         jobs: AtomicU64::new(0),
         statements: tokio::sync::Mutex::new(statements),
+        used: AtomicBool::new(false),
     };
     Ok((Arc::new(app), inbox))
 }

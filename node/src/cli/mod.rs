@@ -15,7 +15,7 @@
 //! | `opinions` | `list`, `review`, `reviews`, `yank` |
 //! | `get` | `get` |
 //! | `run`, `runs`, `outfile` | `run`, `runs`, and the file of their `-o` |
-//! | `node`, `rank` | `node offer`, `node follow`, `node rank` |
+//! | `node`, `rank` | `node offer`, `node drain`, `node follow`, `node rank` |
 //! | `store` | `store df`, `gc`, `scrub`, `pin`, `unpin`, `backup`, `restore`, `reindex` |
 //!
 //! `category` reads categories as people give them, `screen` and `table` lay text out in columns, `escape` makes strangers' text safe to show.
@@ -225,6 +225,7 @@ async fn ask(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Run(args) => run::run(context, args).await,
         Command::Runs(args) => runs::runs(context, &args).await,
         Command::Node(NodeCommand::Offer(args)) => node::offer(context, args).await,
+        Command::Node(NodeCommand::Drain(args)) => node::drain(context, args).await,
         Command::Node(NodeCommand::Follow(args)) => node::follow(context, args).await,
         Command::Node(NodeCommand::Rank(args)) => rank::rank(context, &args).await,
         Command::Store(command) => store::store(context, command).await,
@@ -300,6 +301,10 @@ mod tests {
             "guild run lab/digits --input x --on Bad_Org",
             "guild run lab/digits --input x --timeout-ms 0",
             "guild node offer --none --slots 2",
+            "guild node offer --to lab-a --to-all",
+            "guild node offer --time-per-job 10",
+            "guild node offer --quota lots",
+            "guild node drain --stop --wait",
             "guild node follow",
             "guild invite --expires soon",
             "guild invite --expires 8d",

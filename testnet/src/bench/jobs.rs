@@ -9,7 +9,7 @@ use guildhall_protocol::api::{
     InputRecord, OfferChange, Placement, RunInput, RunReport, RunRequest, RunState,
 };
 use guildhall_protocol::body::HardwareOffer;
-use guildhall_protocol::contract::{LimitSet, NodeLimits};
+use guildhall_protocol::contract::NodeLimits;
 use guildhall_protocol::name::Reference;
 
 use super::{Row, quantile_ms};
@@ -91,6 +91,7 @@ fn offer() -> HardwareOffer {
         hardware: guildhall_protocol::contract::Hardware::default(),
         limits: NodeLimits::default(),
         orgs: Vec::new(),
+        ..HardwareOffer::default()
     }
 }
 

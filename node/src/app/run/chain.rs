@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use guildhall_pipeline::feeds;
+use guildhall_pipeline::lease::User;
 use guildhall_protocol::contract::{Determinism, Limits};
 use guildhall_protocol::manifest::{FileEntry, Manifest};
 use guildhall_protocol::receipt::{EdgeHasher, Used};
@@ -40,6 +41,8 @@ const READ_AHEAD_BYTES: usize = 2 * 1024 * 1024;
 pub(super) struct Chain {
     pub(super) stages: Vec<StageRun>,
     pub(super) records: Option<PackageRecords>,
+    /// To whose account goes what it takes, once that is known.
+    pub(super) user: Option<User>,
 }
 
 /// The records of a data package, for jobs whose parts name positions.
@@ -264,7 +267,12 @@ impl Chain {
         while let Some(part) = parts.blocking_recv() {
             let before: Vec<Account> =
                 self.stages.iter().map(|stage| stage.account.clone()).collect();
-            let Err(stop) = self.score(app, part, outputs, over) else { continue };
+            let started = Instant::now();
+            let scored = self.score(app, part, outputs, over);
+            if let Some(user) = &self.user {
+                app.count_use(user, started.elapsed());
+            }
+            let Err(stop) = scored else { continue };
             for (stage, account) in self.stages.iter_mut().zip(before) {
                 // What a broken part took was taken all the same.
                 let used = stage.account.used;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use guildhall_overlay::{Stream, peer_id_string};
 use guildhall_pipeline as pipeline;
+use guildhall_pipeline::lease::User;
 use guildhall_protocol::contract::{LimitSet, Limits, NodeLimits};
 use guildhall_protocol::manifest::{FileEntry, Manifest};
 use guildhall_protocol::receipt::{JobStatement, Outcome, Receipt, RunStatement};
@@ -90,7 +91,7 @@ impl App {
         };
         let time = Duration::from_millis(opened.until_ms.saturating_sub(opened_ms));
         self.jobs.fetch_add(1, Ordering::Relaxed);
-        let executing = self.execute_leased(peer, &spec, &mut reader, &mut writer);
+        let executing = self.execute_leased(peer, &spec, opened.user, (&mut reader, &mut writer));
         let done = tokio::select! {
             biased;
             () = self.tasks.token().cancelled() => Ok(()),
@@ -98,6 +99,7 @@ impl App {
         };
         self.jobs.fetch_sub(1, Ordering::Relaxed);
         self.core().close_lease(&spec.lease);
+        self.keep_usage().await;
         done
     }
 
@@ -106,14 +108,14 @@ impl App {
         self: &Arc<Self>,
         peer: PublicKey,
         spec: &JobSpec,
-        reader: &mut R,
-        writer: &mut W,
+        user: User,
+        (reader, writer): (&mut R, &mut W),
     ) -> Result<(), FrameError>
     where
         R: AsyncRead + Send + Unpin,
         W: AsyncWrite + Send + Unpin,
     {
-        let chain = match self.prepare(spec).await {
+        let mut chain = match self.prepare(spec).await {
             Ok(prepared) => prepared,
             Err(detail) => {
                 info!(run = %spec.run, detail, "a job is not started");
@@ -121,6 +123,7 @@ impl App {
                 return frames::send(writer, &ExecutorFrame::Refused(refusal)).await;
             }
         };
+        chain.user = Some(user);
         let limits = chain.stages.iter().map(|stage| stage.limits).collect();
         frames::send(writer, &ExecutorFrame::Ready { limits }).await?;
 
@@ -220,7 +223,7 @@ impl App {
             }
             None => None,
         };
-        Ok(Chain { stages, records })
+        Ok(Chain { stages, records, user: None })
     }
 
     /// Gets the records of a data package, and nothing else of it: who scores records has no need to see the right

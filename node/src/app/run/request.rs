@@ -10,6 +10,7 @@ use guildhall_pipeline::{self as pipeline, Candidate, Placed, Plan};
 use guildhall_protocol::api::{InputRecord, RunFailure, RunInput, RunReport, RunRequest, RunState};
 use guildhall_protocol::contract::{LimitSet, Limits};
 use guildhall_protocol::interface::Interface;
+use guildhall_protocol::isolation::Level;
 use guildhall_protocol::limits::{JOB_MAX_RECORDS, VALUE_MAX_BYTES};
 use guildhall_protocol::manifest::Manifest;
 use guildhall_protocol::name::Reference;
@@ -163,10 +164,10 @@ impl App {
     ) -> Result<Prepared, ApiError> {
         let candidates = self.candidates(&plan).await;
         let own_org = self.core().identity().org.clone();
-        let placed =
-            pipeline::place(&plan, &own_org, &resume.on, &candidates).map_err(|error| {
-                ApiError::failed("no_executor", error.to_string()).with_help("guild peers")
-            })?;
+        let placed = pipeline::place(&plan, &own_org, &resume.on, resume.isolation, &candidates);
+        let placed = placed.map_err(|error| {
+            ApiError::failed("no_executor", error.to_string()).with_help("guild peers")
+        })?;
         let labels = match &input {
             Input::Package { package, manifest } => self.fetch_labels(*package, manifest).await,
             Input::Records(_) => BTreeMap::new(),
@@ -371,9 +372,13 @@ impl App {
                 is_producer_org: producers.contains(&view.root),
                 offer: view.body.offer.clone(),
                 engines: view.body.engines.clone(),
+                isolation: Level::of_names(&view.body.isolation).number(),
+                draining: view.body.draining,
                 connected: is_self || core.authority(node).is_some(),
                 // Other nodes do not say what they hold.
                 holds: is_self.then(|| plan.stages.iter().filter(held).count()),
+                warm: None,
+                load_percent: None,
                 rtt_us: rtts.get(node).copied(),
             })
         };

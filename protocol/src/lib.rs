@@ -26,6 +26,7 @@ pub mod receipt;
 pub mod record;
 pub mod statement;
 pub mod tree;
+pub mod values;
 pub mod vocabulary;
 pub mod wire;
 

@@ -7,6 +7,7 @@ use guildhall_protocol::api::{
 use guildhall_protocol::contract::{Limit, Limits, Party};
 use guildhall_protocol::interface::{Prediction, PredictionValue};
 use guildhall_protocol::receipt::{JobStatement, Outcome};
+use serde_json::Value;
 
 use super::period::duration_text;
 use super::table::counted;
@@ -17,6 +18,9 @@ const SHOWN_MAX_CHARS: usize = 72;
 
 /// Most predictions of one record that are shown in a table.
 const PREDICTIONS_SHOWN: usize = 4;
+
+/// Most numbers of a tensor that are shown in a table.
+const NUMBERS_SHOWN: usize = 8;
 
 /// The essential of an output value, on one line.
 pub(super) fn value_text(value: &OutputValue) -> String {
@@ -57,7 +61,7 @@ fn shown(value: &OutputValue) -> String {
             each.join(", ")
         }
         OutputValue::Text(text) => short(text),
-        OutputValue::Tensor(numbers) => short(&numbers.to_string()),
+        OutputValue::Tensor(numbers) => tensor(numbers),
         OutputValue::Ports(ports) => {
             let each = ports.iter().map(|(port, value)| format!("{port}: {}", shown(value)));
             each.collect::<Vec<_>>().join("; ")
@@ -79,7 +83,43 @@ fn short(text: &str) -> String {
     }
 }
 
-fn prediction_text(value: &PredictionValue) -> String {
+/// The first numbers of a tensor and, where it is more than a short row, its shape.
+fn tensor(numbers: &Value) -> String {
+    let mut shape = Vec::new();
+    let mut inner = numbers;
+    while let Value::Array(items) = inner {
+        shape.push(items.len());
+        let Some(first) = items.first() else { break };
+        inner = first;
+    }
+    // A large one comes as an object with its shape and bytes.
+    if let Value::Object(fields) = numbers {
+        let shown = |name: &str| fields.get(name).map(ToString::to_string).unwrap_or_default();
+        return format!("{} of shape {}", shown("dtype").replace('"', ""), shown("shape"));
+    }
+    let mut first = Vec::new();
+    leaves(numbers, &mut first);
+    let first = first.join(", ");
+    match shape.as_slice() {
+        [] | [0..=NUMBERS_SHOWN] => first,
+        shape => {
+            let shape: Vec<_> = shape.iter().map(ToString::to_string).collect();
+            format!("{first}, ... (shape {})", shape.join("x"))
+        }
+    }
+}
+
+/// The first numbers or texts of nested lists.
+fn leaves(json: &Value, found: &mut Vec<String>) {
+    match json {
+        _ if found.len() >= NUMBERS_SHOWN => {}
+        Value::Array(items) => items.iter().for_each(|item| leaves(item, found)),
+        Value::String(text) => found.push(short(text)),
+        other => found.push(other.to_string()),
+    }
+}
+
+pub(super) fn prediction_text(value: &PredictionValue) -> String {
     match value {
         PredictionValue::Text(text) | PredictionValue::Class(text) => text.clone(),
         PredictionValue::Number(number) => number.to_string(),
@@ -291,6 +331,12 @@ mod tests {
         let value = OutputValue::Predictions(vec![class("7", Some(0.98765)), class("1", None)]);
         assert_eq!(shown(&value), "7 (0.988), 1");
         assert_eq!(value_text(&value), "7 1");
+        let tensor = |json| shown(&OutputValue::Tensor(json));
+        assert_eq!(tensor(serde_json::json!([0.1, "NaN"])), "0.1, NaN");
+        let large = serde_json::json!(vec![[1, 2, 3]; 4]);
+        assert_eq!(tensor(large), "1, 2, 3, 1, 2, 3, 1, 2, ... (shape 4x3)");
+        let bytes = serde_json::json!({"dtype": "f32", "shape": [2, 2], "base64": ""});
+        assert_eq!(tensor(bytes), "f32 of shape [2,2]");
         let many = OutputValue::Predictions(vec![class("x", None); 6]);
         assert_eq!(shown(&many), "x, x, x, x, and 2 more");
         let long = OutputValue::Text("ä".repeat(100));

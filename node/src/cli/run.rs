@@ -7,10 +7,10 @@ use guildhall_client::Client;
 use guildhall_protocol::Hash;
 use guildhall_protocol::api::{Placement, RunInput, RunRequest};
 use guildhall_protocol::contract::LimitSet;
+use guildhall_protocol::interface::Port;
 use guildhall_protocol::manifest::Manifest;
 use guildhall_protocol::name::Reference;
 
-use super::federation::list;
 use super::runs::Destination;
 use super::{Context, Failure, exit, input, runs};
 
@@ -20,14 +20,19 @@ pub(crate) struct RunArgs {
     /// A pipeline, model or algorithm: org/name, org/name@version or b3:HASH
     #[arg(value_name = "REF", value_parser = super::show::named)]
     pub(crate) reference: Reference,
-    /// A file is one record, a folder one for each file, `-` is stdin, a reference a data package; may be repeated
+    /// A file is one record, or many in rows (.csv, .tsv), lines (.jsonl), a list (.json) or an array (.npy); a folder
+    /// all its files, `-` stdin, a reference a data package; may be repeated, for each port
     #[arg(long, required = true, value_name = "[PORT=]FILE|DIR|REF")]
     pub(crate) input: Vec<String>,
+    /// Take files for this, whatever their names say
+    #[arg(long = "as", value_name = "FORM")]
+    pub(crate) form: Option<input::As>,
     /// auto, local, an organisation, or a node's peer id; auto may send the input to another organisation that lends its
     /// hardware, local never does
     #[arg(long, default_value = "auto", value_name = "WHERE")]
     pub(crate) on: Placement,
-    /// File for the outputs, one JSON value a line; `-` is stdout, which then takes nothing else
+    /// File for the outputs: rows if it is called .csv, else one JSON value a line; `-` is stdout, which then takes
+    /// nothing else
     #[arg(short = 'o', long = "out", value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
     /// Replace the file if it exists
@@ -56,15 +61,13 @@ pub(crate) struct RunArgs {
 pub(super) async fn run(context: &Context, args: RunArgs) -> Result<(), Failure> {
     let output = &context.output;
     let client = context.client().await?;
-    let given = args.input;
-    let inputs = tokio::task::spawn_blocking(move || input::read(&given))
+    let ports = input_ports(&client, &args.reference).await?;
+    let (given, form) = (args.input, args.form);
+    let inputs = tokio::task::spawn_blocking(move || input::read(&given, form, &ports))
         .await
         .map_err(|error| Failure::from_error(exit::FAILED, &error))??;
     inputs.notes.iter().for_each(|note| output.note(note));
     let mut names = inputs.names();
-    if let Some(port) = &inputs.port {
-        check_port(&client, &args.reference, port).await?;
-    }
     let out = Destination::open(args.out.as_deref(), args.force).await?;
     let limits =
         LimitSet { scoring_ms: args.timeout_ms, total_ms: args.total_ms, ..LimitSet::default() };
@@ -92,21 +95,23 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Result<(), Failure>
     runs::show_ended(context, &client, &report, out, &names).await
 }
 
+/// The inputs of what is run. A package that is not listed may be run as well; its inputs are not known here, and then
+/// files go to the node as they are.
+async fn input_ports(client: &Client, reference: &Reference) -> Result<Vec<Port>, Failure> {
+    match client.show(reference).await.map_err(Failure::from) {
+        Ok(detail) => Ok(detail.listing.interface.inputs),
+        Err(failure)
+            if matches!(reference, Reference::Package(_)) && failure.code == exit::NOT_FOUND =>
+        {
+            Ok(Vec::new())
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
 /// The names of a data package's records; none when the node cannot tell, because the failure matters more.
 async fn record_names(client: &Client, data: &Reference) -> Vec<String> {
     let manifest = client.show(data).await.ok().and_then(|detail| detail.manifest);
     let names = manifest.iter().flat_map(Manifest::record_files).map(|file| file.name.to_string());
     names.collect()
-}
-
-/// A port that is named must be one, so that nobody believes to have filled another.
-async fn check_port(client: &Client, reference: &Reference, port: &str) -> Result<(), Failure> {
-    let interface = client.show(reference).await?.listing.interface;
-    if interface.input(port).is_some() {
-        return Ok(());
-    }
-    let names: Vec<_> = interface.inputs.iter().map(|port| &port.name).collect();
-    Err(Failure::new(exit::USAGE, format!("{reference} has no input `{port}`"))
-        .with_cause(format!("its inputs: {}", list(&names)))
-        .with_help(format!("guild show {reference}")))
 }

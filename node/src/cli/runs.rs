@@ -78,7 +78,8 @@ pub(crate) struct RunsArgs {
     /// One run, with its outputs and receipts; the beginning of its id is enough
     #[arg(value_name = "ID")]
     pub(crate) run: Option<RunPrefix>,
-    /// File for the outputs, one JSON value a line; `-` is stdout, which then takes nothing else
+    /// File for the outputs: rows if it is called .csv, else one JSON value a line; `-` is stdout, which then takes
+    /// nothing else
     #[arg(short = 'o', long = "out", value_name = "FILE", requires = "run")]
     pub(crate) out: Option<PathBuf>,
     /// Replace the file if it exists

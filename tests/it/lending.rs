@@ -1,6 +1,6 @@
 //! Lending by the command line: who is refused and why, in words that the requester reads; what outlives a kill.
 
-use guildhall_testkit::protocol::api::RunState;
+use guildhall_testkit::protocol::api::{RunRequest, RunState};
 use guildhall_testkit::{
     Cli, Node, NotYet, PATIENCE, Package, converge, holds_listings, publish_ok, records, request,
     run, stage,
@@ -20,13 +20,15 @@ async fn lending(cli: &Cli) -> Value {
 async fn refused_with(requester: &Node, words: &str) {
     let known = converge(PATIENCE, words, async || {
         let wanted = request("lab-a/echo", records(["x"]), "lab-b");
+        // It does not wait for better times.
+        let wanted = RunRequest { queue_ms: Some(0), ..wanted };
         match requester.client().start_run(&wanted).await {
             Err(guildhall_testkit::client::Error::Api { body, .. }) => {
                 let said = format!("{} {}", body.message, body.details.join(" "));
                 if said.contains(words) { Ok(()) } else { Err(NotYet::saw(said)) }
             }
             Ok(started) => {
-                let report = requester.client().run(started.run_id).await?;
+                let report = requester.client().wait_run(started, |_| {}).await?;
                 let said = report.failure.map_or_else(String::new, |failure| failure.message);
                 if said.contains(words) { Ok(()) } else { Err(NotYet::saw(said)) }
             }
@@ -84,7 +86,7 @@ async fn an_offer_and_its_quotas_bind_and_outlive_a_kill() {
         if lending["jobs"] == serde_json::json!([]) {
             Ok(lending)
         } else {
-            Err(NotYet::saw(lending))
+            Err(NotYet::saw(lending.to_string()))
         }
     });
     let before = before.await.unwrap_or_else(|error| panic!("{error}"));
@@ -126,7 +128,7 @@ async fn a_drained_node_finishes_takes_no_more_and_stays_so_until_it_is_told() {
     let said = cli.ok(["node", "drain", "--wait"]).await;
     assert!(said.contains("no job of others is left"), "{said}");
     let ended = converge(PATIENCE, "the run ends by itself", async || {
-        let report = a.client().run(started.run_id).await?;
+        let report = a.client().run(started).await?;
         report.failure.map(|failure| failure.cause).ok_or_else(|| NotYet::saw("it runs"))
     });
     assert_eq!(ended.await.unwrap_or_else(|error| panic!("{error}")), "timeout");

@@ -1,6 +1,6 @@
 //! Lending by the command line: who is refused and why, in words that the requester reads; what outlives a kill.
 
-use guildhall_testkit::protocol::api::RunState;
+use guildhall_testkit::protocol::api::{RunRequest, RunState};
 use guildhall_testkit::{
     Cli, Node, NotYet, PATIENCE, Package, converge, holds_listings, publish_ok, records, request,
     run, stage,
@@ -20,13 +20,15 @@ async fn lending(cli: &Cli) -> Value {
 async fn refused_with(requester: &Node, words: &str) {
     let known = converge(PATIENCE, words, async || {
         let wanted = request("lab-a/echo", records(["x"]), "lab-b");
+        // It does not wait for better times.
+        let wanted = RunRequest { queue_ms: Some(0), ..wanted };
         match requester.client().start_run(&wanted).await {
             Err(guildhall_testkit::client::Error::Api { body, .. }) => {
                 let said = format!("{} {}", body.message, body.details.join(" "));
                 if said.contains(words) { Ok(()) } else { Err(NotYet::saw(said)) }
             }
             Ok(started) => {
-                let report = requester.client().run(started).await?;
+                let report = requester.client().wait_run(started, |_| {}).await?;
                 let said = report.failure.map_or_else(String::new, |failure| failure.message);
                 if said.contains(words) { Ok(()) } else { Err(NotYet::saw(said)) }
             }

@@ -33,9 +33,9 @@ mod parent;
 mod value;
 mod worker;
 
-pub use crate::engine::{engine_names, onnx_lacks};
 #[doc(hidden)]
 pub use crate::engine::wasm::measure::{Measured, measure_command, measure_component};
+pub use crate::engine::{engine_names, onnx_lacks};
 pub use crate::failure::{Failure, Fault, TEXT_MAX_BYTES, TrapCode};
 #[doc(hidden)]
 pub use crate::formats::examine_in_process;

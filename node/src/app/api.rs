@@ -347,7 +347,8 @@ impl App {
 
     /// Refuses an offer that could not be fulfilled, or of an engine that is not here.
     fn check_offer(&self, offer: &HardwareOffer) -> Answer<()> {
-        let bad = |why: String| Err(ApiError::invalid("bad_offer", why));
+        let bad =
+            |why: String| Err(ApiError::invalid("bad_offer", why).with_help("guild node offer"));
         if let Err(error) = offer.check() {
             return bad(error.to_string());
         }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use guildhall_pipeline::feeds;
+use guildhall_pipeline::{Feed, feeds};
 use guildhall_pipeline::lease::User;
 use guildhall_protocol::contract::{Determinism, Limits};
 use guildhall_protocol::manifest::{FileEntry, Manifest};
@@ -63,8 +63,8 @@ pub(super) struct StageRun {
     pub(super) limits: Limits,
     pub(super) account: Account,
     seed: u64,
-    /// Which output of the stage before goes into which input; empty for the first stage.
-    feeds: BTreeMap<String, String>,
+    /// Which output of the stage before goes into which input; none for the first stage.
+    feeds: Option<BTreeMap<String, String>>,
     batch_max: usize,
     worker: RunWorker,
     killer: SharedKiller,
@@ -136,14 +136,14 @@ impl StageRun {
         let contract = manifest.contract.as_ref();
         let fed = before.map(|before| feeds(&before.interface.outputs, &manifest.interface.inputs));
         let fed = fed.transpose().map_err(|_| format!("{} is not fed", stage.package))?;
-        let pairs = fed.iter().flatten();
+        let names = |feed: &Feed<'_>| (feed.from.name.clone(), feed.to.name.clone());
         Ok(Self {
             engine: engine.unwrap_or_default(),
             determinism: contract.map_or(Determinism::None, |one| one.determinism),
             limits,
             account: Account::new(nonce),
             seed: seed(nonce),
-            feeds: pairs.map(|feed| (feed.from.name.clone(), feed.to.name.clone())).collect(),
+            feeds: fed.map(|fed| fed.iter().map(names).collect()),
             batch_max: contract
                 .and_then(|one| usize::try_from(one.batch_max).ok())
                 .unwrap_or(1)
@@ -177,7 +177,7 @@ impl StageRun {
             if over.is_cancelled() {
                 return Err(Failure::WorkerDied { why: "the job is over".to_owned() });
             }
-            let chunk = records.iter().take(most).map(|record| record.values.clone()).collect();
+            let chunk = records.iter().take(most).map(|record| self.fed(record)).collect();
             match self.worker.score_all(chunk, &limits) {
                 Ok(batch) => {
                     self.account.call(&batch);
@@ -206,13 +206,13 @@ impl StageRun {
     }
 
     /// A record as the stage before yields it, under the names of this one's inputs. What feeds nothing ends here.
-    fn fed(&self, record: RecordFrame) -> RecordFrame {
-        let rename = |value: PortValue| {
-            let port = self.feeds.get(&value.port)?.clone();
-            Some(PortValue { port, ..value })
+    fn fed(&self, record: &RecordFrame) -> Vec<PortValue> {
+        let Some(feeds) = &self.feeds else { return record.values.clone() };
+        let rename = |value: &PortValue| {
+            let port = feeds.get(&value.port)?.clone();
+            Some(PortValue { port, ..value.clone() })
         };
-        let values = record.values.into_iter().filter_map(rename).collect();
-        RecordFrame { index: record.index, values }
+        record.values.iter().filter_map(rename).collect()
     }
 }
 
@@ -265,8 +265,6 @@ impl Chain {
         over: &CancellationToken,
     ) -> Self {
         while let Some(part) = parts.blocking_recv() {
-            let before: Vec<Account> =
-                self.stages.iter().map(|stage| stage.account.clone()).collect();
             let started = Instant::now();
             let scored = self.score(app, part, outputs, over);
             if let Some(user) = &self.user {
@@ -327,15 +325,12 @@ impl Chain {
         sink: &mut Sink<'_>,
         over: &CancellationToken,
     ) -> Result<(), Stop> {
-        let Some(stage) = self.stages.get(at) else {
+        if at >= self.stages.len() {
             let push =
                 |record: RecordFrame| sink.push(record.index, RecordEnd::Values(record.values));
             return records.into_iter().try_for_each(push);
-        };
-        let mut records: Vec<RecordFrame> = match at {
-            0 => records,
-            _ => records.into_iter().map(|record| stage.fed(record)).collect(),
-        };
+        }
+        let mut records = records;
         while !records.is_empty() {
             if over.is_cancelled() {
                 return Err(Stop::Over);

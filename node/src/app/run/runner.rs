@@ -56,6 +56,9 @@ const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// Longest wait between two looks at the schedule.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// How long after the requester's limit for the whole run the nodes may take to say that it is reached.
+const TOTAL_GRACE: Duration = Duration::from_secs(5);
+
 /// How long the end of a run waits for nodes whose work others have done.
 const OVERTAKEN_MAX: Duration = Duration::from_secs(1);
 
@@ -199,7 +202,9 @@ impl<'a> Runner<'a> {
 
     /// Runs until every record is delivered or nothing more can be done. Dropping it at any moment ends every share.
     pub(super) async fn run(&mut self) -> End {
-        let deadline = self.job.limits.total_ms.map(Duration::from_millis);
+        // The executors keep it too, and their word comes with a receipt.
+        let total = self.job.limits.total_ms.map(Duration::from_millis);
+        let deadline = total.map(|total| total.saturating_add(TOTAL_GRACE));
         loop {
             match self.act().await {
                 Ok(None) => {}
@@ -309,10 +314,11 @@ impl<'a> Runner<'a> {
     /// Opens another share if there is none or it would save time.
     fn grow(&mut self) -> Result<(), RunFailure> {
         let now = Instant::now();
-        if !self.wants_more(now) {
+        if !self.wants_more(now) && !self.shares.is_empty() {
             return Ok(());
         }
-        if let Some(placed) = self.nodes.next(&self.shares, now) {
+        let next = self.nodes.is_any_left().then(|| self.nodes.next(&self.shares, now)).flatten();
+        if let Some(placed) = next {
             let (node, why) = (placed.node, placed.why.clone());
             self.open(node, &why);
             self.grown = Some(now);
@@ -337,9 +343,6 @@ impl<'a> Runner<'a> {
     }
 
     fn wants_more(&self, now: Instant) -> bool {
-        if self.shares.is_empty() {
-            return self.nodes.is_any_left() || self.nodes.failed_in_a_row >= NODES_FAILED_MAX;
-        }
         let asked = self.job.shares_max.and_then(|max| usize::try_from(max).ok());
         let most = asked.map_or(SHARES_MAX, |max| max.clamp(1, SHARES_MAX));
         let time_left = self.schedule.progress().left_us.map(Duration::from_micros);
@@ -347,7 +350,6 @@ impl<'a> Runner<'a> {
             && self.shares.values().all(|share| share.is_ready)
             && time_left.is_some_and(|left| left >= GROW_FROM)
             && self.grown.is_none_or(|last| now.saturating_duration_since(last) >= GROW_EVERY)
-            && self.nodes.failed_in_a_row < NODES_FAILED_MAX
     }
 
     fn open(&mut self, node: PublicKey, why: &str) {

@@ -298,8 +298,12 @@ fn graph_ports(
     if inputs.ports.is_empty() || outputs.ports.is_empty() {
         return Err("it has no input, or no output that is a tensor".to_owned());
     }
-    let code =
-        OnnxCode { model: model.clone(), engine: None, inputs: inputs.bindings, outputs: outputs.bindings };
+    let code = OnnxCode {
+        model: model.clone(),
+        engine: None,
+        inputs: inputs.bindings,
+        outputs: outputs.bindings,
+    };
     Ok((Interface { inputs: inputs.ports, outputs: outputs.ports }, code))
 }
 

@@ -42,7 +42,8 @@ fn stage(labels: usize) -> StageSpec {
                 PortType::Prediction(PredictionType { value, labels, location: None }),
             )],
         },
-        code: Code::Onnx(OnnxCode { engine: None,
+        code: Code::Onnx(OnnxCode {
+            engine: None,
             model: "m.onnx".parse().unwrap(),
             inputs: vec![bound("x", "X")],
             outputs: outputs.iter().map(|name| bound("out", name)).collect(),

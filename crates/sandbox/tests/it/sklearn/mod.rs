@@ -200,7 +200,8 @@ fn package(
         });
         each.collect::<Vec<_>>()
     };
-    let code = OnnxCode { engine: None,
+    let code = OnnxCode {
+        engine: None,
         model: "m.onnx".parse().unwrap(),
         inputs: bindings(&inputs),
         outputs: bindings(&outputs),

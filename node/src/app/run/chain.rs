@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use guildhall_pipeline::{Feed, feeds};
 use guildhall_pipeline::lease::User;
+use guildhall_pipeline::{Feed, feeds};
 use guildhall_protocol::contract::{Determinism, Limits};
+use guildhall_protocol::limits::VALUE_MAX_BYTES;
 use guildhall_protocol::manifest::{FileEntry, Manifest};
 use guildhall_protocol::receipt::{EdgeHasher, Used};
 use guildhall_protocol::wire::{
@@ -33,6 +34,9 @@ const CALL_MAX_RECORDS: usize = 1_024;
 
 /// Results that wait to be sent together, bytes; a part's last ones never wait.
 const RESULTS_FLUSH_BYTES: usize = 1024 * 1024;
+
+/// Results of one call that wait at most, bytes: what fits into a frame with the rest of it.
+const RESULTS_MAX_BYTES: usize = VALUE_MAX_BYTES;
 
 /// Records of a data package that are read before they are scored, bytes; a longer one is read alone.
 const READ_AHEAD_BYTES: usize = 2 * 1024 * 1024;
@@ -227,16 +231,36 @@ struct Sink<'a> {
     part: u64,
     waiting: Vec<RecordResult>,
     waiting_bytes: usize,
+    mark: Mark,
+}
+
+/// A point at which every stage had done with the same records.
+struct Mark {
+    accounts: Vec<Account>,
+    /// Results that waited then.
+    settled: usize,
+    /// Results of later records were sent already, so there is no way back to it.
+    is_torn: bool,
 }
 
 impl Sink<'_> {
+    /// Every stage has done with the same records.
+    fn settle(&mut self, accounts: Vec<Account>) -> Result<(), Stop> {
+        if self.waiting_bytes > RESULTS_FLUSH_BYTES {
+            self.flush(None)?;
+        }
+        self.mark = Mark { accounts, settled: self.waiting.len(), is_torn: false };
+        Ok(())
+    }
+
     fn push(&mut self, index: u64, end: RecordEnd) -> Result<(), Stop> {
         let len_bytes = match &end {
             RecordEnd::Values(values) => PortValue::len_bytes(values),
             _ => 0,
         };
-        if self.waiting_bytes.saturating_add(len_bytes) > RESULTS_FLUSH_BYTES {
+        if self.waiting_bytes.saturating_add(len_bytes) > RESULTS_MAX_BYTES {
             self.flush(None)?;
+            self.mark.is_torn = true;
         }
         self.waiting_bytes = self.waiting_bytes.saturating_add(len_bytes);
         self.waiting.push(RecordResult { index, end });
@@ -271,11 +295,6 @@ impl Chain {
                 app.count_use(user, started.elapsed());
             }
             let Err(stop) = scored else { continue };
-            for (stage, account) in self.stages.iter_mut().zip(before) {
-                // What a broken part took was taken all the same.
-                let used = stage.account.used;
-                stage.account = Account { used, ..account };
-            }
             if let Stop::Failed(failure) = stop {
                 let _nobody_listens = outputs.blocking_send(Produced::Failed(failure));
             }
@@ -292,9 +311,46 @@ impl Chain {
         over: &CancellationToken,
     ) -> Result<(), Stop> {
         let started = Instant::now();
-        let mut sink = Sink { outputs, part: part.part, waiting: Vec::new(), waiting_bytes: 0 };
-        match part.records {
-            PartRecords::Values(records) => self.advance(app, 0, records, &mut sink, over)?,
+        let before = self.accounts();
+        let mark = Mark { accounts: before.clone(), settled: 0, is_torn: false };
+        let (waiting, waiting_bytes) = (Vec::new(), 0);
+        let mut sink = Sink { outputs, part: part.part, waiting, waiting_bytes, mark };
+        let scored = self.score_records(app, part.records, &mut sink, over);
+        if scored.is_err() {
+            // What every stage has done with the same records stays, if nothing beyond it was sent.
+            let is_torn = sink.mark.is_torn;
+            sink.waiting.truncate(sink.mark.settled);
+            self.go_back(if is_torn { before } else { std::mem::take(&mut sink.mark.accounts) });
+            if is_torn {
+                return scored;
+            }
+        }
+        let wall_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        sink.flush(Some(PartEnd { wall_us }))?;
+        scored
+    }
+
+    fn accounts(&self) -> Vec<Account> {
+        self.stages.iter().map(|stage| stage.account.clone()).collect()
+    }
+
+    /// What was taken since then was taken all the same.
+    fn go_back(&mut self, to: Vec<Account>) {
+        for (stage, account) in self.stages.iter_mut().zip(to) {
+            let used = stage.account.used;
+            stage.account = Account { used, ..account };
+        }
+    }
+
+    fn score_records(
+        &mut self,
+        app: &App,
+        records: PartRecords,
+        sink: &mut Sink<'_>,
+        over: &CancellationToken,
+    ) -> Result<(), Stop> {
+        match records {
+            PartRecords::Values(records) => self.advance(app, 0, records, sink, over),
             // Read as they are scored: a part's files may be more than what one call takes.
             PartRecords::Positions(positions) => {
                 let (mut records, mut len_bytes) = (Vec::new(), 0_usize);
@@ -302,18 +358,16 @@ impl Chain {
                     let record = self.read(app, index).map_err(Stop::Failed)?;
                     let record_bytes = PortValue::len_bytes(&record.values);
                     if len_bytes.saturating_add(record_bytes) > READ_AHEAD_BYTES {
-                        self.advance(app, 0, std::mem::take(&mut records), &mut sink, over)?;
+                        self.advance(app, 0, std::mem::take(&mut records), sink, over)?;
                         len_bytes = 0;
                     }
                     len_bytes = len_bytes.saturating_add(record_bytes);
                     records.push(record);
                 }
-                self.advance(app, 0, records, &mut sink, over)?;
+                self.advance(app, 0, records, sink, over)
             }
-            _ => return Err(Stop::Over),
+            _ => Err(Stop::Over),
         }
-        let wall_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        sink.flush(Some(PartEnd { wall_us }))
     }
 
     /// Moves records through the stages from `at` on.
@@ -334,6 +388,9 @@ impl Chain {
         while !records.is_empty() {
             if over.is_cancelled() {
                 return Err(Stop::Over);
+            }
+            if at == 0 {
+                sink.settle(self.accounts())?;
             }
             let Some(stage) = self.stages.get_mut(at) else { return Err(Stop::Over) };
             let index = records.first().map(|record| record.index).unwrap_or_default();

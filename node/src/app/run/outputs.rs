@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use data_encoding::BASE64;
 use guildhall_protocol::Hash;
 use guildhall_protocol::api::{OutputLine, OutputValue, RecordFailure};
-use guildhall_protocol::interface::{Port, PortType, Prediction, PredictionValue};
-use guildhall_protocol::wire::{JobFailure, PortValue, RecordEnd};
+use guildhall_protocol::interface::{Port, Prediction, PredictionValue};
+use guildhall_protocol::values;
+use guildhall_protocol::wire::{JobFailure, RecordEnd};
 use guildhall_store::{Batch, BlobError, BlobWriter, Store, WriteError};
 use serde::{Deserialize, Serialize};
 
@@ -156,13 +156,7 @@ impl Tally {
 /// A record's end as people and programs read it.
 pub(super) fn readable(ports: &[Port], end: &RecordEnd) -> OutputValue {
     match end {
-        RecordEnd::Values(values) => match values.as_slice() {
-            [value] => readable_value(ports, value),
-            values => {
-                let value = |value: &PortValue| (value.port.clone(), readable_value(ports, value));
-                OutputValue::Ports(values.iter().map(value).collect())
-            }
-        },
+        RecordEnd::Values(values) => values::to_output(ports, values),
         RecordEnd::Failed(failure) => OutputValue::Failed(RecordFailure {
             stage: failure.stage,
             cause: failure.cause.clone(),
@@ -174,21 +168,6 @@ pub(super) fn readable(ports: &[Port], end: &RecordEnd) -> OutputValue {
             message: "this node does not know how the record ended".to_owned(),
         }),
     }
-}
-
-fn readable_value(ports: &[Port], value: &PortValue) -> OutputValue {
-    let text = || std::str::from_utf8(&value.bytes).ok().map(str::to_owned);
-    let port = ports.iter().find(|port| port.name == value.port);
-    let readable = match port.map(|port| &port.port_type) {
-        Some(PortType::Prediction(_)) => serde_json::from_slice::<Vec<Prediction>>(&value.bytes)
-            .ok()
-            .map(OutputValue::Predictions),
-        Some(PortType::Text | PortType::Json(_) | PortType::Table(_)) => {
-            text().map(OutputValue::Text)
-        }
-        _ => None,
-    };
-    readable.unwrap_or_else(|| OutputValue::Base64(BASE64.encode(&value.bytes)))
 }
 
 /// Whether the most confident prediction is `label`; without confidences the first one counts.

@@ -15,7 +15,7 @@ use guildhall_protocol::limits::{JOB_MAX_RECORDS, VALUE_MAX_BYTES};
 use guildhall_protocol::manifest::Manifest;
 use guildhall_protocol::name::Reference;
 use guildhall_protocol::wire::{JobInput, PortValue};
-use guildhall_protocol::{Hash, PackageId, PublicKey, RunId, cbor};
+use guildhall_protocol::{Hash, PackageId, PublicKey, RunId, cbor, values};
 use guildhall_store::Batch;
 use tracing::info;
 
@@ -420,7 +420,8 @@ fn values_of(interface: &Interface, record: &InputRecord) -> Result<Vec<PortValu
                 .map_err(|ports| format!("a single value is for one of {} inputs", ports.len()))?;
             vec![PortValue::new(port.name.clone(), bytes)]
         }
-        None => return Err("it has no value".to_owned()),
+        None => values::record_from_json(&interface.inputs, &record.values)
+            .map_err(|error| error.to_string())?,
     };
     match PortValue::len_bytes(&values) > VALUE_MAX_BYTES {
         true => Err(format!("it is longer than {VALUE_MAX_BYTES} bytes")),

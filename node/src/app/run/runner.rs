@@ -65,6 +65,9 @@ const OVERTAKEN_MAX: Duration = Duration::from_secs(1);
 /// What a part's records may take in their frame, bytes; the rest is for names and numbers.
 const PART_MAX_BYTES: usize = FRAME_MAX_BYTES - FRAME_MAX_BYTES / 8;
 
+/// Both ends of a channel.
+type Channel<T> = (mpsc::Sender<T>, mpsc::Receiver<T>);
+
 /// How a run ended, as far as its shares decide.
 pub(super) enum End {
     /// Every record came out or failed alone.
@@ -93,8 +96,8 @@ pub(super) struct Runner<'a> {
     /// Ends every share when the runner is dropped.
     _over: DropGuard,
     token: CancellationToken,
-    news: (mpsc::Sender<(u32, News)>, mpsc::Receiver<(u32, News)>),
-    receipts: (mpsc::Sender<ReceiptReport>, mpsc::Receiver<ReceiptReport>),
+    news: Channel<(u32, News)>,
+    receipts: Channel<ReceiptReport>,
     /// The last thing that went wrong on a node.
     last: Option<RunFailure>,
 }
@@ -538,7 +541,7 @@ impl<'a> Runner<'a> {
         self.entry.update(|report| {
             (report.records, report.failed) = (tally.records, tally.failed);
             report.accuracy = tally.accuracy();
-            report.left_seconds = progress.left_us.map(|us| us_to_seconds(us));
+            report.left_seconds = progress.left_us.map(us_to_seconds);
         });
     }
 

@@ -12,6 +12,7 @@ use guildhall_protocol::name::FileName;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, excerpt};
+use crate::isolation::Isolation;
 
 /// Most imports or tensors in a report: a person reads it, and no interface has more ports.
 const REPORT_MAX_ITEMS: usize = 64;
@@ -24,19 +25,6 @@ pub struct PortValue {
     /// Plain form of the value, as `guildhall_protocol::interface` defines it.
     #[serde(with = "serde_bytes")]
     pub bytes: Vec<u8>,
-}
-
-/// How well a worker is shut in. What a node advertises is the worst of its workers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Isolation {
-    /// Memory, processor time, descriptors, file length and core dumps are limited.
-    pub rlimits: bool,
-    /// It can gain no rights by executing something, and no core or tracer can read it.
-    pub no_new_privs: bool,
-    /// The kernel refuses every system call that is not on the worker's list.
-    pub seccomp: bool,
-    /// The kernel refuses every file and TCP port, whatever the call.
-    pub landlock: bool,
 }
 
 /// What an inspection learned about the code.
@@ -85,6 +73,10 @@ pub(crate) struct Setup {
     pub(crate) data_bytes: u64,
     /// Processor time of the whole process, seconds.
     pub(crate) cpu_seconds: u64,
+    /// How far it stands back when others want the processor, 0 to 19.
+    pub(crate) nice: u8,
+    /// Whether each layer is tried out as soon as it is there. `Ready` then says only what held.
+    pub(crate) self_test: bool,
 }
 
 /// Everything an engine has to know about a stage, besides the bytes of its code.
@@ -127,6 +119,8 @@ pub(crate) enum Request {
     Load { stage: Box<StageSpec> },
     /// Score one record. Answer: `Scored`.
     Score { inputs: Vec<PortValue> },
+    /// Try everything that a worker must not be able to do. Answer: `BrokeOut`.
+    BreakOut,
     /// Compare the last record's output of this port. Answer: `Compared`.
     Compare { expected: PortValue, tolerance: f64 },
 }
@@ -151,6 +145,8 @@ pub(crate) enum Reply {
         /// Most memory that the stage held, bytes, if its engine counts it.
         memory_peak_bytes: Option<u64>,
     },
+    /// What worked although it must not, by name.
+    BrokeOut { worked: Vec<String> },
     /// The first difference in words, or none.
     Compared { difference: Option<String> },
     /// It did not work; the worker goes on.

@@ -13,12 +13,13 @@ use serde::{Deserialize, Serialize};
 use super::examiner::EXAMINE_MEMORY_BYTES;
 use super::process::{Process, Wait};
 use super::{
-    COMPILE_MAX_MS, ONNX_ALLOWANCE_BYTES, PackageFiles, Spawner, StageLimits, WASM_ALLOWANCE_BYTES,
-    onnx_allowance_bytes,
+    BACKGROUND_NICE, COMPILE_MAX_MS, ONNX_ALLOWANCE_BYTES, PackageFiles, Spawner, StageLimits,
+    WASM_ALLOWANCE_BYTES, onnx_allowance_bytes,
 };
 use crate::facts;
 use crate::failure::Failure;
-use crate::message::{CodeReport, Isolation, Reply, Request, Role, Setup};
+use crate::isolation::Isolation;
+use crate::message::{CodeReport, Reply, Request, Role, Setup};
 
 /// Slowest hashing and parsing that still counts as working, bytes of a package for each second of processor time.
 const BYTES_PER_CPU_SECOND: u64 = 8 << 20;
@@ -93,6 +94,8 @@ impl Spawner {
             cpu_seconds: (manifest.len_bytes() / BYTES_PER_CPU_SECOND)
                 .saturating_add(limits.compile_ms / 1000)
                 .saturating_add(CPU_SLACK_SECONDS),
+            nice: BACKGROUND_NICE,
+            self_test: false,
         };
         let mut process = Process::start(self, setup, setup.data_bytes)?;
         let facts = check_files(&mut process, package)?;

@@ -18,12 +18,13 @@ use guildhall_protocol::manifest::{Code, FileEntry, Manifest};
 
 pub use self::examiner::{EXAMINE_MEMORY_BYTES, Examiner};
 pub use self::inspection::{INSPECTION_FACTS_MAX, InspectLimits, Inspection};
-use self::process::Process;
 pub use self::process::{KILL_GRACE_MS, Killer};
+use self::process::{Process, Wait};
 pub use self::run::{RunWorker, Scored};
 pub use self::unit_tests::{TestOutcome, run_tests};
 use crate::failure::Failure;
-use crate::message::{Isolation, Setup, StageSpec};
+use crate::isolation::Isolation;
+use crate::message::{Reply, Request, Setup, StageSpec};
 
 /// Longest time to check, compile and load a package's code, milliseconds. What real compilers emit takes a tenth of it;
 /// modules made to be slow take minutes.
@@ -35,6 +36,13 @@ const WASM_ALLOWANCE_BYTES: u64 = 1 << 30;
 
 /// Writable memory of the graph engine beside the graph, bytes.
 const ONNX_ALLOWANCE_BYTES: u64 = 64 << 20;
+
+/// Processor time of the worker that tries out its own jail, seconds: it needs milliseconds.
+const SELF_TEST_SECONDS: u64 = 10;
+
+/// How far workers that inspect or compile stand back when others want the processor: the node's own requests and
+/// records being scored come first, and nobody waits for an inspection with a stopwatch.
+const BACKGROUND_NICE: u8 = 10;
 
 /// How often a graph's bytes are in memory while it is loaded: as read, as decoded, as planned.
 const ONNX_COPIES: u64 = 3;
@@ -142,12 +150,28 @@ impl Spawner {
         Self::new("/proc/self/exe", args)
     }
 
-    /// How well workers are shut in on this machine. Starts one to find out.
+    /// How well workers are shut in on this machine. Starts one that tries out each layer, and then tries to break out
+    /// of all of them; what did not hold is not in the answer.
     ///
     /// # Errors
     /// [`Failure::Internal`] or [`Failure::WorkerDied`] if none starts.
     pub fn isolation(&self) -> Result<Isolation, Failure> {
-        let setup = Setup { data_bytes: ONNX_ALLOWANCE_BYTES, cpu_seconds: 1 };
-        Process::start(self, setup, 0).map(|process| process.isolation())
+        let setup = Setup {
+            data_bytes: ONNX_ALLOWANCE_BYTES,
+            cpu_seconds: SELF_TEST_SECONDS,
+            nice: 0,
+            self_test: true,
+        };
+        let mut process = Process::start(self, setup, 0)?;
+        let mut isolation = process.isolation();
+        if isolation.seccomp {
+            let reply = process.request(&Request::BreakOut, None, Wait::Answer)?;
+            let Reply::BrokeOut { worked } = reply else { return Err(process.broke_protocol()) };
+            if !worked.is_empty() {
+                tracing::warn!(?worked, "the filter of system calls does not hold on this machine");
+                isolation.seccomp = false;
+            }
+        }
+        Ok(isolation)
     }
 }

@@ -14,7 +14,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use super::Spawner;
 use crate::channel::{Channel, ChannelError};
 use crate::failure::{Failure, TEXT_MAX_BYTES, excerpt};
-use crate::message::{Isolation, Reply, Request, Setup};
+use crate::isolation::Isolation;
+use crate::message::{Reply, Request, Setup};
 
 /// How long after a record's limit the worker is killed, milliseconds: time for an engine that interrupts itself to do
 /// so and answer, which keeps its worker.

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::process::{Killer, Process, Wait};
 use super::{COMPILE_MAX_MS, PackageFiles, Spawner, StageLimits, allowance_bytes};
 use crate::failure::Failure;
-use crate::message::{Isolation, PortValue, Reply, Request, Setup};
+use crate::isolation::Isolation;
+use crate::message::{PortValue, Reply, Request, Setup};
 
 /// Processor time granted beyond the job's wall time, seconds: start, compiling, rounding. A backstop for a process
 /// that nobody kills, not a limit that anyone should meet.
@@ -64,6 +65,8 @@ impl Spawner {
         let setup = Setup {
             data_bytes: memory_bytes.saturating_add(allowance_bytes(code, entry)),
             cpu_seconds: (limits.total_ms.value / 1000).saturating_add(CPU_SLACK_SECONDS),
+            nice: 0,
+            self_test: false,
         };
         let mut process = Process::start(self, setup, memory_bytes)?;
         let request = Request::Load { stage: Box::new(stage) };

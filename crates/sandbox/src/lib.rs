@@ -41,8 +41,10 @@ pub use crate::formats::examine_in_process;
 pub use crate::isolation::{Isolation, Level, UnknownLevel};
 pub use crate::message::{CallLimits, CodeReport, TensorInfo};
 pub use crate::parent::{
-    Batch, COMPILE_MAX_MS, EXAMINE_MEMORY_BYTES, Examiner, INSPECTION_FACTS_MAX, InspectLimits,
-    Inspection, KILL_GRACE_MS, Killer, PackageFiles, RunWorker, Scored, Spawner, TestOutcome,
+    Batch, COMPILE_CACHE_BYTES, COMPILE_MAX_MS, COMPILE_MEMORY_BYTES, Compiled, Compiler,
+    CompilerSettings, CompilerStats, EXAMINE_MEMORY_BYTES, Examiner, INSPECTION_FACTS_MAX,
+    InspectLimits, Inspection, KILL_GRACE_MS, Killer, Lent, PackageFiles, RunWorker, Scored,
+    Spawner, TestOutcome, Wanted, Warm, Workers, WorkersSettings, WorkersStats, cache_key,
     run_tests,
 };
 #[doc(hidden)]

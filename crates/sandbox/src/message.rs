@@ -57,6 +57,9 @@ pub struct TensorInfo {
     pub shape: String,
 }
 
+/// How much compiled code goes into one frame, bytes: a quarter of what fits, so that neither side holds much twice.
+pub(crate) const PIECE_BYTES: u64 = 1 << 20;
+
 /// The first frame of a worker's life: the limits that it sets itself before it looks at anything foreign.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Setup {
@@ -64,6 +67,8 @@ pub(crate) struct Setup {
     pub(crate) data_bytes: u64,
     /// Processor time of the whole process, seconds.
     pub(crate) cpu_seconds: u64,
+    /// Whether the node moves that later; else nobody can.
+    pub(crate) cpu_moves: bool,
     /// How far it stands back when others want the processor, 0 to 19.
     pub(crate) nice: u8,
     /// Whether each layer is tried out as soon as it is there. `Ready` then says only what held.
@@ -124,8 +129,14 @@ pub(crate) enum Request {
     Examine { name: FileName, media_type: String, kind: Option<Kind> },
     /// Check the code in the file beside this frame and compile it, but keep nothing. Answer: `Inspected`.
     Inspect { stage: Box<StageSpec> },
+    /// Compile the code in the file beside this frame, and hold the result. Answer: `Compiled`.
+    Compile { stage: Box<StageSpec> },
+    /// Hand over [`PIECE_BYTES`] of the result from here on, or what is left. Answer: `Piece`.
+    Piece { at: u64 },
     /// Make the code in the file beside this frame ready. Answer: `Loaded`.
     Load { stage: Box<StageSpec> },
+    /// Make the compiled code in the file beside this frame ready. Answer: `Loaded`.
+    LoadCompiled { stage: Box<StageSpec> },
     /// Score records, a value for each input port of each. Answer: `Scored`.
     Score { records: Vec<Vec<PortValue>>, limits: CallLimits },
     /// Try everything that a worker must not be able to do. Answer: `BrokeOut`.
@@ -144,6 +155,13 @@ pub(crate) enum Reply {
     Checked(Box<Facts>),
     /// The code can run here.
     Inspected(CodeReport),
+    /// The code is compiled.
+    Compiled { len_bytes: u64 },
+    /// A part of it.
+    Piece {
+        #[serde(with = "serde_bytes")]
+        bytes: Vec<u8>,
+    },
     /// Records may come.
     Loaded,
     /// What became of the records, in their order. The call's time or the answer's frame may end before the last of

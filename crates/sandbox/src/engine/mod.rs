@@ -1,7 +1,7 @@
 //! Engines: what executes code inside a worker. The variant of [`Code`] decides which one.
 
 mod onnx;
-mod wasm;
+pub(crate) mod wasm;
 
 use guildhall_protocol::manifest::Code;
 use guildhall_protocol::wire::PortValue;

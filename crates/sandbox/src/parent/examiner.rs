@@ -105,6 +105,7 @@ impl Examiner {
         let setup = Setup {
             data_bytes: EXAMINE_MEMORY_BYTES,
             cpu_seconds: left.as_secs(),
+            cpu_moves: false,
             nice: 0,
             self_test: false,
         };

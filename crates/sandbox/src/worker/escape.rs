@@ -25,7 +25,8 @@ const NO_SUCH_KEY: i64 = 0x0067_7569;
 /// tried, and which of them worked nevertheless. For a test; the process is of no further use.
 #[doc(hidden)]
 pub fn try_to_break_out() -> io::Result<(Isolation, usize, Vec<&'static str>)> {
-    let setup = Setup { data_bytes: 1 << 30, cpu_seconds: 10, nice: 0, self_test: true };
+    let setup =
+        Setup { data_bytes: 1 << 30, cpu_seconds: 10, cpu_moves: false, nice: 0, self_test: true };
     let parent = parent();
     let isolation = shut_in(&setup)?;
     Ok((isolation, attempts(parent).len(), worked(parent)))

@@ -56,7 +56,7 @@ pub(super) fn shut_in(setup: &Setup) -> io::Result<Isolation> {
     if setup.self_test {
         landlock = landlock && escape::files_are_refused();
     }
-    let seccomp = seccomp().is_ok();
+    let seccomp = seccomp(entered.empty_root).is_ok();
     Ok(Isolation {
         rlimits: true,
         no_new_privs: true,
@@ -84,10 +84,15 @@ fn limit(setup: &Setup, counts_threads: bool) -> io::Result<()> {
         (Resource::Msgqueue, 0),
         // Not the address space: an engine reserves far more of it than it uses.
         (Resource::Data, setup.data_bytes),
-        (Resource::Cpu, setup.cpu_seconds),
     ];
     for (resource, limit) in limits {
         set_limit(resource, limit)?;
+    }
+    if setup.cpu_moves {
+        let maximum = rustix::process::getrlimit(Resource::Cpu).maximum;
+        setrlimit(Resource::Cpu, Rlimit { current: Some(setup.cpu_seconds), maximum })?;
+    } else {
+        set_limit(Resource::Cpu, setup.cpu_seconds)?;
     }
     if counts_threads {
         set_limit(Resource::Nproc, THREADS_MAX)?;
@@ -185,7 +190,7 @@ const NAMESPACES: libc::c_int = libc::CLONE_NEWCGROUP
 
 /// Lets the listed system calls through and answers every other one with "not implemented", which libraries take as an
 /// old kernel and get along with.
-fn seccomp() -> Result<(), seccompiler::Error> {
+fn seccomp(has_no_paths: bool) -> Result<(), seccompiler::Error> {
     let when = |argument, operator, value| {
         SeccompCondition::new(argument, SeccompCmpArgLen::Qword, operator, value)
             .and_then(|condition| SeccompRule::new(vec![condition]))
@@ -208,6 +213,12 @@ fn seccomp() -> Result<(), seccompiler::Error> {
             .map(|command| when(1, SeccompCmpOp::Eq, command as u64))
             .collect::<Result<_, _>>()?,
     );
+    if has_no_paths {
+        // How libc asks for the length of an open file. The filter cannot see that the path is empty, so the call is on
+        // the list only where no path leads anywhere.
+        let of_descriptor = libc::AT_EMPTY_PATH as u64;
+        rules.insert(libc::SYS_newfstatat, vec![when(3, SeccompCmpOp::Eq, of_descriptor)?]);
+    }
     // Addresses only of the connected peer: `sendto` with an address is how datagrams leave.
     rules.insert(libc::SYS_sendto, vec![when(4, SeccompCmpOp::Eq, 0)?]);
     let program: BpfProgram = SeccompFilter::new(

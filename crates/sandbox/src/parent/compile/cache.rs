@@ -1,13 +1,14 @@
-//! Compiled code on disk: one file for each key, under a seal that only this node can make.
+//! Compiled code on disk: one file for each key, and beside it a seal that only this node can make.
 //!
 //! ```text
-//! {key in hex}.cwasm = compiled bytes | seal, 32 bytes
-//! seal = BLAKE3 keyed with the node's key, over: key, 32 bytes | compiled bytes
+//! {key in hex}.cwasm = compiled bytes
+//! {key in hex}.seal  = BLAKE3, keyed with a key derived from the node's, over: key, 32 bytes | compiled bytes
 //! ```
 //!
 //! Whoever loads compiled code executes it, so a file is used only after its seal was checked over all of it, through
 //! the descriptor that the worker then gets. What fails the check is removed and compiled again. Files are written beside
-//! and moved into place, so a crash leaves a whole file or none; nothing is synced, because a torn file fails its check.
+//! and moved into place, the seal last; nothing is synced, because a torn pair fails its check like any other. The seal
+//! is a file of its own because workers map the code as it is.
 //!
 //! The seal is against other programs' files, broken disks and copies from elsewhere. Whoever can change a file *while*
 //! it is used has this node's rights on this folder, and with them its key.
@@ -23,7 +24,7 @@ use guildhall_protocol::hash::Hash;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
 /// Length of a seal, bytes.
-const SEAL_BYTES: u64 = 32;
+const SEAL_BYTES: usize = 32;
 
 /// What the sealing key is derived for.
 const SEAL_CONTEXT: &str = "guildhall 1 seal of compiled code";
@@ -34,8 +35,11 @@ const FILES_MAX: usize = 4_096;
 /// Bytes read at once while checking.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// Ending of a finished file.
-const FINISHED: &str = "cwasm";
+/// Ending of compiled code.
+const CODE: &str = "cwasm";
+
+/// Ending of a seal.
+const SEAL: &str = "seal";
 
 /// Ending of a file that is being written.
 const UNFINISHED: &str = "part";
@@ -109,28 +113,26 @@ impl Cache {
 
     /// The code under this key, if it is here and whole.
     pub(super) fn find(&self, key: &Hash) -> Option<Compiled> {
-        let path = self.path(key);
+        let path = self.path(key, CODE);
         let file = File::open(&path).ok()?;
-        match self.check(key, &file) {
+        let problem = match self.check(key, &file) {
             Ok(Some(len_bytes)) => {
                 // What was used last goes last. Where that cannot be noted, it goes when it is old.
                 let _as_it_was = file.set_modified(SystemTime::now());
-                Some(Compiled { file, len_bytes })
+                return Some(Compiled { file, len_bytes });
             }
-            Ok(None) => {
-                remove(&path, "its seal is not this node's");
-                None
-            }
-            Err(error) => {
-                remove(&path, &error.to_string());
-                None
-            }
-        }
+            Ok(None) => "its seal is not this node's".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        // Not while somebody puts a new pair into place.
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        Self::remove(&path, &problem);
+        None
     }
 
     /// Keeps compiled code under a key and opens it. What has not been used for longest makes room.
     pub(super) fn keep(&self, key: &Hash, pieces: &[Vec<u8>]) -> io::Result<Option<Compiled>> {
-        let len_bytes = pieces.iter().map(|piece| piece.len() as u64).sum::<u64>() + SEAL_BYTES;
+        let len_bytes = pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
         if len_bytes > self.max_bytes {
             return Ok(None);
         }
@@ -139,8 +141,7 @@ impl Cache {
             *number += 1;
             self.make_room(len_bytes)?;
             let unfinished = self.folder.join(format!("{}.{UNFINISHED}", *number));
-            let written = self.write(&unfinished, key, pieces);
-            if let Err(error) = written.and_then(|()| fs::rename(&unfinished, self.path(key))) {
+            if let Err(error) = self.write(&unfinished, key, pieces) {
                 let _never_made = fs::remove_file(&unfinished);
                 return Err(error);
             }
@@ -161,27 +162,31 @@ impl Cache {
             hasher.update(piece);
             file.write_all(piece)?;
         }
-        file.write_all(hasher.finalize().as_bytes())
+        fs::rename(path, self.path(key, CODE))?;
+        fs::write(path, hasher.finalize().as_bytes())?;
+        fs::rename(path, self.path(key, SEAL))
     }
 
     /// Length of the code in a file whose seal is right.
     fn check(&self, key: &Hash, file: &File) -> io::Result<Option<u64>> {
-        let Some(len_bytes) = file.metadata()?.len().checked_sub(SEAL_BYTES) else {
-            return Ok(None);
-        };
+        let mut seal = [0; SEAL_BYTES];
+        match File::open(self.path(key, SEAL)) {
+            Ok(mut sealed) => sealed.read_exact(&mut seal)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        }
         let mut hasher = self.hasher(key);
-        let mut code = file.take(len_bytes);
+        let mut code = file;
         let mut buffer = vec![0; CHUNK_BYTES];
+        let mut len_bytes = 0;
         loop {
             let len = code.read(&mut buffer)?;
             if len == 0 {
                 break;
             }
             hasher.update(buffer.get(..len).unwrap_or_default());
+            len_bytes += len as u64;
         }
-        let mut seal = [0; SEAL_BYTES as usize];
-        let mut rest = file;
-        rest.read_exact(&mut seal)?;
         // Compared in constant time.
         Ok((hasher.finalize() == blake3::Hash::from_bytes(seal)).then_some(len_bytes))
     }
@@ -192,12 +197,12 @@ impl Cache {
         hasher
     }
 
-    fn path(&self, key: &Hash) -> PathBuf {
-        self.folder.join(format!("{}.{FINISHED}", key.to_hex()))
+    fn path(&self, key: &Hash, ending: &str) -> PathBuf {
+        self.folder.join(format!("{}.{ending}", key.to_hex()))
     }
 
     fn entries(&self) -> io::Result<Vec<Entry>> {
-        let paths = files(&self.folder, FINISHED)?;
+        let paths = files(&self.folder, CODE)?;
         // One that has just been removed is none.
         let entry = |path: PathBuf| {
             let data = fs::metadata(&path).ok()?;
@@ -216,11 +221,17 @@ impl Cache {
             if total_bytes.saturating_add(len_bytes) <= self.max_bytes && left < FILES_MAX {
                 break;
             }
-            remove(&entry.path, "the room is needed");
+            Self::remove(&entry.path, "the room is needed");
             total_bytes = total_bytes.saturating_sub(entry.len_bytes);
             left -= 1;
         }
         Ok(())
+    }
+
+    /// Removes compiled code and its seal.
+    fn remove(code: &Path, why: &str) {
+        remove(code, why);
+        remove(&code.with_extension(SEAL), why);
     }
 }
 
@@ -272,7 +283,7 @@ mod tests {
         assert!((&kept.file).write_all(b"x").is_err());
         let again = Cache::open(folder.path().join("a/b"), &KEY, 1 << 20).unwrap();
         assert_eq!(read(&again.find(&key).unwrap()), b"abc");
-        assert_eq!(again.size(), Size { files: 1, len_bytes: 3 + SEAL_BYTES });
+        assert_eq!(again.size(), Size { files: 1, len_bytes: 3 });
     }
 
     #[test]
@@ -280,25 +291,31 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::open(folder.path().into(), &KEY, 1 << 20).unwrap();
         let (key, other) = (Hash::of(b"code"), Hash::of(b"other"));
-        let path = cache.path(&key);
+        let (path, seal) = (cache.path(&key, CODE), cache.path(&key, SEAL));
         let keep = || cache.keep(&key, &[vec![3; 1000]]).unwrap().unwrap();
-        let len = usize::try_from(keep().len_bytes + SEAL_BYTES).unwrap();
-        for at in [0, 500, 999, 1000, len - 1] {
+        let spoil = |path: &Path, change: &dyn Fn(&mut Vec<u8>)| {
             drop(keep());
-            let mut bytes = fs::read(&path).unwrap();
-            bytes[at] ^= 1;
-            fs::write(&path, bytes).unwrap();
+            let mut bytes = fs::read(path).unwrap();
+            change(&mut bytes);
+            fs::write(path, bytes).unwrap();
+        };
+        for (path_to, at) in [(&path, 0), (&path, 500), (&path, 999), (&seal, 0), (&seal, 31)] {
+            spoil(path_to, &|bytes| bytes[at] ^= 1);
             assert!(cache.find(&key).is_none(), "byte {at}");
-            assert!(!path.exists(), "byte {at}");
+            assert!(!path.exists() && !seal.exists(), "byte {at}");
         }
-        for keep_len in [0, 31, 32, 999, len - 1] {
-            drop(keep());
-            let bytes = fs::read(&path).unwrap();
-            fs::write(&path, &bytes[..keep_len]).unwrap();
-            assert!(cache.find(&key).is_none(), "{keep_len} bytes");
+        for (path_to, len) in [(&path, 0), (&path, 999), (&seal, 0), (&seal, 31)] {
+            spoil(path_to, &|bytes| bytes.truncate(len));
+            assert!(cache.find(&key).is_none(), "{len} bytes");
         }
+        spoil(&path, &|bytes| bytes.push(3));
+        assert!(cache.find(&key).is_none(), "a byte more");
         drop(keep());
-        fs::rename(&path, cache.path(&other)).unwrap();
+        fs::remove_file(&seal).unwrap();
+        assert!(cache.find(&key).is_none(), "no seal");
+        drop(keep());
+        fs::rename(&path, cache.path(&other, CODE)).unwrap();
+        fs::rename(&seal, cache.path(&other, SEAL)).unwrap();
         assert!(cache.find(&other).is_none(), "code under another key's name");
         drop(keep());
         let foreign = Cache::open(folder.path().into(), &[8; 32], 1 << 20).unwrap();
@@ -312,19 +329,19 @@ mod tests {
         let key = |number: u8| Hash::of(&[number]);
         let used = |number: u8, ago: u64| {
             let at = SystemTime::now() - Duration::from_secs(ago);
-            File::open(cache.path(&key(number))).unwrap().set_modified(at).unwrap();
+            File::open(cache.path(&key(number), CODE)).unwrap().set_modified(at).unwrap();
         };
         for number in 0..3 {
-            drop(cache.keep(&key(number), &[vec![number; 268]]).unwrap().unwrap());
+            drop(cache.keep(&key(number), &[vec![number; 300]]).unwrap().unwrap());
             used(number, 1000 - u64::from(number));
         }
         assert!(cache.find(&key(0)).is_some(), "and now it was used last");
-        drop(cache.keep(&key(3), &[vec![3; 268]]).unwrap().unwrap());
+        drop(cache.keep(&key(3), &[vec![3; 300]]).unwrap().unwrap());
         assert!(cache.find(&key(1)).is_none());
         for number in [0, 2, 3] {
-            assert_eq!(read(&cache.find(&key(number)).unwrap()), vec![number; 268]);
+            assert_eq!(read(&cache.find(&key(number)).unwrap()), vec![number; 300]);
         }
-        assert!(cache.keep(&key(4), &[vec![4; 1000]]).unwrap().is_none());
+        assert!(cache.keep(&key(4), &[vec![4; 1001]]).unwrap().is_none());
         assert_eq!(cache.size().files, 3);
         // A smaller bound holds from the next start on, and leftovers of a crash go.
         fs::write(folder.path().join("9.part"), b"half").unwrap();

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::cbor::{self, DecodeError};
-use crate::contract::Contract;
+use crate::contract::{Contract, Import};
 use crate::hash::{Hash, PackageId};
 use crate::interface::{Interface, is_identifier};
 use crate::limits::{
-    MANIFEST_MAX_BYTES, PACKAGE_MAX_FILES, PACKAGE_MAX_TESTS, PIPELINE_MAX_STAGES,
+    CODE_MAX_MODELS, MANIFEST_MAX_BYTES, PACKAGE_MAX_FILES, PACKAGE_MAX_TESTS, PIPELINE_MAX_STAGES,
 };
 use crate::name::{FileName, Reference};
 
@@ -128,6 +128,8 @@ pub enum Code {
     Command(CommandCode),
     /// An ONNX graph whose tensors are bound to ports.
     Onnx(OnnxCode),
+    /// Full form: a component with the interface `guildhall:stage`; records of named values in batches.
+    Component(ComponentCode),
 }
 
 impl Code {
@@ -135,7 +137,7 @@ impl Code {
     #[must_use]
     pub const fn engine(&self) -> &'static str {
         match self {
-            Self::Command(_) => "wasm",
+            Self::Command(_) | Self::Component(_) => "wasm",
             Self::Onnx(_) => "onnx",
         }
     }
@@ -146,7 +148,18 @@ impl Code {
         match self {
             Self::Command(command) => &command.module,
             Self::Onnx(onnx) => &onnx.model,
+            Self::Component(component) => &component.component,
         }
+    }
+
+    /// Whether it needs this file: the code itself, or a model that it may load.
+    #[must_use]
+    pub fn uses(&self, name: &FileName) -> bool {
+        let is_model = match self {
+            Self::Component(component) => component.models.iter().any(|model| model.model == *name),
+            Self::Command(_) | Self::Onnx(_) => false,
+        };
+        is_model || self.file() == name
     }
 }
 
@@ -155,6 +168,25 @@ impl Code {
 pub struct CommandCode {
     /// The module's file.
     pub module: FileName,
+}
+
+/// A WebAssembly component that exports `guildhall:stage/scoring`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComponentCode {
+    /// The component's file.
+    pub component: FileName,
+    /// Graphs of the package that it may load by name through wasi-nn; names are unique.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<NamedModel>,
+}
+
+/// A graph that code may load by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedModel {
+    /// The name that the code asks for.
+    pub name: String,
+    /// The graph's file, in ONNX.
+    pub model: FileName,
 }
 
 /// An ONNX graph. A graph tensor with one dimension more than its port gets a leading batch dimension.
@@ -390,6 +422,28 @@ impl Manifest {
         }
     }
 
+    fn check_models(&self, models: &[NamedModel], contract: &Contract) -> Result<(), DecodeError> {
+        let rule = |why: String| Err(DecodeError::Rule { what: "code", why });
+        if models.len() > CODE_MAX_MODELS {
+            return rule(format!("{} models, at most {CODE_MAX_MODELS}", models.len()));
+        }
+        if !models.is_empty() && !contract.imports.contains(&Import::WasiNn) {
+            return rule("it names models, but its contract does not import `wasi_nn`".into());
+        }
+        for (at, model) in models.iter().enumerate() {
+            if !is_identifier(&model.name) {
+                return rule(format!("`{}` is no name for a model", model.name));
+            }
+            if models.iter().take(at).any(|earlier| earlier.name == model.name) {
+                return rule(format!("two models have the name `{}`", model.name));
+            }
+            if self.file(&model.model).is_none() {
+                return rule(format!("its model `{}` is not in the package", model.model));
+            }
+        }
+        Ok(())
+    }
+
     fn check_code(&self) -> Result<(), DecodeError> {
         let rule = |what: &'static str, why: String| Err(DecodeError::Rule { what, why });
         let Some(code) = &self.code else { return Ok(()) };
@@ -410,6 +464,7 @@ impl Manifest {
                 rule("interface", "a command has one input and one output: stdin and stdout".into())
             }
             Code::Command(_) => Ok(()),
+            Code::Component(component) => self.check_models(&component.models, contract),
             Code::Onnx(onnx) => {
                 let unbound = |side: &[crate::interface::Port], bindings: &[Binding]| {
                     side.iter().find(|port| !bindings.iter().any(|b| b.port == port.name)).cloned()

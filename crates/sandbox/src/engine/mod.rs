@@ -50,6 +50,12 @@ pub(crate) struct Input {
 /// What a record led to; not yet checked against the interface.
 pub(crate) struct Outputs {
     pub(crate) values: Vec<PortValue>,
+    /// Figures that the stage reported, in order; a call's are on its first record that has outputs.
+    #[expect(
+        dead_code,
+        reason = "workers do not say them to the node yet; nobody else may hear them"
+    )]
+    pub(crate) metrics: Vec<(String, f64)>,
     /// Most memory the stage held, bytes, if the engine counts it.
     pub(crate) memory_peak_bytes: Option<u64>,
 }

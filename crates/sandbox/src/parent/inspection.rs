@@ -186,7 +186,7 @@ impl<'a> Roles<'a> {
         if self.vectors.contains(name) {
             return Role::Vector;
         }
-        let is_code = self.manifest.code.as_ref().is_some_and(|code| code.file() == name);
+        let is_code = self.manifest.code.as_ref().is_some_and(|code| code.uses(name));
         let is_record = self.manifest.records.as_ref().is_some_and(|records| {
             let below = name.as_str().strip_prefix(records.folder.as_str());
             records.labels.as_ref() == Some(name) || below.is_some_and(|rest| rest.starts_with('/'))

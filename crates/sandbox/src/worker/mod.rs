@@ -137,7 +137,7 @@ impl Blame {
             | Request::Compile { stage }
             | Request::Load { stage }
             | Request::LoadCompiled { stage } => match stage.code {
-                Code::Command(_) => Self::Module,
+                Code::Command(_) | Code::Component(_) => Self::Module,
                 _ => Self::Model,
             },
             Request::CheckFile { entry, .. } => Self::File(entry.name.clone()),

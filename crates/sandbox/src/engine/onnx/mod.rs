@@ -287,6 +287,6 @@ impl Graph {
             let bytes = bytes.map_err(|why| Failure::BadOutput { why })?;
             values.push(PortValue { port: port.name.clone(), bytes, dims });
         }
-        Ok(Outputs { values, memory_peak_bytes: None })
+        Ok(Outputs { values, metrics: Vec::new(), memory_peak_bytes: None })
     }
 }

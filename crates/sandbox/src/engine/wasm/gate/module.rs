@@ -1,17 +1,10 @@
-//! What is refused before the compiler sees a module: imports that stages do not get, and shapes beyond any use.
-//!
-//! The caps keep absurd modules cheap to refuse. They do not make compiling safe: valid modules of a few kilobytes can
-//! keep a compiler busy for minutes, and what real compilers emit comes close to them. The guard against those is that
-//! the node kills a worker that compiles too long.
+//! Shapes of core modules beyond any use, and what a plain stage has to import and export.
 
-use wasmparser::{
-    BinaryReaderError, Encoding, ExternalKind, FunctionBody, Operator, Parser, Payload, TypeRef,
-};
+use wasmparser::{Encoding, ExternalKind, FunctionBody, Operator, Parser, Payload, TypeRef};
 
+use super::{at_most, invalid, refused};
+use crate::engine::wasm::limit::{TABLE_ENTRIES_MAX, TABLES_MAX};
 use crate::failure::Failure;
-
-/// Longest module, bytes. CPython as WebAssembly is about 30 MiB.
-pub(super) const MODULE_MAX_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Most functions. CPython has about 15,000.
 const FUNCTIONS_MAX: u32 = 100_000;
@@ -31,14 +24,18 @@ const FUNCTION_MAX_BYTES: usize = 2 * 1024 * 1024;
 /// Most locals of one function. Unoptimised builds of large functions reach a few thousand.
 const LOCALS_MAX: u64 = 20_000;
 
+/// Longest custom section, bytes. Names of CPython's functions take some 2 MiB, its debugging information is not
+/// published by anybody who was asked to wait for it.
+const CUSTOM_MAX_BYTES: u64 = 32 * 1024 * 1024;
+
 /// Deepest nesting of loops. People write five; 600 nested loops in 46 KB compile for 11 seconds.
 const LOOP_DEPTH_MAX: usize = 64;
 
 /// Deepest nesting of blocks. A `switch` of n cases nests n blocks, so this is generous.
 const BLOCK_DEPTH_MAX: usize = 20_000;
 
-/// Most table entries over all tables at their start.
-const TABLE_ENTRIES_MAX: u64 = 1_000_000;
+/// Most targets of `br_table` in one function. The interpreter loop of CPython has some thousand entries.
+const BRANCHES_MAX: u64 = 200_000;
 
 /// The only module that imports may name.
 const WASI: &str = "wasi_snapshot_preview1";
@@ -77,7 +74,9 @@ const ALLOWED: [&str; 25] = [
 pub(super) fn check(module: &[u8]) -> Result<Vec<String>, Failure> {
     let mut seen = Seen::default();
     for payload in Parser::new(0).parse_all(module) {
-        seen.payload(payload.map_err(invalid)?)?;
+        let payload = payload.map_err(invalid)?;
+        shape(&payload)?;
+        seen.payload(payload)?;
     }
     if !seen.exports_start {
         return Err(refused("it exports no function `_start`, so it is not a WASI command"));
@@ -86,22 +85,6 @@ pub(super) fn check(module: &[u8]) -> Result<Vec<String>, Failure> {
         return Err(refused("it exports no memory named `memory`"));
     }
     Ok(seen.imports)
-}
-
-fn invalid(error: BinaryReaderError) -> Failure {
-    Failure::InvalidModule { why: error.to_string() }
-}
-
-fn refused(why: impl Into<String>) -> Failure {
-    Failure::InvalidModule { why: why.into() }
-}
-
-fn at_most(what: &str, count: u64, max: u64) -> Result<(), Failure> {
-    if count <= max {
-        Ok(())
-    } else {
-        Err(refused(format!("{count} {what}, at most {max} are taken")))
-    }
 }
 
 #[derive(Default)]
@@ -115,36 +98,12 @@ impl Seen {
     fn payload(&mut self, payload: Payload<'_>) -> Result<(), Failure> {
         match payload {
             Payload::Version { encoding: Encoding::Component, .. } => {
-                Err(refused("it is a component; this engine runs plain WASI preview 1 commands"))
-            }
-            Payload::TypeSection(section) => {
-                at_most("types", section.count().into(), TYPES_MAX.into())
+                Err(refused("it is a component, but the manifest says command"))
             }
             Payload::ImportSection(section) => {
-                at_most("imports", section.count().into(), IMPORTS_MAX.into())?;
                 section.into_imports().try_for_each(|import| self.import(import.map_err(invalid)?))
             }
-            Payload::FunctionSection(section) => {
-                at_most("functions", section.count().into(), FUNCTIONS_MAX.into())
-            }
-            Payload::TableSection(section) => {
-                let mut entries = 0_u64;
-                for table in section {
-                    entries = entries.saturating_add(table.map_err(invalid)?.ty.initial);
-                }
-                at_most("table entries", entries, TABLE_ENTRIES_MAX)
-            }
-            Payload::GlobalSection(section) => {
-                at_most("globals", section.count().into(), ITEMS_MAX.into())
-            }
-            Payload::ElementSection(section) => {
-                at_most("element segments", section.count().into(), ITEMS_MAX.into())
-            }
-            Payload::DataSection(section) => {
-                at_most("data segments", section.count().into(), ITEMS_MAX.into())
-            }
             Payload::ExportSection(section) => {
-                at_most("exports", section.count().into(), ITEMS_MAX.into())?;
                 for export in section {
                     let export = export.map_err(invalid)?;
                     self.exports_start |=
@@ -154,7 +113,6 @@ impl Seen {
                 }
                 Ok(())
             }
-            Payload::CodeSectionEntry(body) => function(&body),
             _ => Ok(()),
         }
     }
@@ -173,6 +131,44 @@ impl Seen {
     }
 }
 
+/// Refuses a part of a core module that is beyond any use, wherever the module stands.
+pub(super) fn shape(payload: &Payload<'_>) -> Result<(), Failure> {
+    match payload {
+        Payload::TypeSection(section) => at_most("types", section.count().into(), TYPES_MAX.into()),
+        Payload::ImportSection(section) => {
+            at_most("imports", section.count().into(), IMPORTS_MAX.into())
+        }
+        Payload::FunctionSection(section) => {
+            at_most("functions", section.count().into(), FUNCTIONS_MAX.into())
+        }
+        Payload::TableSection(section) => {
+            at_most("tables", section.count().into(), TABLES_MAX.into())?;
+            for table in section.clone() {
+                let entries = table.map_err(invalid)?.ty.initial;
+                at_most("entries in one table", entries, TABLE_ENTRIES_MAX as u64)?;
+            }
+            Ok(())
+        }
+        Payload::GlobalSection(section) => {
+            at_most("globals", section.count().into(), ITEMS_MAX.into())
+        }
+        Payload::ElementSection(section) => {
+            at_most("element segments", section.count().into(), ITEMS_MAX.into())
+        }
+        Payload::DataSection(section) => {
+            at_most("data segments", section.count().into(), ITEMS_MAX.into())
+        }
+        Payload::ExportSection(section) => {
+            at_most("exports", section.count().into(), ITEMS_MAX.into())
+        }
+        Payload::CodeSectionEntry(body) => function(body),
+        Payload::CustomSection(section) => {
+            at_most("bytes in one custom section", section.data().len() as u64, CUSTOM_MAX_BYTES)
+        }
+        _ => Ok(()),
+    }
+}
+
 fn function(body: &FunctionBody<'_>) -> Result<(), Failure> {
     at_most("bytes in one function", body.range().len() as u64, FUNCTION_MAX_BYTES as u64)?;
     let mut locals = 0_u64;
@@ -183,9 +179,15 @@ fn function(body: &FunctionBody<'_>) -> Result<(), Failure> {
     // One entry a block that is open: whether it is a loop.
     let mut open = Vec::new();
     let mut loops = 0_usize;
+    let mut branches = 0_u64;
     for operator in body.get_operators_reader().map_err(invalid)? {
         let is_loop = match operator.map_err(invalid)? {
             Operator::Loop { .. } => true,
+            Operator::BrTable { targets } => {
+                branches = branches.saturating_add(targets.len().into());
+                at_most("branches in one function", branches, BRANCHES_MAX)?;
+                continue;
+            }
             Operator::Block { .. } | Operator::If { .. } | Operator::TryTable { .. } => false,
             Operator::End => {
                 loops -= usize::from(open.pop() == Some(true));

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{
@@ -344,6 +345,9 @@ impl Process {
 
     /// Whether it still can be asked.
     pub(super) fn is_alive(&mut self) -> bool {
+        if !self.is_dead && self.killer.was_used() {
+            self.end();
+        }
         if !self.is_dead && !matches!(self.child.try_wait(), Ok(None)) {
             self.is_dead = true;
         }
@@ -367,24 +371,36 @@ impl Drop for Process {
 /// Kills a worker from another thread, while its owner waits for an answer. Killing a dead one does nothing.
 #[derive(Clone, Debug)]
 pub struct Killer {
+    target: Option<Arc<Target>>,
+}
+
+#[derive(Debug)]
+struct Target {
     /// A descriptor, not a number: the number may belong to another process by then.
-    process: Option<Arc<OwnedFd>>,
+    process: OwnedFd,
+    /// A process lives on for a moment after it was killed.
+    is_killed: AtomicBool,
 }
 
 impl Killer {
     fn of(child: &Child) -> Result<Self, rustix::io::Errno> {
         let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
-        Ok(Self { process: Some(Arc::new(process)) })
+        Ok(Self { target: Some(Arc::new(Target { process, is_killed: AtomicBool::new(false) })) })
     }
 
     const fn none() -> Self {
-        Self { process: None }
+        Self { target: None }
     }
 
     /// Kills the worker. Whoever waits for it gets [`Failure::WorkerDied`].
     pub fn kill(&self) {
-        if let Some(process) = &self.process {
-            let _already_dead = pidfd_send_signal(process.as_fd(), Signal::KILL);
+        if let Some(target) = &self.target {
+            target.is_killed.store(true, Ordering::Relaxed);
+            let _already_dead = pidfd_send_signal(target.process.as_fd(), Signal::KILL);
         }
+    }
+
+    fn was_used(&self) -> bool {
+        self.target.as_ref().is_some_and(|target| target.is_killed.load(Ordering::Relaxed))
     }
 }

@@ -6,15 +6,20 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod batch;
+mod catalogue;
+mod compile;
 mod digits;
 mod examine;
 mod good;
 mod graphs;
 mod hostile;
 mod inspect;
+mod kills;
+mod leaks;
 mod mutations;
 mod package;
 mod process;
 mod refused;
 mod sample;
+mod warm;
 mod world;

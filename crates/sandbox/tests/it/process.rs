@@ -12,12 +12,12 @@ use guildhall_sandbox::{Failure, Spawner};
 
 use crate::package::{PATIENT_MS, Package, limits, model, patient, record, spawner};
 
-fn endless() -> Package {
+pub(crate) fn endless() -> Package {
     Package::text(r#"(module (memory (export "memory") 1) (func (export "_start") (loop (br 0))))"#)
 }
 
 /// Waits until it holds, or for a minute.
-fn converge(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn converge(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_mins(1);
     while !holds() {
         assert!(Instant::now() < deadline, "{what}");

@@ -119,6 +119,9 @@ pub struct CompilerStats {
     pub refused: u64,
 }
 
+/// What compiled code of this form and class depends on.
+type Fingerprint = (Discriminant<Code>, Determinism, [u8; 32]);
+
 /// Compiles code once and keeps it. Clones share everything; callers block.
 #[derive(Clone, Debug)]
 pub struct Compiler {
@@ -132,7 +135,7 @@ struct Shared {
     failures: Failures,
     turns: Turns,
     /// Making one takes as long as starting an engine. As many as there are forms of code times determinism classes.
-    fingerprints: Mutex<Vec<(Discriminant<Code>, Determinism, [u8; 32])>>,
+    fingerprints: Mutex<Vec<Fingerprint>>,
     found: AtomicU64,
     compiled: AtomicU64,
     refused: AtomicU64,

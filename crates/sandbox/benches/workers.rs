@@ -10,6 +10,7 @@
 #[allow(dead_code, reason = "the tests' packages, of which one is used here")]
 mod package;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -91,8 +92,18 @@ fn of_workers(
         // What a new one still does after it said that it is ready is not part of what is measured.
         std::thread::sleep(Duration::from_millis(5));
     };
+    let lent = RefCell::new(None);
+    let until_blank = || {
+        drop(lent.take());
+        until_blank();
+    };
     row_with(&format!("{name}: blank worker, loaded"), rounds, base, until_blank, || {
-        drop(take("nobody"));
+        lent.replace(Some(take("nobody")));
+    });
+    drop(lent.take());
+    let take_one = || drop(lent.replace(Some(take("nobody"))));
+    row_with(&format!("{name}: worker killed and gone"), rounds.min(50), base, take_one, || {
+        drop(lent.take());
     });
     take("a").give_back();
     row(&format!("{name}: warm worker, taken and given back"), rounds, base, || {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use guildhall_sandbox::{Failure, RunWorker, Spawner};
 
-use crate::catalogue::hostile_modules;
+use crate::misdeeds::hostile_modules;
 use crate::package::{Package, any_bytes, limits, model, patient, prepare, record, spawner};
 use crate::warm::echo;
 

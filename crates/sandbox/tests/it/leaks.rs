@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use guildhall_protocol::Hash;
 use guildhall_sandbox::Failure;
 
-use crate::catalogue::hostile_modules;
 use crate::kills::apart;
+use crate::misdeeds::hostile_modules;
 use crate::package::{Package, any_bytes, limits, model, record};
 
 /// How many secrets are looked for.

@@ -6,7 +6,6 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod batch;
-mod catalogue;
 mod compile;
 mod digits;
 mod examine;
@@ -16,6 +15,7 @@ mod hostile;
 mod inspect;
 mod kills;
 mod leaks;
+mod misdeeds;
 mod mutations;
 mod package;
 mod process;

@@ -8,9 +8,9 @@ fn main() -> ExitCode {
         return guildhall_sandbox::worker_main();
     }
     match guildhall_sandbox::try_to_break_out() {
-        Ok((isolation, worked)) => {
+        Ok((isolation, tried, worked)) => {
             let mut stdout = std::io::stdout();
-            let _nobody_listens = writeln!(stdout, "{isolation:?}\n{}", worked.join("\n"));
+            let _nobody_listens = writeln!(stdout, "{isolation:?}\n{tried}\n{}", worked.join("\n"));
             ExitCode::SUCCESS
         }
         Err(_) => ExitCode::FAILURE,

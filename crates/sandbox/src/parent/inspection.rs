@@ -13,12 +13,13 @@ use serde::{Deserialize, Serialize};
 use super::examiner::EXAMINE_MEMORY_BYTES;
 use super::process::{Process, Wait};
 use super::{
-    COMPILE_MAX_MS, ONNX_ALLOWANCE_BYTES, PackageFiles, Spawner, WASM_ALLOWANCE_BYTES,
-    onnx_allowance_bytes,
+    BACKGROUND_NICE, COMPILE_MAX_MS, COMPILE_MEMORY_BYTES, ONNX_ALLOWANCE_BYTES, PackageFiles,
+    Spawner, onnx_allowance_bytes,
 };
 use crate::facts;
 use crate::failure::Failure;
-use crate::message::{CodeReport, Isolation, Reply, Request, Role, Setup};
+use crate::isolation::Isolation;
+use crate::message::{CodeReport, Reply, Request, Role, Setup};
 
 /// Slowest hashing and parsing that still counts as working, bytes of a package for each second of processor time.
 const BYTES_PER_CPU_SECOND: u64 = 8 << 20;
@@ -85,7 +86,7 @@ impl Spawner {
         // Only a graph is loaded whole; a module is compiled, and that is the engine's own memory.
         let (memory_bytes, allowance_bytes) = match code {
             Some((Code::Onnx(_), entry, _)) => (limits.memory_bytes, onnx_allowance_bytes(entry)),
-            Some(_) => (0, WASM_ALLOWANCE_BYTES),
+            Some(_) => (0, COMPILE_MEMORY_BYTES),
             None => (0, ONNX_ALLOWANCE_BYTES),
         };
         let setup = Setup {
@@ -93,6 +94,9 @@ impl Spawner {
             cpu_seconds: (manifest.len_bytes() / BYTES_PER_CPU_SECOND)
                 .saturating_add(limits.compile_ms / 1000)
                 .saturating_add(CPU_SLACK_SECONDS),
+            cpu_moves: false,
+            nice: BACKGROUND_NICE,
+            self_test: false,
         };
         let mut process = Process::start(self, setup, setup.data_bytes)?;
         let facts = check_files(&mut process, package)?;

@@ -7,6 +7,8 @@
 mod escape;
 mod files;
 mod isolate;
+mod namespaces;
+mod raw;
 mod watch;
 
 use std::any::Any;
@@ -27,9 +29,11 @@ pub use self::escape::try_to_break_out;
 pub(crate) use self::watch::Alarm;
 use crate::channel::{Channel, ChannelError};
 use crate::compare;
+use crate::engine::wasm::{Compiled, Wasm};
 use crate::engine::{self, Call, Input, LoadedStage, Outputs};
 use crate::failure::{Failure, excerpt};
-use crate::message::{CallLimits, RecordEnd, Reply, Request, Setup, StageSpec};
+use crate::isolation::Isolation;
+use crate::message::{CallLimits, PIECE_BYTES, RecordEnd, Reply, Request, Setup, StageSpec};
 use crate::value::{DimSizes, check_side};
 
 /// Exit code when a person started it by hand.
@@ -50,6 +54,10 @@ const FAILURE_MAX_BYTES: usize = 4 * crate::failure::TEXT_MAX_BYTES;
 /// What the `guild worker` command does: serve the node at the other end of stdin.
 #[must_use]
 pub fn worker_main() -> ExitCode {
+    if let Err(error) = raw::close_inherited() {
+        complain(&format!("closing what it inherited: {error}"));
+        return ExitCode::FAILURE;
+    }
     let stdin = std::io::stdin();
     let is_socket = rustix::net::sockopt::socket_type(&stdin).is_ok();
     let channel = stdin.as_fd().try_clone_to_owned().map(Channel::from_descriptor);
@@ -86,9 +94,17 @@ enum ServeError {
 
 fn serve(channel: &Channel) -> Result<(), ServeError> {
     let setup: Setup = channel.receive(None)?;
+    let parent = escape::parent();
     let isolation = isolate::shut_in(&setup)?;
     watch::end_with(channel.watch()?)?;
-    let mut worker = Worker { alarm: Alarm::start()?, stage: None, outputs: Vec::new() };
+    let mut worker = Worker {
+        alarm: Alarm::start()?,
+        isolation,
+        parent,
+        stage: None,
+        compiled: Vec::new(),
+        outputs: Vec::new(),
+    };
     std::panic::set_hook(Box::new(|_| {}));
     channel.send(&Reply::Ready(isolation), None, None)?;
     loop {
@@ -117,7 +133,10 @@ enum Blame {
 impl Blame {
     fn of(request: &Request) -> Self {
         match request {
-            Request::Inspect { stage } | Request::Load { stage } => match stage.code {
+            Request::Inspect { stage }
+            | Request::Compile { stage }
+            | Request::Load { stage }
+            | Request::LoadCompiled { stage } => match stage.code {
                 Code::Command(_) | Code::Component(_) => Self::Module,
                 _ => Self::Model,
             },
@@ -154,7 +173,12 @@ impl Blame {
 
 struct Worker {
     alarm: Alarm,
+    isolation: Isolation,
+    /// The node's process, which must be out of reach.
+    parent: i32,
     stage: Option<Stage>,
+    /// Compiled code to be handed over.
+    compiled: Vec<u8>,
     /// Outputs of the last call's first record, for comparisons.
     outputs: Vec<PortValue>,
 }
@@ -192,6 +216,28 @@ impl Worker {
                 self.stage = Some(Stage { interface, loaded });
                 Ok(Reply::Loaded)
             }
+            Request::Compile { stage } => {
+                let engine = engine::of(&stage.code)?;
+                let code = files::load(&file()?, &stage.file, engine.code_max_bytes())?;
+                self.compiled = Wasm::precompile(&stage, &code)?;
+                Ok(Reply::Compiled { len_bytes: self.compiled.len() as u64 })
+            }
+            Request::Piece { at } => self.piece(at),
+            Request::LoadCompiled { stage } => {
+                let compiled = match self.isolation.empty_root {
+                    true => Compiled::File(file()?),
+                    // Mapping a file takes a call that is not on the list then.
+                    false => Compiled::Bytes(files::read_all(&file()?)?),
+                };
+                let loaded = Wasm::load_compiled(&stage, compiled)?;
+                let StageSpec { interface, .. } = *stage;
+                self.stage = Some(Stage { interface, loaded });
+                Ok(Reply::Loaded)
+            }
+            Request::BreakOut => {
+                let worked = escape::worked(self.parent).into_iter().map(str::to_owned).collect();
+                Ok(Reply::BrokeOut { worked })
+            }
             Request::Score { records, limits } => self.score(records, &limits),
             Request::Said => {
                 let stage = self.stage.as_ref().ok_or_else(nothing_loaded)?;
@@ -199,6 +245,13 @@ impl Worker {
             }
             Request::Compare { expected, tolerance } => self.compare(&expected, tolerance),
         }
+    }
+
+    fn piece(&self, at: u64) -> Result<Reply, Failure> {
+        let rest = usize::try_from(at).ok().and_then(|at| self.compiled.get(at..));
+        let rest = rest.ok_or_else(|| Failure::Internal { why: "no such piece".into() })?;
+        let len = usize::try_from(PIECE_BYTES).unwrap_or(usize::MAX).min(rest.len());
+        Ok(Reply::Piece { bytes: rest.get(..len).unwrap_or_default().to_vec() })
     }
 
     fn score(

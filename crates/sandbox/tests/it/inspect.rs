@@ -168,7 +168,7 @@ fn nested_loops() -> Vec<u8> {
 }
 
 /// One loop around a ladder of if-blocks, each setting four of as many locals.
-fn ladder(rungs: usize) -> Vec<u8> {
+pub(crate) fn ladder(rungs: usize) -> Vec<u8> {
     let body: String = (0..rungs)
         .map(|rung| {
             let set = |n: usize| {

@@ -7,6 +7,7 @@
 
 mod batch;
 mod catalogue;
+mod compile;
 mod component;
 mod digits;
 mod encode;
@@ -15,6 +16,9 @@ mod good;
 mod graphs;
 mod hostile;
 mod inspect;
+mod kills;
+mod leaks;
+mod misdeeds;
 mod mutations;
 mod package;
 mod process;
@@ -22,4 +26,5 @@ mod refused;
 mod sample;
 mod sklearn;
 mod torch;
+mod warm;
 mod world;

@@ -477,17 +477,7 @@ fn job_failure(stage: usize, record: u64, failure: &Failure) -> JobFailure {
 
 /// What a worker is kept in, by the names that nodes advertise.
 pub(in crate::app) fn isolation_names(isolation: Isolation) -> Vec<String> {
-    let Isolation { rlimits, no_new_privs, seccomp, landlock } = isolation;
-    [
-        ("rlimits", rlimits),
-        ("no-new-privs", no_new_privs),
-        ("seccomp", seccomp),
-        ("landlock", landlock),
-    ]
-    .into_iter()
-    .filter(|(_, holds)| *holds)
-    .map(|(name, _)| name.to_owned())
-    .collect()
+    isolation.names().into_iter().map(str::to_owned).collect()
 }
 
 /// A stable word for the cause of a failure, for programs.

@@ -77,7 +77,6 @@ impl Wasm {
     ///
     /// # Errors
     /// [`Failure::Internal`] if this process cannot set up wasmtime.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for whoever keeps compiled code"))]
     pub(crate) fn fingerprint(stage: &StageSpec) -> Result<[u8; 32], Failure> {
         machine::fingerprint(Form::of(&stage.code)?, stage.determinism)
     }

@@ -29,7 +29,6 @@ pub(crate) enum Compiled {
     /// In memory.
     Bytes(Vec<u8>),
     /// In a file. Modules are mapped from it, so that instances share its pages until they write to them.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for whoever keeps compiled code"))]
     File(File),
 }
 

@@ -5,6 +5,8 @@
 
 #[path = "it/admission.rs"]
 mod admission;
+#[path = "it/batches.rs"]
+mod batches;
 #[path = "it/by_hand.rs"]
 mod by_hand;
 #[path = "it/crash_fetch.rs"]

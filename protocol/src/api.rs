@@ -2,6 +2,7 @@
 //! them.
 
 mod find;
+mod infer;
 mod lend;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use find::*;
+pub use infer::*;
 pub use lend::*;
 
 use crate::body::{Claims, HardwareOffer, Suggested, Visibility};

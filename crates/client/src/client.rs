@@ -4,9 +4,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use guildhall_protocol::api::{
-    DrainChange, ErrorBody, FetchRequest, Fetched, Follows, InviteRequest, InviteText, Lending,
-    OfferChange, OutputLine, Peer, PublishRequest, Published, RunReport, RunRequest, RunStarted,
-    RunState, Status,
+    DrainChange, ErrorBody, FetchRequest, Fetched, Follows, InferAnswer, InferRequest,
+    InviteRequest, InviteText, Lending, OfferChange, OutputLine, Peer, PublishRequest, Published,
+    RunReport, RunRequest, RunStarted, RunState, Status,
 };
 use guildhall_protocol::facts::Facts;
 use guildhall_protocol::manifest::Manifest;
@@ -210,6 +210,18 @@ impl Client {
     pub async fn start_run(&self, request: &RunRequest) -> Result<RunId, Error> {
         let started: RunStarted = self.send(Method::POST, "runs", request).await?;
         Ok(started.run_id)
+    }
+
+    /// `POST /listings/{ref}/infer`: scores a few records and returns what came out.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn infer(
+        &self,
+        reference: &Reference,
+        request: &InferRequest,
+    ) -> Result<InferAnswer, Error> {
+        self.send(Method::POST, &format!("listings/{reference}/infer"), request).await
     }
 
     /// `GET /runs`: newest first.

@@ -9,10 +9,11 @@ use futures::stream::BoxStream;
 use guildhall_protocol::api::{
     AdoptRequest, BackupMade, BackupRequest, BlobQuery, BlobStored, BlobsKnown, CategoryCount,
     DemandReport, Detail, DrainChange, FetchRequest, Fetched, Follows, GcReport, GcRequest,
-    HeldPackage, InviteRequest, InviteText, Lending, ListRequest, Notice, OfferChange, OutputLine,
-    Peer, PublishRequest, Published, Ranking, Reindexed, ReviewRequest, ReviewShown, RunReport,
-    RunRequest, RunStarted, ScrubReport, ScrubRequest, SearchAnswer, Status, StoreReport,
-    Subscriptions, TestLog, Transfer, Unlisted, YankRequest, Yanked,
+    HeldPackage, InferAnswer, InferRequest, InviteRequest, InviteText, Lending, ListRequest,
+    Notice, OfferChange, OutputLine, Peer, PublishRequest, Published, Ranking, Reindexed,
+    ReviewRequest, ReviewShown, RunReport, RunRequest, RunStarted, ScrubReport, ScrubRequest,
+    SearchAnswer, Status, StoreReport, Subscriptions, TestLog, Transfer, Unlisted, YankRequest,
+    Yanked,
 };
 use guildhall_protocol::facts::Facts;
 use guildhall_protocol::manifest::Manifest;
@@ -170,6 +171,13 @@ pub trait Node: Send + Sync + 'static {
 
     /// `POST /runs`. Returns when the run is under way, not when it ends.
     fn start_run(&self, request: RunRequest) -> impl Future<Output = Answer<RunStarted>> + Send;
+
+    /// `POST /listings/{ref}/infer`: scores a few records and returns what came out.
+    fn infer(
+        &self,
+        reference: Reference,
+        request: InferRequest,
+    ) -> impl Future<Output = Answer<InferAnswer>> + Send;
 
     /// `GET /runs`: newest first, as many as the node remembers.
     fn runs(&self) -> impl Future<Output = Answer<Vec<RunReport>>> + Send;

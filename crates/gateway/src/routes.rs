@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Path, Request, State};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
@@ -16,8 +16,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use futures::StreamExt;
 use guildhall_protocol::api::{
-    DrainChange, FetchRequest, Follows, InviteRequest, InviteText, OfferChange, PublishRequest,
-    RunRequest,
+    DrainChange, FetchRequest, Follows, InferRequest, InviteRequest, InviteText, OfferChange,
+    PublishRequest, RunRequest,
 };
 use guildhall_protocol::{Hash, PackageId, RecordId, RunId};
 use tokio::io::AsyncReadExt;
@@ -90,6 +90,7 @@ pub(crate) fn router<N: Node>(app: Arc<App<N>>) -> Router {
         .route("/api/v1/store/scrub", post(content::scrub))
         .route("/api/v1/store/backup", post(content::backup))
         .route("/api/v1/store/reindex", post(find::reindex))
+        .route("/api/v1/listings/{*path}", post(infer))
         .route("/api/v1/runs", post(start_run).get(runs))
         .route("/api/v1/runs/{id}", get(run))
         .route("/api/v1/runs/{id}/cancel", post(cancel_run))
@@ -250,6 +251,22 @@ async fn start_run<N: Node>(
     Json(request): Json<RunRequest, RUN_MAX_BYTES>,
 ) -> Reply<impl serde::Serialize> {
     app.node.start_run(request).await.map(axum::Json)
+}
+
+/// References have a slash in them, so the verb is cut off here.
+async fn infer<N: Node>(
+    State(app): Shared<N>,
+    Path(path): Path<String>,
+    Json(request): Json<InferRequest, RUN_MAX_BYTES>,
+) -> Reply<impl serde::Serialize> {
+    let Some(reference) = path.strip_suffix("/infer") else {
+        let why = format!("listings are asked by POST .../infer, not `{path}`");
+        return Err(ApiError::not_found("no_route", why));
+    };
+    let reference = reference
+        .parse()
+        .map_err(|error| ApiError::invalid("bad_reference", format!("{reference}: {error}")))?;
+    app.node.infer(reference, request).await.map(axum::Json)
 }
 
 async fn runs<N: Node>(State(app): Shared<N>) -> Reply<impl serde::Serialize> {

@@ -10,10 +10,11 @@ use guildhall_overlay::peer_id_string;
 use guildhall_protocol::api::{
     AdoptRequest, BackupMade, BackupRequest, BlobQuery, BlobStored, BlobsKnown, CategoryCount,
     DemandReport, Detail, DrainChange, FederationStatus, FetchRequest, Fetched, Follows, GcReport,
-    GcRequest, HeldPackage, InviteRequest, InviteText, Lending, ListRequest, Notice, OfferChange,
-    Peer, PublishRequest, Published, Ranking, Reindexed, ReviewRequest, ReviewShown, RunReport,
-    RunRequest, RunStarted, ScrubReport, ScrubRequest, SearchAnswer, Status, StoreReport,
-    Subscriptions, TestLog, Transfer, Unlisted, YankRequest, Yanked,
+    GcRequest, HeldPackage, InferAnswer, InferRequest, InviteRequest, InviteText, Lending,
+    ListRequest, Notice, OfferChange, Peer, PublishRequest, Published, Ranking, Reindexed,
+    ReviewRequest, ReviewShown, RunReport, RunRequest, RunStarted, ScrubReport, ScrubRequest,
+    SearchAnswer, Status, StoreReport, Subscriptions, TestLog, Transfer, Unlisted, YankRequest,
+    Yanked,
 };
 use guildhall_protocol::body::HardwareOffer;
 use guildhall_protocol::facts::Facts;
@@ -281,6 +282,10 @@ impl Node for Api {
 
     async fn start_run(&self, request: RunRequest) -> Answer<RunStarted> {
         Ok(RunStarted { run_id: self.0.start_run(request).await? })
+    }
+
+    async fn infer(&self, reference: Reference, request: InferRequest) -> Answer<InferAnswer> {
+        self.0.infer(reference, request).await
     }
 
     async fn runs(&self) -> Answer<Vec<RunReport>> {

@@ -9,11 +9,11 @@ use guildhall_gateway::{Answer, ApiError, Blob, Node, Options, OutputLines, Uplo
 use guildhall_protocol::api::{
     AdoptRequest, BackupMade, BackupRequest, BlobQuery, BlobStored, BlobsKnown, CategoryCount,
     DemandReport, Detail, DrainChange, FetchRequest, Fetched, Follows, GcReport, GcRequest,
-    HeldPackage, InviteRequest, InviteText, KeptFor, Lending, ListRequest, Machine, Notice,
-    OfferChange, OutputLine, OutputValue, Peer, PublishRequest, Published, Ranking, Reindexed,
-    ReviewRequest, ReviewShown, RunReport, RunRequest, RunStarted, ScrubReport, ScrubRequest,
-    SearchAnswer, Status, StoreReport, Subscriptions, TestLog, Transfer, Unlisted, Via,
-    YankRequest, Yanked,
+    HeldPackage, InferAnswer, InferRequest, InviteRequest, InviteText, KeptFor, Lending,
+    ListRequest, Machine, Notice, OfferChange, OutputLine, OutputValue, Peer, PublishRequest,
+    Published, Ranking, Reindexed, ReviewRequest, ReviewShown, RunReport, RunRequest, RunStarted,
+    ScrubReport, ScrubRequest, SearchAnswer, Status, StoreReport, Subscriptions, TestLog, Transfer,
+    Unlisted, Via, YankRequest, Yanked,
 };
 use guildhall_protocol::facts::Facts;
 use guildhall_protocol::manifest::{Kind, MANIFEST_FORMAT, Manifest};
@@ -377,6 +377,12 @@ impl Node for Fake {
 
     async fn run(&self, run: RunId) -> Answer<RunReport> {
         if run == run_id() { Ok(report(run)) } else { unknown("run") }
+    }
+
+    async fn infer(&self, reference: Reference, request: InferRequest) -> Answer<InferAnswer> {
+        let outputs = json!({ "run_id": run_id(), "executed_on": null, "seconds": 0.1,
+            "outputs": { "ref": reference, "inputs": request.inputs } });
+        Ok(serde_json::from_value(outputs).unwrap())
     }
 
     async fn cancel_run(&self, run: RunId) -> Answer<RunReport> {

@@ -9,6 +9,7 @@
 
 mod chain;
 mod execute;
+mod infer;
 mod input;
 mod outputs;
 mod pump;
@@ -46,6 +47,8 @@ pub(crate) struct Entry {
     before_seconds: f64,
     /// A person ended it.
     cancel: CancellationToken,
+    /// It is over, and its state is on disk.
+    ended: CancellationToken,
     state: Mutex<Kept>,
 }
 
@@ -93,6 +96,7 @@ impl Entry {
             started: Instant::now(),
             before_seconds: kept.report.seconds,
             cancel: CancellationToken::new(),
+            ended: CancellationToken::new(),
             state: Mutex::new(kept),
         }
     }

@@ -129,6 +129,21 @@ impl App {
         })
     }
 
+    /// Waits until a run is over.
+    pub(super) async fn run_ended(&self, run: RunId) -> Answer<()> {
+        let entry = self.entry(run)?;
+        entry.ended.cancelled().await;
+        Ok(())
+    }
+
+    /// Drops a run that is over. Its receipt stays.
+    pub(super) async fn forget_run(&self, run: RunId) {
+        lock(&self.runs).remove(&run);
+        let mut batch = Batch::new();
+        forget(&mut batch, run);
+        self.commit_forgotten(batch).await;
+    }
+
     pub(in crate::app) fn run_reports(&self) -> Vec<RunReport> {
         let mut runs: Vec<_> = lock(&self.runs).values().cloned().collect();
         runs.sort_by_key(|entry| std::cmp::Reverse(lock(&entry.state).started_ms));

@@ -143,7 +143,7 @@ impl App {
         self.run_report(run)
     }
 
-    async fn plan_of(
+    pub(super) async fn plan_of(
         self: &Arc<Self>,
         reference: &Reference,
         package: PackageId,
@@ -283,6 +283,7 @@ impl App {
             lock(&entry.state).resume = None;
         }
         self.save_run(entry).await;
+        entry.ended.cancel();
     }
 
     /// The manifest of a package, from here or from a holder.

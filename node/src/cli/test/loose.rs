@@ -39,7 +39,10 @@ impl Named {
 
     fn of(table: &Table) -> Self {
         let name = |value: &Value| value.as_str().and_then(|text| text.parse::<FileName>().ok());
-        let forms = table.get("code").and_then(Value::as_table);
+        // Other kinds have no code to be built; that they have some is a mistake of another sort.
+        let kind = table.get("kind").and_then(Value::as_str);
+        let is_executed = matches!(kind, None | Some("algorithm" | "model"));
+        let forms = table.get("code").and_then(Value::as_table).filter(|_| is_executed);
         let mut forms = forms.into_iter().flat_map(Table::values);
         let code = forms.find_map(|form| CODE_KEYS.iter().find_map(|key| form.get(key)));
         let items =

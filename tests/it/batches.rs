@@ -9,9 +9,11 @@ use serde_json::json;
 
 use crate::lab;
 
-/// A stage that takes some milliseconds for each record.
-fn slow() -> Package {
-    Package::stage("slow", &stage::slow_echo(10_000_000)).contract(20_000, 1 << 24, 1_000)
+/// Rounds that a slow stage counts for one record: some milliseconds.
+const ROUNDS: u32 = 10_000_000;
+
+fn slow(rounds: u32) -> Package {
+    Package::stage("slow", &stage::slow_echo(rounds)).contract(20_000, 1 << 24, 1_000)
 }
 
 fn values(count: usize) -> Vec<String> {
@@ -39,12 +41,12 @@ async fn is_whole(node: &Node, report: &RunReport, count: usize) {
 /// ```
 #[tokio::test]
 async fn a_long_run_is_spread_over_nodes_and_every_share_has_a_receipt() {
-    const RECORDS: usize = 600;
+    const RECORDS: usize = 400;
     let lab = lab();
     let [a, b, c, d] = lab.federation(["lab-a", "lab-b", "lab-c", "lab-d"]).await;
     lend(&b, 1, &[&d]).await;
     lend(&c, 1, &[&d]).await;
-    publish_ok(&a, &lab.write(&slow())).await;
+    publish_ok(&a, &lab.write(&slow(6 * ROUNDS))).await;
     holds_listings(&[&d], 1).await;
     let run = start(&d, &request("lab-a/slow", records(values(RECORDS)), "auto")).await;
     let report = ended(&d, run).await;
@@ -64,7 +66,7 @@ async fn a_cancelled_run_keeps_what_came_out_and_goes_on_behind_it() {
     const RECORDS: usize = 200;
     let lab = lab();
     let a = lab.found("lab-a").await;
-    publish_ok(&a, &lab.write(&slow())).await;
+    publish_ok(&a, &lab.write(&slow(ROUNDS))).await;
     let run = start(&a, &request("lab-a/slow", records(values(RECORDS)), "local")).await;
     until_records(&a, run, 5).await;
     a.client().cancel_run(run).await.expect("it is under way");
@@ -91,7 +93,7 @@ async fn a_run_whose_requester_was_killed_is_resumed_after_its_start() {
     let lab = lab();
     let [a, b, mut c] = lab.federation(["lab-a", "lab-b", "lab-c"]).await;
     lend(&b, 1, &[&c]).await;
-    publish_ok(&a, &lab.write(&slow())).await;
+    publish_ok(&a, &lab.write(&slow(ROUNDS))).await;
     holds_listings(&[&b, &c], 1).await;
     let run = start(&c, &request("lab-a/slow", records(values(RECORDS)), "auto")).await;
     until_records(&c, run, 5).await;

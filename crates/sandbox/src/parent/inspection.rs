@@ -14,7 +14,7 @@ use super::examiner::EXAMINE_MEMORY_BYTES;
 use super::process::{Process, Wait};
 use super::{
     BACKGROUND_NICE, COMPILE_MAX_MS, COMPILE_MEMORY_BYTES, ONNX_ALLOWANCE_BYTES, PackageFiles,
-    Spawner, onnx_allowance_bytes,
+    Spawner, further_compile_ms, onnx_allowance_bytes,
 };
 use crate::facts;
 use crate::failure::Failure;
@@ -89,10 +89,12 @@ impl Spawner {
             Some(_) => (0, COMPILE_MEMORY_BYTES),
             None => (0, ONNX_ALLOWANCE_BYTES),
         };
+        let code_bytes = code.map_or(0, |(_, entry, _)| entry.len_bytes);
+        let compile_ms = limits.compile_ms.saturating_add(further_compile_ms(code_bytes));
         let setup = Setup {
             data_bytes: memory_bytes.saturating_add(allowance_bytes).max(EXAMINE_MEMORY_BYTES),
             cpu_seconds: (manifest.len_bytes() / BYTES_PER_CPU_SECOND)
-                .saturating_add(limits.compile_ms / 1000)
+                .saturating_add(compile_ms / 1000)
                 .saturating_add(CPU_SLACK_SECONDS),
             cpu_moves: false,
             nice: BACKGROUND_NICE,
@@ -104,7 +106,7 @@ impl Spawner {
             Some((_, entry, contract)) => {
                 let stage = Box::new(package.stage(contract.memory_bytes, &BTreeMap::new())?);
                 let file = package.open(entry)?;
-                let wait = Wait::Compile { limit_ms: limits.compile_ms };
+                let wait = Wait::Compile { limit_ms: compile_ms };
                 match process.request(&Request::Inspect { stage }, Some(file.as_fd()), wait)? {
                     Reply::Inspected(report) => Some(report),
                     _ => return Err(process.broke_protocol()),

@@ -36,9 +36,29 @@ use crate::failure::Failure;
 use crate::isolation::Isolation;
 use crate::message::{Reply, Request, Setup, StageSpec};
 
-/// Longest time to check, compile and load a package's code, milliseconds. What real compilers emit takes a tenth of it;
-/// modules made to be slow take minutes.
+/// Longest time to check, compile and load a package's code of up to [`COMPILE_QUICK_BYTES`], milliseconds. What real
+/// compilers emit takes a tenth of it; modules of some hundred kilobytes that are made to be slow take minutes.
 pub const COMPILE_MAX_MS: u64 = 10_000;
+
+/// Code that compiles within [`COMPILE_MAX_MS`] however it was made, unless it was made to be slow, bytes.
+const COMPILE_QUICK_BYTES: u64 = 4 << 20;
+
+/// Further time for each further mebibyte, milliseconds. Components that bring their language along have 11 to 18 MiB
+/// and take ten seconds of a core; the rest is for slow and busy machines.
+const COMPILE_MS_PER_MIB: u64 = 3_000;
+
+/// Longest time however long the code is, milliseconds.
+const COMPILE_LONGEST_MS: u64 = 90_000;
+
+/// Time to check, compile and load code of this length beyond [`COMPILE_MAX_MS`], milliseconds.
+const fn further_compile_ms(len_bytes: u64) -> u64 {
+    let further = (len_bytes.saturating_sub(COMPILE_QUICK_BYTES) >> 20) * COMPILE_MS_PER_MIB;
+    if further < COMPILE_LONGEST_MS - COMPILE_MAX_MS {
+        further
+    } else {
+        COMPILE_LONGEST_MS - COMPILE_MAX_MS
+    }
+}
 
 /// Writable memory that a compiled module may take beside the guest's own, bytes, apart from the compiled code: the
 /// engine, its tables, and room for one record's input and output in each of the forms that they pass through.

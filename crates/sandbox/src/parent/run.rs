@@ -11,7 +11,7 @@ use guildhall_protocol::wire::PortValue;
 use serde::{Deserialize, Serialize};
 
 use super::process::{Killer, Process, Wait};
-use super::{COMPILE_MAX_MS, Compiled, PackageFiles, Spawner, allowance_bytes};
+use super::{COMPILE_MAX_MS, Compiled, PackageFiles, Spawner, allowance_bytes, further_compile_ms};
 use crate::failure::Failure;
 use crate::isolation::Isolation;
 use crate::message::{CallLimits, RecordEnd, Reply, Request, Setup};
@@ -125,7 +125,8 @@ impl RunWorker {
             file: entry.name.to_string(),
             why: error.to_string(),
         })?;
-        let wait = Wait::Compile { limit_ms: COMPILE_MAX_MS };
+        let limit_ms = COMPILE_MAX_MS.saturating_add(further_compile_ms(entry.len_bytes));
+        let wait = Wait::Compile { limit_ms };
         match process.request(&request, Some(file.as_fd()), wait)? {
             Reply::Loaded => {}
             _ => return Err(process.broke_protocol()),

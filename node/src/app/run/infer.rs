@@ -36,9 +36,17 @@ impl App {
         let package = self.resolve(&reference).await?;
         let plan = self.plan_of(&reference, package).await?;
         let record = |(at, json): (usize, &Value)| {
-            let values = values::by_port(&plan.interface.inputs, json).map_err(|error| {
-                bad(if is_single { error.to_string() } else { format!("record {at}: {error}") })
-            })?;
+            // Looked at twice, so that what is wrong is said of the record and not of the run that it would have made.
+            let inputs = &plan.interface.inputs;
+            let values = values::by_port(inputs, json)
+                .and_then(|values| values::record_from_json(inputs, &values).map(|_| values))
+                .map_err(|error| {
+                    let ports = inputs
+                        .iter()
+                        .map(|port| format!("input {}: {}", port.name, port.port_type));
+                    let place = if is_single { String::new() } else { format!("record {at}: ") };
+                    bad(format!("{place}{error}")).with_details(ports)
+                })?;
             Ok(InputRecord { name: at.to_string(), value: None, values })
         };
         let records = given.iter().enumerate().map(record).collect::<Result<_, ApiError>>()?;

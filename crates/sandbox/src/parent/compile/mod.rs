@@ -47,7 +47,7 @@ pub use self::cache::Compiled;
 use self::failures::Failures;
 use self::turns::Turns;
 use super::process::{Process, Wait};
-use super::{BACKGROUND_NICE, COMPILE_MAX_MS, PackageFiles, Spawner};
+use super::{BACKGROUND_NICE, COMPILE_MAX_MS, PackageFiles, Spawner, further_compile_ms};
 use crate::engine::wasm::Wasm;
 use crate::failure::Failure;
 use crate::message::{PIECE_BYTES, Reply, Request, Setup, StageSpec};
@@ -290,16 +290,17 @@ impl Spawner {
         stage: StageSpec,
     ) -> Result<Vec<Vec<u8>>, Failure> {
         let file = package.open(&stage.file)?;
+        let limit_ms = COMPILE_MAX_MS.saturating_add(further_compile_ms(stage.file.len_bytes));
         let setup = Setup {
             data_bytes: COMPILE_MEMORY_BYTES,
-            cpu_seconds: (COMPILE_MAX_MS / 1000).saturating_add(CPU_SLACK_SECONDS),
+            cpu_seconds: (limit_ms / 1000).saturating_add(CPU_SLACK_SECONDS),
             cpu_moves: false,
             nice: BACKGROUND_NICE,
             self_test: false,
         };
         let mut process = Process::start(self, setup, COMPILE_MEMORY_BYTES)?;
         let request = Request::Compile { stage: Box::new(stage) };
-        let wait = Wait::Compile { limit_ms: COMPILE_MAX_MS };
+        let wait = Wait::Compile { limit_ms };
         let len_bytes = match process.request(&request, Some(file.as_fd()), wait)? {
             Reply::Compiled { len_bytes } => len_bytes,
             _ => return Err(process.broke_protocol()),

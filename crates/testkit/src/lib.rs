@@ -22,7 +22,7 @@ pub use guildhall_client as client;
 pub use guildhall_launch::{Error as LaunchError, Node, NotYet, Options, converge};
 pub use guildhall_protocol as protocol;
 pub use lab::{Lab, PATIENCE, acquainted, bring_in, holds_listings, lend, refused_start};
-pub use memory::{forget_peak, peak_bytes, rss_bytes};
+pub use memory::{file_bytes, forget_peak, peak_bytes, rss_bytes};
 pub use package::{Package, publish, publish_ok};
 pub use process::{closely, has_ended, pause, resume, workers_of};
 pub use run::{bytes_of, records, request, run, run_request, start, until_records};

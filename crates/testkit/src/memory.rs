@@ -10,6 +10,12 @@ pub fn rss_bytes(node: &Node) -> u64 {
     field(node, "VmRSS:")
 }
 
+/// Of those, bytes that are pages of files, above all of the program itself: they come in as its parts are first used.
+#[must_use]
+pub fn file_bytes(node: &Node) -> u64 {
+    field(node, "RssFile:")
+}
+
 /// The most bytes that it had in memory since it started, or since [`forget_peak`].
 #[must_use]
 pub fn peak_bytes(node: &Node) -> u64 {

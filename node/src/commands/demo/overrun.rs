@@ -1,7 +1,6 @@
 //! Step 6: a stage that never ends is stopped at its producer's limit, and the node goes on.
 
 use guildhall_protocol::api::RunState;
-use guildhall_protocol::receipt::Outcome;
 
 use super::broken::{Broken, Expect as _, ensure};
 use super::content::Content;
@@ -54,10 +53,10 @@ pub(super) async fn run(
     ));
     narrator.tell(format_args!("{}: {}", failure.cause, failure.message));
     let receipts = receipts::of(narrator, lab, &report, &[stuck.package_id]).await?;
-    let ended = report.receipts.iter().flat_map(|receipt| &receipt.jobs).map(|job| &job.outcome);
-    let signed =
-        ended.clone().all(|it| matches!(it, Outcome::Failed { cause, .. } if cause == TIMEOUT));
-    ensure(signed, "the receipt says why", || format!("{:?}", ended.collect::<Vec<_>>()))?;
+    let jobs = report.receipts.iter().flat_map(|receipt| &receipt.jobs);
+    let counts: Vec<_> = jobs.map(|job| (job.records, job.failed)).collect();
+    let signed = counts.iter().all(|(came, failed)| (*came, *failed) == (0, 1));
+    ensure(signed, "the receipt counts it as failed", || format!("{counts:?}"))?;
 
     status(&lab.lender).await?;
     run_one(lab, content).await?;

@@ -31,7 +31,7 @@ pub(super) async fn of(
     ensure(packages == stages, format!("jobs for the stages {stages:?}"), || {
         format!("{packages:?}")
     })?;
-    let records: Vec<u64> = jobs.iter().map(|job| job.records).collect();
+    let records: Vec<u64> = jobs.iter().map(|job| job.records + job.failed).collect();
     let all = records.iter().all(|count| *count == report.records);
     ensure(all, format!("{} records in each job", report.records), || format!("{records:?}"))?;
     let claimed = report.receipts.iter().map(|receipt| {

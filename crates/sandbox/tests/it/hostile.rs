@@ -94,7 +94,7 @@ fn an_output_may_be_as_long_as_the_limit_and_no_longer() {
     assert_eq!(write(1001).score(&limits, b"").unwrap_err(), too_long);
     let for_ever =
         command("(loop (drop (call $to (i32.const 1) (i32.const 0) (i32.const 65536))) (br 0))");
-    let quick = limits_of(200, 1000);
+    let quick = limits_of(2_000, 1000);
     assert!(matches!(
         for_ever.score(&quick, b"").unwrap_err(),
         Failure::OutputLimit { limit_bytes: 1000 }

@@ -1,9 +1,8 @@
-//! How well a worker is shut in, in words and as a level that can be demanded.
-
-use std::fmt;
-use std::str::FromStr;
+//! How well a worker is shut in: what holds, in words. Which level that is, the protocol says.
 
 use serde::{Deserialize, Serialize};
+
+pub use guildhall_protocol::isolation::{Level, UnknownLevel};
 
 /// How well a worker is shut in. What a node advertises is the worst of its workers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,91 +69,14 @@ impl Isolation {
         }
     }
 
-    /// The level that it amounts to.
+    /// The level that it amounts to, which [`Level`] defines for everybody. What an error in an engine could still reach:
+    /// at `none` what the node's user may, at `limits` files and network within limits, at `filtered` errors of the
+    /// kernel in some 50 calls, at `full` it takes two errors at once.
     #[must_use]
-    pub const fn level(&self) -> Level {
-        if !(self.rlimits && self.no_new_privs) {
-            Level::None
-        } else if !self.seccomp {
-            Level::Limits
-        } else if !(self.network && (self.landlock || self.empty_root)) {
-            Level::Filtered
-        } else {
-            Level::Full
-        }
+    pub fn level(&self) -> Level {
+        Level::of_names(&self.names())
     }
 }
-
-/// How well a worker is shut in, as one word. Each level includes the ones below it.
-///
-/// | level | word | what holds | what an error in an engine could still reach |
-/// |---|---|---|---|
-/// | 0 | `none` | a process of its own | what the node's user may |
-/// | 1 | `limits` | limits on memory, time, files and core dumps; no new rights | files and network, within limits |
-/// | 2 | `filtered` | and a list of system calls, none of which opens, connects or executes | errors of the kernel in some 50 calls |
-/// | 3 | `full` | and neither files nor a network behind those calls: Landlock or an empty root, and an empty network | two errors at once |
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Level {
-    /// A process of its own, and no more.
-    #[default]
-    None,
-    /// Limits, and no new rights.
-    Limits,
-    /// A list of system calls as well.
-    Filtered,
-    /// Neither files nor a network behind them.
-    Full,
-}
-
-impl Level {
-    /// All of them, the weakest first.
-    pub const ALL: [Self; 4] = [Self::None, Self::Limits, Self::Filtered, Self::Full];
-
-    /// Its number.
-    #[must_use]
-    pub const fn number(self) -> u8 {
-        match self {
-            Self::None => 0,
-            Self::Limits => 1,
-            Self::Filtered => 2,
-            Self::Full => 3,
-        }
-    }
-
-    /// Its word.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Limits => "limits",
-            Self::Filtered => "filtered",
-            Self::Full => "full",
-        }
-    }
-}
-
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Level {
-    type Err = UnknownLevel;
-
-    /// A word or a number.
-    fn from_str(text: &str) -> Result<Self, UnknownLevel> {
-        Self::ALL
-            .into_iter()
-            .find(|level| level.name() == text || level.number().to_string() == text)
-            .ok_or(UnknownLevel)
-    }
-}
-
-/// A text that names no level.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an isolation level is one of none, limits, filtered, full, or a number from 0 to 3")]
-pub struct UnknownLevel;
 
 #[cfg(test)]
 mod tests {

@@ -310,6 +310,27 @@ pub enum JobInput {
     Package(PackageId),
 }
 
+/// The bytes of one value, and the port that they belong to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortValue {
+    /// Port of the interface.
+    pub port: String,
+    /// Plain form of the value, as [`interface`](crate::interface) defines it.
+    #[serde(with = "serde_bytes")]
+    pub bytes: Vec<u8>,
+    /// All dimensions of a tensor whose type leaves more than one of them open; else they follow from the length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dims: Option<Vec<u64>>,
+}
+
+impl PortValue {
+    /// A value whose length says all about its shape.
+    #[must_use]
+    pub fn new(port: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
+        Self { port: port.into(), bytes: bytes.into(), dims: None }
+    }
+}
+
 /// One record's value on a job stream. Commands and pipelines of commands have one port on each side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordFrame {

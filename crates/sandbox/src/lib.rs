@@ -37,9 +37,9 @@ pub use crate::engine::engine_names;
 pub use crate::failure::{Failure, Fault, TEXT_MAX_BYTES, TrapCode};
 #[doc(hidden)]
 pub use crate::formats::examine_in_process;
-pub use crate::message::{CodeReport, Isolation, PortValue, TensorInfo};
+pub use crate::message::{CallLimits, CodeReport, Isolation, TensorInfo};
 pub use crate::parent::{
-    COMPILE_MAX_MS, EXAMINE_MEMORY_BYTES, Examiner, INSPECTION_FACTS_MAX, InspectLimits,
+    Batch, COMPILE_MAX_MS, EXAMINE_MEMORY_BYTES, Examiner, INSPECTION_FACTS_MAX, InspectLimits,
     Inspection, KILL_GRACE_MS, Killer, PackageFiles, RunWorker, Scored, Spawner, TestOutcome,
     run_tests,
 };

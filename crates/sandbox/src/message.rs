@@ -9,22 +9,13 @@ use guildhall_protocol::facts::Facts;
 use guildhall_protocol::interface::Interface;
 use guildhall_protocol::manifest::{Code, FileEntry, Kind};
 use guildhall_protocol::name::FileName;
+use guildhall_protocol::wire::PortValue;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, excerpt};
 
 /// Most imports or tensors in a report: a person reads it, and no interface has more ports.
 const REPORT_MAX_ITEMS: usize = 64;
-
-/// The bytes of one value, and the port that they belong to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PortValue {
-    /// Port of the interface.
-    pub port: String,
-    /// Plain form of the value, as `guildhall_protocol::interface` defines it.
-    #[serde(with = "serde_bytes")]
-    pub bytes: Vec<u8>,
-}
 
 /// How well a worker is shut in. What a node advertises is the worst of its workers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,11 +85,29 @@ pub(crate) struct StageSpec {
     pub(crate) code: Code,
     pub(crate) file: FileEntry,
     pub(crate) determinism: Determinism,
-    pub(crate) scoring_ms: u64,
     pub(crate) memory_bytes: u64,
-    pub(crate) output_bytes: u64,
     pub(crate) config: BTreeMap<String, String>,
-    pub(crate) seed: u64,
+}
+
+/// What may differ from one call of a loaded stage to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallLimits {
+    /// Wall time of the whole call, milliseconds.
+    pub scoring_ms: u64,
+    /// Longest output of one record, bytes.
+    pub output_bytes: u64,
+    /// Where the stage's randomness comes from; the same seed gives the same bytes in every record.
+    pub seed: u64,
+}
+
+/// What became of one record of a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RecordEnd {
+    /// A value for each output port.
+    Outputs(Vec<PortValue>),
+    /// It alone failed; the others are not affected.
+    Failed(Failure),
 }
 
 /// What the manifest has a file for; it decides which formats are allowed.
@@ -125,9 +134,9 @@ pub(crate) enum Request {
     Inspect { stage: Box<StageSpec> },
     /// Make the code in the file beside this frame ready. Answer: `Loaded`.
     Load { stage: Box<StageSpec> },
-    /// Score one record. Answer: `Scored`.
-    Score { inputs: Vec<PortValue> },
-    /// Compare the last record's output of this port. Answer: `Compared`.
+    /// Score records, a value for each input port of each. Answer: `Scored`.
+    Score { records: Vec<Vec<PortValue>>, limits: CallLimits },
+    /// Compare the output of this port of the last call's first record. Answer: `Compared`.
     Compare { expected: PortValue, tolerance: f64 },
 }
 
@@ -143,10 +152,11 @@ pub(crate) enum Reply {
     Inspected(CodeReport),
     /// Records may come.
     Loaded,
-    /// The record's outputs.
+    /// What became of the records, in their order. The call's time or the answer's frame may end before the last of
+    /// them; those may be asked for again.
     Scored {
-        outputs: Vec<PortValue>,
-        /// Processor time for this record, microseconds.
+        records: Vec<RecordEnd>,
+        /// Processor time of the call, microseconds.
         cpu_us: u64,
         /// Most memory that the stage held, bytes, if its engine counts it.
         memory_peak_bytes: Option<u64>,

@@ -6,9 +6,9 @@ use guildhall_protocol::interface::{
     Dim, ElementType, LocationKind, MediaTypes, Port, PortType, Prediction, PredictionKind,
     PredictionType, PredictionValue, TableType, TensorType,
 };
+use guildhall_protocol::wire::PortValue;
 
 use crate::formats;
-use crate::message::PortValue;
 
 /// Sizes of the named dimensions, as far as the record's values settled them.
 pub(crate) type DimSizes = BTreeMap<String, u64>;
@@ -29,7 +29,7 @@ pub(crate) fn check_side(
     }
     for port in ports {
         match values.iter().find(|value| value.port == port.name) {
-            Some(value) => check(&port.port_type, &value.bytes, sizes)
+            Some(value) => check(&port.port_type, value, sizes)
                 .map_err(|why| format!("port `{}`: {why}", port.name))?,
             None if port.optional => {}
             None => return Err(format!("port `{}` has no value", port.name)),
@@ -41,11 +41,15 @@ pub(crate) fn check_side(
 /// Checks one value.
 pub(crate) fn check(
     port_type: &PortType,
-    bytes: &[u8],
+    value: &PortValue,
     sizes: &mut DimSizes,
 ) -> Result<(), String> {
+    let bytes = value.bytes.as_slice();
+    if value.dims.is_some() && !matches!(port_type, PortType::Tensor(_)) {
+        return Err("only a tensor has dimensions".into());
+    }
     match port_type {
-        PortType::Tensor(tensor) => check_tensor(tensor, bytes, sizes).map(drop),
+        PortType::Tensor(tensor) => check_tensor(tensor, value, sizes).map(drop),
         PortType::Table(table) => check_table(table, bytes),
         PortType::Text => utf8(bytes).map(drop),
         PortType::Json(_) => serde_json::from_slice::<serde::de::IgnoredAny>(bytes)
@@ -64,56 +68,95 @@ fn utf8(bytes: &[u8]) -> Result<&str, String> {
     std::str::from_utf8(bytes).map_err(|error| format!("not UTF-8: {error}"))
 }
 
-/// The dimensions that the length of `bytes` leads to. At most one may be unknown: the plain form carries no shape.
+/// The dimensions of a tensor: those that come with it, or those that its length leads to. Without dimensions at most
+/// one may be unknown.
 pub(crate) fn check_tensor(
     tensor: &TensorType,
-    bytes: &[u8],
+    value: &PortValue,
     sizes: &mut DimSizes,
 ) -> Result<Vec<usize>, String> {
     let Some(element_bytes) = tensor.dtype.len_bytes() else {
         return Err("a tensor of text has no plain form".into());
     };
+    let len_bytes = value.bytes.len() as u64;
+    let dims = match &value.dims {
+        Some(dims) => given_dims(tensor, dims, sizes)?,
+        None => following_dims(tensor, element_bytes, len_bytes, sizes)?,
+    };
+    let wanted = dims.iter().try_fold(element_bytes, |product, dim| product.checked_mul(*dim));
+    if wanted.ok_or(TOO_LARGE)? != len_bytes {
+        let wanted = wanted.unwrap_or_default();
+        return Err(format!("{len_bytes} bytes, but its type has {wanted}"));
+    }
+    for (dim, size) in tensor.dims.iter().zip(&dims) {
+        if let Dim::Named(name) = dim {
+            sizes.insert(name.clone(), *size);
+        }
+    }
+    if tensor.dtype == ElementType::Bool && value.bytes.iter().any(|byte| *byte > 1) {
+        return Err("a bool is neither 0 nor 1".into());
+    }
+    dims.iter().map(|dim| usize::try_from(*dim).map_err(|_| TOO_LARGE.to_owned())).collect()
+}
+
+const TOO_LARGE: &str = "its dimensions are too large";
+
+/// Dimensions that came with a value, if its type has them.
+fn given_dims(tensor: &TensorType, given: &[u64], sizes: &DimSizes) -> Result<Vec<u64>, String> {
+    if given.len() != tensor.dims.len() {
+        let (found, wanted) = (given.len(), tensor.dims.len());
+        return Err(format!("{found} dimensions, but its type has {wanted}"));
+    }
+    let mut seen = DimSizes::new();
+    for (at, (dim, size)) in tensor.dims.iter().zip(given).enumerate() {
+        let wanted = match dim {
+            Dim::Fixed(wanted) => Some(*wanted),
+            Dim::Named(name) => {
+                let earlier = sizes.get(name).or(seen.get(name)).copied();
+                seen.insert(name.clone(), *size);
+                earlier
+            }
+            Dim::Free => None,
+        };
+        if let Some(wanted) = wanted.filter(|wanted| wanted != size) {
+            return Err(format!("dimension {at} is {size}, but has to be {wanted}"));
+        }
+    }
+    Ok(given.to_vec())
+}
+
+/// Dimensions that follow from a value's length.
+fn following_dims(
+    tensor: &TensorType,
+    element_bytes: u64,
+    len_bytes: u64,
+    sizes: &DimSizes,
+) -> Result<Vec<u64>, String> {
+    let settled = |dim: &Dim| match dim {
+        Dim::Fixed(size) => Some(*size),
+        Dim::Named(name) => sizes.get(name).copied(),
+        Dim::Free => None,
+    };
     let mut known = element_bytes;
     let mut unknown: Option<&Dim> = None;
     for dim in &tensor.dims {
-        let size = match dim {
-            Dim::Fixed(size) => Some(*size),
-            Dim::Named(name) => sizes.get(name).copied(),
-            Dim::Free => None,
-        };
-        match size {
-            Some(size) => known = known.checked_mul(size).ok_or("its dimensions are too large")?,
+        match settled(dim) {
+            Some(size) => known = known.checked_mul(size).ok_or(TOO_LARGE)?,
             None if unknown.is_none() => unknown = Some(dim),
             None => {
-                return Err("more than one dimension is unknown, and bytes carry no shape".into());
+                return Err("more than one dimension is unknown, so its dimensions have to come \
+                            with it"
+                    .into());
             }
         }
     }
-    let len = bytes.len() as u64;
-    let size = match unknown {
-        None if len == known => 0,
-        Some(_) if known > 0 && len.is_multiple_of(known) => len / known,
-        Some(_) => return Err(format!("{len} bytes are no multiple of {known}")),
-        None => return Err(format!("{len} bytes, but its type has {known}")),
+    let open = match unknown {
+        None if len_bytes == known => 0,
+        Some(_) if known > 0 && len_bytes.is_multiple_of(known) => len_bytes / known,
+        Some(_) => return Err(format!("{len_bytes} bytes are no multiple of {known}")),
+        None => return Err(format!("{len_bytes} bytes, but its type has {known}")),
     };
-    if let Some(Dim::Named(name)) = unknown {
-        sizes.insert(name.clone(), size);
-    }
-    if tensor.dtype == ElementType::Bool && bytes.iter().any(|byte| *byte > 1) {
-        return Err("a bool is neither 0 nor 1".into());
-    }
-    tensor
-        .dims
-        .iter()
-        .map(|dim| {
-            let size = match dim {
-                Dim::Fixed(size) => *size,
-                Dim::Named(name) => sizes.get(name).copied().unwrap_or(size),
-                Dim::Free => size,
-            };
-            usize::try_from(size).map_err(|_| "its dimensions are too large".to_owned())
-        })
-        .collect()
+    Ok(tensor.dims.iter().map(|dim| settled(dim).unwrap_or(open)).collect())
 }
 
 /// Checks that the header line has every column. Cells are the stages' business.
@@ -189,7 +232,9 @@ mod tests {
 
     #[test]
     fn a_tensor_has_exactly_the_bytes_of_its_dimensions() {
-        let check = |port: &PortType, len: usize| check(port, &vec![0; len], &mut DimSizes::new());
+        let check = |port: &PortType, len: usize| {
+            check(port, &PortValue::new("x", vec![0; len]), &mut DimSizes::new())
+        };
         let fixed = tensor(&[Dim::Fixed(2), Dim::Fixed(3)]);
         assert_eq!(check(&fixed, 24), Ok(()));
         assert!(check(&fixed, 20).is_err() && check(&fixed, 28).is_err());
@@ -209,7 +254,7 @@ mod tests {
             optional: false,
             location: None,
         };
-        let value = |name: &str, len| PortValue { port: name.into(), bytes: vec![0; len] };
+        let value = |name: &str, len: usize| PortValue::new(name, vec![0; len]);
         let ports = [port("a"), port("b")];
         let check = |values: &[PortValue]| check_side(&ports, values, &mut DimSizes::new());
         assert_eq!(check(&[value("a", 8), value("b", 8)]), Ok(()));
@@ -220,8 +265,26 @@ mod tests {
     }
 
     #[test]
+    fn a_tensor_with_two_open_dimensions_brings_them_along() {
+        let port = tensor(&[Dim::Fixed(3), Dim::Free, Dim::Named("w".into())]);
+        let check = |dims: &[u64], len: usize| {
+            let value =
+                PortValue { dims: Some(dims.to_vec()), ..PortValue::new("x", vec![0; len]) };
+            let mut sizes = DimSizes::new();
+            check(&port, &value, &mut sizes).map(|()| sizes.get("w").copied())
+        };
+        assert_eq!(check(&[3, 2, 5], 120), Ok(Some(5)));
+        assert!(check(&[3, 2, 5], 116).is_err() && check(&[2, 3, 5], 120).is_err());
+        assert!(check(&[3, 10], 120).is_err());
+        assert!(check(&[3, u64::MAX, 5], 120).is_err());
+    }
+
+    #[test]
     fn text_formats_are_parsed_as_far_as_the_port_promises() {
         let mut sizes = DimSizes::new();
+        let check = |port: &PortType, bytes: &[u8], sizes: &mut DimSizes| {
+            check(port, &PortValue::new("x", bytes), sizes)
+        };
         let json = PortType::Json(JsonType::default());
         assert!(check(&json, br#"{"a": [1]}"#, &mut sizes).is_ok());
         assert!(check(&json, br#"{"a": [1}"#, &mut sizes).is_err());

@@ -4,9 +4,10 @@ mod onnx;
 mod wasm;
 
 use guildhall_protocol::manifest::Code;
+use guildhall_protocol::wire::PortValue;
 
 use crate::failure::Failure;
-use crate::message::{CodeReport, PortValue, StageSpec};
+use crate::message::{CallLimits, CodeReport, StageSpec};
 use crate::value::DimSizes;
 use crate::worker::Alarm;
 
@@ -27,14 +28,23 @@ pub(crate) trait Engine {
 
 /// Code that is ready for records. No record leaves anything behind that a later one could see.
 pub(crate) trait LoadedStage {
-    /// Scores one record whose inputs were checked against the interface; `sizes` are its named dimensions. An engine
-    /// that can interrupt itself does so at the stage's limit by the alarm; for the others the node has SIGKILL.
-    fn score(
-        &mut self,
-        inputs: Vec<PortValue>,
-        sizes: &DimSizes,
-        alarm: &Alarm,
-    ) -> Result<Outputs, Failure>;
+    /// Scores the records of a call, in their order, under one deadline for all of them. There may be fewer results
+    /// than records: an engine that can interrupt itself stops by the alarm when the call's time is over, and the record
+    /// it was at has timed out. For the others the node has SIGKILL. A record that fails does not end the call.
+    fn score(&mut self, call: Call, alarm: &Alarm) -> Vec<Result<Outputs, Failure>>;
+}
+
+/// Records to be scored, and under what.
+pub(crate) struct Call {
+    pub(crate) records: Vec<Input>,
+    pub(crate) limits: CallLimits,
+}
+
+/// A record whose values were checked against the interface.
+pub(crate) struct Input {
+    pub(crate) values: Vec<PortValue>,
+    /// Sizes of its named dimensions.
+    pub(crate) sizes: DimSizes,
 }
 
 /// What a record led to; not yet checked against the interface.

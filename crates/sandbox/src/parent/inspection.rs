@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::examiner::EXAMINE_MEMORY_BYTES;
 use super::process::{Process, Wait};
 use super::{
-    COMPILE_MAX_MS, ONNX_ALLOWANCE_BYTES, PackageFiles, Spawner, StageLimits, WASM_ALLOWANCE_BYTES,
+    COMPILE_MAX_MS, ONNX_ALLOWANCE_BYTES, PackageFiles, Spawner, WASM_ALLOWANCE_BYTES,
     onnx_allowance_bytes,
 };
 use crate::facts;
@@ -98,13 +98,7 @@ impl Spawner {
         let facts = check_files(&mut process, package)?;
         let report = match code {
             Some((_, entry, contract)) => {
-                let stage_limits = StageLimits {
-                    scoring_ms: contract.scoring_ms,
-                    memory_bytes: contract.memory_bytes,
-                    output_bytes: contract.output_bytes,
-                    seed: 0,
-                };
-                let stage = Box::new(package.stage(stage_limits, &BTreeMap::new())?);
+                let stage = Box::new(package.stage(contract.memory_bytes, &BTreeMap::new())?);
                 let file = package.open(entry)?;
                 let wait = Wait::Compile { limit_ms: limits.compile_ms };
                 match process.request(&Request::Inspect { stage }, Some(file.as_fd()), wait)? {

@@ -20,7 +20,7 @@ pub use self::examiner::{EXAMINE_MEMORY_BYTES, Examiner};
 pub use self::inspection::{INSPECTION_FACTS_MAX, InspectLimits, Inspection};
 use self::process::Process;
 pub use self::process::{KILL_GRACE_MS, Killer};
-pub use self::run::{RunWorker, Scored};
+pub use self::run::{Batch, RunWorker, Scored};
 pub use self::unit_tests::{TestOutcome, run_tests};
 use crate::failure::Failure;
 use crate::message::{Isolation, Setup, StageSpec};
@@ -83,7 +83,7 @@ impl PackageFiles<'_> {
 
     fn stage(
         &self,
-        limits: StageLimits,
+        memory_bytes: u64,
         config: &BTreeMap<String, String>,
     ) -> Result<StageSpec, Failure> {
         let (code, file, contract) = self.code()?;
@@ -92,21 +92,10 @@ impl PackageFiles<'_> {
             code: code.clone(),
             file: file.clone(),
             determinism: contract.determinism,
-            scoring_ms: limits.scoring_ms,
-            memory_bytes: limits.memory_bytes,
-            output_bytes: limits.output_bytes,
+            memory_bytes,
             config: config.clone(),
-            seed: limits.seed,
         })
     }
-}
-
-/// The numbers of a stage that do not come from its manifest.
-struct StageLimits {
-    scoring_ms: u64,
-    memory_bytes: u64,
-    output_bytes: u64,
-    seed: u64,
 }
 
 /// Writable memory that the engine may take beside what the stage may, bytes.

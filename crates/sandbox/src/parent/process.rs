@@ -192,7 +192,7 @@ impl Process {
     }
 
     /// A worker's own failure with the limits and times that this side knows better, and its texts made harmless.
-    fn in_our_numbers(&self, failure: Failure, asked: Instant) -> Failure {
+    pub(super) fn in_our_numbers(&self, failure: Failure, asked: Instant) -> Failure {
         match failure {
             Failure::Timeout { limit_ms, .. } => {
                 Failure::Timeout { limit_ms, stopped_after_ms: millis(asked.elapsed()) }

@@ -6,12 +6,13 @@ use std::time::Instant;
 
 use guildhall_protocol::contract::Limits;
 use guildhall_protocol::limits::VALUE_MAX_BYTES;
+use guildhall_protocol::wire::PortValue;
 use serde::{Deserialize, Serialize};
 
 use super::process::{Killer, Process, Wait};
-use super::{COMPILE_MAX_MS, PackageFiles, Spawner, StageLimits, allowance_bytes};
+use super::{COMPILE_MAX_MS, PackageFiles, Spawner, allowance_bytes};
 use crate::failure::Failure;
-use crate::message::{Isolation, PortValue, Reply, Request, Setup};
+use crate::message::{CallLimits, Isolation, RecordEnd, Reply, Request, Setup};
 
 /// Processor time granted beyond the job's wall time, seconds: start, compiling, rounding. A backstop for a process
 /// that nobody kills, not a limit that anyone should meet.
@@ -22,9 +23,9 @@ const CPU_SLACK_SECONDS: u64 = 60;
 pub struct RunWorker {
     process: Process,
     output_ports: Vec<String>,
-    scoring_ms: u64,
     memory_bytes: u64,
-    output_bytes: u64,
+    /// For calls that say nothing else.
+    limits: CallLimits,
 }
 
 /// What scoring one record gave and took.
@@ -40,9 +41,23 @@ pub struct Scored {
     pub memory_peak_bytes: u64,
 }
 
+/// What a call over several records gave and took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// The outputs of each record or why it failed, in the records' order. When there are fewer than records, the call's
+    /// time was over or the answer full; the others were not touched and may be asked for again. There is at least one.
+    pub records: Vec<Result<Vec<PortValue>, Failure>>,
+    /// From handing the records over until the answer was here, microseconds.
+    pub wall_us: u64,
+    /// Processor time of the engine's thread, microseconds, by the worker's own account.
+    pub cpu_us: u64,
+    /// Most memory the stage held, bytes: a module's own memory in one record, a graph's process so far.
+    pub memory_peak_bytes: u64,
+}
+
 impl Spawner {
-    /// Starts a worker for one job and makes the package's code ready in it. `seed` is where the stage's randomness
-    /// comes from; the same seed gives the same bytes in every record.
+    /// Starts a worker and makes the package's code ready in it. `seed` is where the stage's randomness comes from in
+    /// calls that name none.
     ///
     /// # Errors
     /// Any [`Failure`] of starting, checking, compiling and loading; none of scoring.
@@ -57,9 +72,7 @@ impl Spawner {
         let memory_bytes = limits.memory_bytes.value;
         // An output travels in one frame, whatever the parties agreed on.
         let output_bytes = limits.output_bytes.value.min(VALUE_MAX_BYTES as u64);
-        let stage_limits =
-            StageLimits { scoring_ms: limits.scoring_ms.value, memory_bytes, output_bytes, seed };
-        let stage = package.stage(stage_limits, config)?;
+        let stage = package.stage(memory_bytes, config)?;
         let file = package.open(entry)?;
         let setup = Setup {
             data_bytes: memory_bytes.saturating_add(allowance_bytes(code, entry)),
@@ -76,48 +89,78 @@ impl Spawner {
         Ok(RunWorker {
             process,
             output_ports: ports.iter().map(|port| port.name.clone()).collect(),
-            scoring_ms: limits.scoring_ms.value,
             memory_bytes,
-            output_bytes,
+            limits: CallLimits { scoring_ms: limits.scoring_ms.value, output_bytes, seed },
         })
     }
 }
 
 impl RunWorker {
-    /// Scores one record: a value for each input port.
+    /// Scores one record, a value for each input port, under the limits that the worker was started with.
     ///
     /// # Errors
     /// Any [`Failure`]. After some of them the worker is dead: ask [`RunWorker::is_alive`].
     pub fn score(&mut self, inputs: Vec<PortValue>) -> Result<Scored, Failure> {
+        let limits = self.limits;
+        let Batch { records, wall_us, cpu_us, memory_peak_bytes } =
+            self.score_all(vec![inputs], &limits)?;
+        let first = records.into_iter().next();
+        let outputs = first.unwrap_or_else(|| Err(self.process.broke_protocol()))?;
+        Ok(Scored { outputs, wall_us, cpu_us, memory_peak_bytes })
+    }
+
+    /// Scores records in one call, under limits for this call: one deadline for all of them.
+    ///
+    /// # Errors
+    /// A [`Failure`] of the whole call, such as a worker that had to be killed; nothing is known of its records then.
+    /// What fails a single record is in the [`Batch`].
+    pub fn score_all(
+        &mut self,
+        records: Vec<Vec<PortValue>>,
+        limits: &CallLimits,
+    ) -> Result<Batch, Failure> {
         let started = Instant::now();
-        let wait = Wait::Score { limit_ms: self.scoring_ms };
-        let reply = self.process.request(&Request::Score { inputs }, None, wait)?;
-        let Reply::Scored { outputs, cpu_us, memory_peak_bytes } = reply else {
+        let asked = records.len();
+        let wait = Wait::Score { limit_ms: limits.scoring_ms };
+        let output_bytes = limits.output_bytes.min(VALUE_MAX_BYTES as u64);
+        let limits = CallLimits { output_bytes, ..*limits };
+        let request = Request::Score { records, limits };
+        let reply = self.process.request(&request, None, wait)?;
+        let Reply::Scored { records, cpu_us, memory_peak_bytes } = reply else {
             return Err(self.process.broke_protocol());
         };
         let wall_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.check(&outputs)?;
+        let is_possible = |end: &RecordEnd| match end {
+            RecordEnd::Outputs(outputs) => self.is_complete(outputs, output_bytes),
+            RecordEnd::Failed(_) => true,
+        };
+        let is_in_bounds = records.len() <= asked && (asked == 0 || !records.is_empty());
+        if !is_in_bounds || !records.iter().all(is_possible) {
+            return Err(self.process.broke_protocol());
+        }
         let memory_peak_bytes =
             memory_peak_bytes.unwrap_or_else(|| self.process.memory_peak_bytes());
         // The kernel stops a graph only when it takes the engine's share too; what it took beyond its own shows now.
         if memory_peak_bytes > self.memory_bytes {
             return Err(Failure::MemoryLimit { limit_bytes: self.memory_bytes });
         }
-        Ok(Scored { outputs, wall_us, cpu_us, memory_peak_bytes })
+        let in_our_numbers = |end| match end {
+            RecordEnd::Outputs(outputs) => Ok(outputs),
+            RecordEnd::Failed(failure) => Err(self.process.in_our_numbers(failure, started)),
+        };
+        let records = records.into_iter().map(in_our_numbers).collect();
+        Ok(Batch { records, wall_us, cpu_us, memory_peak_bytes })
     }
 
     /// A worker has checked all this; a broken one may not have.
-    fn check(&mut self, outputs: &[PortValue]) -> Result<(), Failure> {
+    fn is_complete(&self, outputs: &[PortValue], most_bytes: u64) -> bool {
         let len_bytes: usize = outputs.iter().map(|value| value.bytes.len()).sum();
-        let is_complete = self.output_ports.len() == outputs.len()
-            && self.output_ports.iter().all(|port| outputs.iter().any(|value| value.port == *port));
-        if is_complete && len_bytes as u64 <= self.output_bytes {
-            return Ok(());
-        }
-        Err(self.process.broke_protocol())
+        self.output_ports.len() == outputs.len()
+            && self.output_ports.iter().all(|port| outputs.iter().any(|value| value.port == *port))
+            && len_bytes as u64 <= most_bytes
     }
 
-    /// Compares the last record's output with what it should be; the first difference in words, or none.
+    /// Compares the output of the last call's first record with what it should be; the first difference in words, or none.
     pub(super) fn compare(
         &mut self,
         expected: PortValue,

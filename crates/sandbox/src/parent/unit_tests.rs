@@ -6,11 +6,11 @@ use std::io::Read as _;
 use guildhall_protocol::contract::Limits;
 use guildhall_protocol::limits::VALUE_MAX_BYTES;
 use guildhall_protocol::manifest::{PortFile, UnitTest};
+use guildhall_protocol::wire::PortValue;
 use serde::{Deserialize, Serialize};
 
 use super::{PackageFiles, RunWorker, Spawner};
 use crate::failure::Failure;
-use crate::message::PortValue;
 
 /// Seed of every unit test, so that a test that passes once passes again.
 const SEED: u64 = 0;
@@ -88,5 +88,5 @@ fn value(package: &PackageFiles<'_>, wanted: &PortFile) -> Result<PortValue, Fai
         .take(entry.len_bytes)
         .read_to_end(&mut bytes)
         .map_err(|error| missing(error.to_string()))?;
-    Ok(PortValue { port: wanted.port.clone(), bytes })
+    Ok(PortValue::new(wanted.port.clone(), bytes))
 }

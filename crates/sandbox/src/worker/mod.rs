@@ -16,18 +16,20 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use guildhall_protocol::interface::Interface;
+use guildhall_protocol::interface::{Dim, Interface, PortType};
+use guildhall_protocol::limits::FRAME_MAX_BYTES;
 use guildhall_protocol::manifest::Code;
 use guildhall_protocol::name::FileName;
+use guildhall_protocol::wire::PortValue;
 use rustix::time::{ClockId, clock_gettime};
 
 pub use self::escape::try_to_break_out;
 pub(crate) use self::watch::Alarm;
 use crate::channel::{Channel, ChannelError};
 use crate::compare;
-use crate::engine::{self, LoadedStage};
+use crate::engine::{self, Call, Input, LoadedStage, Outputs};
 use crate::failure::{Failure, excerpt};
-use crate::message::{PortValue, Reply, Request, Setup, StageSpec};
+use crate::message::{CallLimits, RecordEnd, Reply, Request, Setup, StageSpec};
 use crate::value::{DimSizes, check_side};
 
 /// Exit code when a person started it by hand.
@@ -35,6 +37,15 @@ const NOT_FOR_PEOPLE: u8 = 2;
 
 /// How tract begins its panic when the process has no memory left.
 const ALLOCATION_FAILED: &str = "failed to allocate";
+
+/// What an answer takes beside its records, bytes, with room to spare.
+const FRAME_SPARE_BYTES: usize = 32 * 1024;
+
+/// What an output takes in a frame beside its bytes: its port's name, its dimensions, and what CBOR adds.
+const VALUE_FRAME_BYTES: usize = 256;
+
+/// What a bounded failure takes in a frame at most: three texts and their names.
+const FAILURE_MAX_BYTES: usize = 4 * crate::failure::TEXT_MAX_BYTES;
 
 /// What the `guild worker` command does: serve the node at the other end of stdin.
 #[must_use]
@@ -144,13 +155,12 @@ impl Blame {
 struct Worker {
     alarm: Alarm,
     stage: Option<Stage>,
-    /// Outputs of the last record, for comparisons.
+    /// Outputs of the last call's first record, for comparisons.
     outputs: Vec<PortValue>,
 }
 
 struct Stage {
     interface: Interface,
-    output_bytes: u64,
     loaded: Box<dyn LoadedStage>,
 }
 
@@ -178,33 +188,57 @@ impl Worker {
                 let engine = engine::of(&stage.code)?;
                 let code = files::load(&file()?, &stage.file, engine.code_max_bytes())?;
                 let loaded = engine.load(&stage, code)?;
-                let StageSpec { interface, output_bytes, .. } = *stage;
-                self.stage = Some(Stage { interface, output_bytes, loaded });
+                let StageSpec { interface, .. } = *stage;
+                self.stage = Some(Stage { interface, loaded });
                 Ok(Reply::Loaded)
             }
-            Request::Score { inputs } => self.score(inputs),
+            Request::Score { records, limits } => self.score(records, &limits),
             Request::Compare { expected, tolerance } => self.compare(&expected, tolerance),
         }
     }
 
-    fn score(&mut self, inputs: Vec<PortValue>) -> Result<Reply, Failure> {
+    fn score(
+        &mut self,
+        records: Vec<Vec<PortValue>>,
+        limits: &CallLimits,
+    ) -> Result<Reply, Failure> {
         self.outputs.clear();
         let stage = self.stage.as_mut().ok_or_else(nothing_loaded)?;
-        let mut sizes = DimSizes::new();
-        check_side(&stage.interface.inputs, &inputs, &mut sizes)
-            .map_err(|why| Failure::BadInput { why })?;
-        let started_us = processor_time_us();
-        let scored = stage.loaded.score(inputs, &sizes, &self.alarm)?;
-        let cpu_us = processor_time_us().saturating_sub(started_us);
-        let len_bytes: usize = scored.values.iter().map(|value| value.bytes.len()).sum();
-        if len_bytes as u64 > stage.output_bytes {
-            return Err(Failure::OutputLimit { limit_bytes: stage.output_bytes });
+        // A record that is not what the interface says never reaches the engine.
+        let mut ends: Vec<Option<RecordEnd>> = Vec::with_capacity(records.len());
+        let (mut checked, mut sizes_of) = (Vec::new(), Vec::new());
+        for values in records {
+            let mut sizes = DimSizes::new();
+            match check_side(&stage.interface.inputs, &values, &mut sizes) {
+                Ok(()) => {
+                    sizes_of.push((ends.len(), sizes.clone()));
+                    checked.push(Input { values, sizes });
+                    ends.push(None);
+                }
+                Err(why) => ends.push(Some(RecordEnd::Failed(Failure::BadInput { why }.bounded()))),
+            }
         }
-        check_side(&stage.interface.outputs, &scored.values, &mut sizes)
-            .map_err(|why| Failure::BadOutput { why })?;
-        self.outputs.clone_from(&scored.values);
-        let memory_peak_bytes = scored.memory_peak_bytes;
-        Ok(Reply::Scored { outputs: scored.values, cpu_us, memory_peak_bytes })
+        let started_us = processor_time_us();
+        let results = stage.loaded.score(Call { records: checked, limits: *limits }, &self.alarm);
+        let cpu_us = processor_time_us().saturating_sub(started_us);
+        let mut memory_peak_bytes = None;
+        for (result, (at, mut sizes)) in results.into_iter().zip(sizes_of) {
+            let end = result.and_then(|outputs| {
+                memory_peak_bytes = memory_peak_bytes.max(outputs.memory_peak_bytes);
+                stage.check_outputs(outputs, limits, &mut sizes)
+            });
+            if let Some(place) = ends.get_mut(at) {
+                *place = Some(match end {
+                    Ok(values) => RecordEnd::Outputs(values),
+                    Err(failure) => RecordEnd::Failed(failure.bounded()),
+                });
+            }
+        }
+        let ends = fitting(ends);
+        if let Some(RecordEnd::Outputs(values)) = ends.first() {
+            self.outputs.clone_from(values);
+        }
+        Ok(Reply::Scored { records: ends, cpu_us, memory_peak_bytes })
     }
 
     fn compare(&self, expected: &PortValue, tolerance: f64) -> Result<Reply, Failure> {
@@ -219,6 +253,60 @@ impl Worker {
         };
         Ok(Reply::Compared { difference: difference.map(|text| excerpt(text.as_bytes())) })
     }
+}
+
+impl Stage {
+    fn check_outputs(
+        &self,
+        outputs: Outputs,
+        limits: &CallLimits,
+        sizes: &mut DimSizes,
+    ) -> Result<Vec<PortValue>, Failure> {
+        let mut values = outputs.values;
+        let len_bytes: usize = values.iter().map(|value| value.bytes.len()).sum();
+        if len_bytes as u64 > limits.output_bytes {
+            return Err(Failure::OutputLimit { limit_bytes: limits.output_bytes });
+        }
+        check_side(&self.interface.outputs, &values, sizes)
+            .map_err(|why| Failure::BadOutput { why })?;
+        for value in &mut values {
+            let port = self.interface.outputs.iter().find(|port| port.name == value.port);
+            if port.is_none_or(|port| !has_open_dims(&port.port_type)) {
+                value.dims = None;
+            }
+        }
+        Ok(values)
+    }
+}
+
+/// Whether a value's length does not say all about its shape.
+fn has_open_dims(port_type: &PortType) -> bool {
+    match port_type {
+        PortType::Tensor(tensor) => {
+            tensor.dims.iter().filter(|dim| !matches!(dim, Dim::Fixed(_))).count() > 1
+        }
+        _ => false,
+    }
+}
+
+/// The records up to the first that was not reached, as many as fit into a frame, but at least one.
+fn fitting(ends: Vec<Option<RecordEnd>>) -> Vec<RecordEnd> {
+    let mut room = FRAME_MAX_BYTES.saturating_sub(FRAME_SPARE_BYTES);
+    let mut taken = Vec::new();
+    for end in ends.into_iter().map_while(|end| end) {
+        let len_bytes = match &end {
+            RecordEnd::Outputs(values) => {
+                values.iter().map(|value| value.bytes.len() + VALUE_FRAME_BYTES).sum()
+            }
+            RecordEnd::Failed(_) => FAILURE_MAX_BYTES,
+        };
+        if len_bytes > room && !taken.is_empty() {
+            break;
+        }
+        room = room.saturating_sub(len_bytes);
+        taken.push(end);
+    }
+    taken
 }
 
 fn nothing_loaded() -> Failure {

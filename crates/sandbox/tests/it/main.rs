@@ -5,6 +5,7 @@
 //! ```
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod batch;
 mod digits;
 mod examine;
 mod good;

@@ -15,7 +15,8 @@ use guildhall_protocol::manifest::{
     Binding, Code, CommandCode, FileEntry, Kind, MANIFEST_FORMAT, Manifest, OnnxCode, PortFile,
     UnitTest,
 };
-use guildhall_sandbox::{Failure, PackageFiles, PortValue, RunWorker, Scored, Spawner};
+use guildhall_protocol::wire::PortValue;
+use guildhall_sandbox::{Failure, PackageFiles, RunWorker, Scored, Spawner};
 use tempfile::TempDir;
 
 /// Far above what anything honest in these tests takes, even in a debug build on a busy machine.
@@ -211,7 +212,7 @@ impl Package {
 
 /// A record for the only input port.
 pub(crate) fn record(input: &[u8]) -> Vec<PortValue> {
-    vec![PortValue { port: "in".into(), bytes: input.to_vec() }]
+    vec![PortValue::new("in", input)]
 }
 
 /// All files below a folder of the examples, by name relative to it.

@@ -3,9 +3,9 @@
 use guildhall_protocol::contract::Limits;
 use guildhall_protocol::manifest::Manifest;
 use guildhall_protocol::receipt::{EdgeHasher, Used};
-use guildhall_protocol::wire::{JobFailure, RecordFrame};
+use guildhall_protocol::wire::{JobFailure, PortValue, RecordFrame};
 use guildhall_protocol::{Hash, PackageId};
-use guildhall_sandbox::{Failure, Isolation, Killer, PortValue, RunWorker};
+use guildhall_sandbox::{Failure, Isolation, Killer, RunWorker};
 use tokio::sync::mpsc;
 
 use super::shorten;
@@ -67,7 +67,7 @@ impl StageRun {
 
     fn score(&mut self, index: u64, value: Vec<u8>) -> Result<Vec<u8>, Failure> {
         self.input.record(index, &value);
-        let inputs = vec![PortValue { port: self.input_port.clone(), bytes: value }];
+        let inputs = vec![PortValue::new(self.input_port.clone(), value)];
         let scored = self.worker.score(inputs)?;
         let value =
             scored.outputs.into_iter().next().map(|output| output.bytes).unwrap_or_default();

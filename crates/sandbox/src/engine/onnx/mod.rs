@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use guildhall_protocol::interface::{Dim, Port, PortType, TensorType};
 use guildhall_protocol::manifest::{Binding, Code, OnnxCode};
+use guildhall_protocol::wire::PortValue;
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::{
     Framework as _, InferenceFact, InferenceModel, InferenceModelExt as _, IntoRunnable as _, TDim,
@@ -16,10 +17,10 @@ use tract_onnx::prelude::{
 };
 use tract_onnx::tract_hir::infer::Factoid as _;
 
-use super::{Engine, LoadedStage, Outputs};
+use super::{Call, Engine, Input, LoadedStage, Outputs};
 use crate::failure::Failure;
-use crate::message::{CodeReport, PortValue, StageSpec, TensorInfo};
-use crate::value::{DimSizes, check_tensor};
+use crate::message::{CodeReport, StageSpec, TensorInfo};
+use crate::value::check_tensor;
 use crate::worker::Alarm;
 
 /// Largest graph file, bytes: half of what its own format can hold, and more than this engine is good for.
@@ -243,25 +244,26 @@ fn check_output(port: &Port, fact: &TypedFact) -> Result<(), String> {
 }
 
 impl LoadedStage for Graph {
-    fn score(
-        &mut self,
-        mut inputs: Vec<PortValue>,
-        sizes: &DimSizes,
-        _alarm: &Alarm,
-    ) -> Result<Outputs, Failure> {
+    fn score(&mut self, call: Call, _alarm: &Alarm) -> Vec<Result<Outputs, Failure>> {
+        call.records.into_iter().map(|record| self.score_one(record)).collect()
+    }
+}
+
+impl Graph {
+    fn score_one(&self, record: Input) -> Result<Outputs, Failure> {
+        let Input { values: inputs, sizes } = record;
         let mut tensors = TVec::new();
         for input in &self.inputs {
-            let Some(value) = inputs.iter_mut().find(|value| value.port == input.port) else {
+            let Some(value) = inputs.iter().find(|value| value.port == input.port) else {
                 let why = format!("port `{}` has no value, and graphs need all", input.port);
                 return Err(Failure::BadInput { why });
             };
-            let bytes = std::mem::take(&mut value.bytes);
-            let mut shape = check_tensor(&input.tensor, &bytes, &mut sizes.clone())
+            let mut shape = check_tensor(&input.tensor, value, &mut sizes.clone())
                 .map_err(|why| Failure::BadInput { why })?;
             if input.is_batched {
                 shape.insert(0, 1);
             }
-            let tensor = tensor::from_bytes(input.tensor.dtype, &shape, &bytes)
+            let tensor = tensor::from_bytes(input.tensor.dtype, &shape, &value.bytes)
                 .map_err(|why| Failure::BadInput { why })?;
             tensors.push(tensor.into());
         }
@@ -271,12 +273,19 @@ impl LoadedStage for Graph {
             .map_err(|error| Failure::BadOutput { why: format!("the graph failed: {error:#}") })?;
         let mut values = Vec::new();
         for (port, result) in self.outputs.iter().zip(results) {
-            let bytes = match &port.port_type {
-                PortType::Prediction(prediction) => tensor::to_predictions(prediction, &result),
-                _ => tensor::to_bytes(&result),
+            let (bytes, dims) = match &port.port_type {
+                PortType::Prediction(prediction) => {
+                    (tensor::to_predictions(prediction, &result), None)
+                }
+                PortType::Tensor(tensor) => {
+                    let batch = result.shape().len().saturating_sub(tensor.dims.len());
+                    let dims = result.shape().iter().skip(batch).map(|dim| *dim as u64).collect();
+                    (tensor::to_bytes(&result), Some(dims))
+                }
+                _ => (tensor::to_bytes(&result), None),
             };
             let bytes = bytes.map_err(|why| Failure::BadOutput { why })?;
-            values.push(PortValue { port: port.name.clone(), bytes });
+            values.push(PortValue { port: port.name.clone(), bytes, dims });
         }
         Ok(Outputs { values, memory_peak_bytes: None })
     }

@@ -6,9 +6,12 @@
 mod gate;
 mod host;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use guildhall_protocol::contract::Determinism;
+use guildhall_protocol::wire::PortValue;
 use wasmtime::{
     Config, Engine as Machine, InstancePre, Linker, Module, OptLevel, Store, Trap,
     WasmBacktraceDetails,
@@ -16,10 +19,9 @@ use wasmtime::{
 use wasmtime_wasi::I32Exit;
 
 use self::host::Host;
-use super::{Engine, LoadedStage, Outputs};
+use super::{Call, Engine, Input, LoadedStage, Outputs};
 use crate::failure::{Failure, TrapCode, excerpt};
-use crate::message::{CodeReport, PortValue, StageSpec};
-use crate::value::DimSizes;
+use crate::message::{CallLimits, CodeReport, StageSpec};
 use crate::worker::Alarm;
 
 /// Stack of a guest, bytes: wasmtime's default, pinned because a guest can tell.
@@ -82,10 +84,7 @@ struct Command {
     instance: InstancePre<Host>,
     arguments: Vec<String>,
     output_port: String,
-    seed: u64,
-    scoring_ms: u64,
     memory_bytes: u64,
-    output_bytes: u64,
     /// `wasmtime-wasi` blocks on a runtime. Nothing of ours ever waits, so one without threads or timers will do.
     runtime: tokio::runtime::Runtime,
 }
@@ -112,10 +111,7 @@ impl Command {
             instance,
             arguments,
             output_port,
-            seed: stage.seed,
-            scoring_ms: stage.scoring_ms,
             memory_bytes: stage.memory_bytes,
-            output_bytes: stage.output_bytes,
             runtime,
         })
     }
@@ -125,20 +121,21 @@ impl Command {
         &self,
         ended: Result<(), wasmtime::Error>,
         host: &Host,
+        limits: &CallLimits,
         took: Duration,
     ) -> Result<(), Failure> {
         let ended = match ended {
             Err(error) if error.downcast_ref::<I32Exit>().is_some_and(|exit| exit.0 == 0) => Ok(()),
             other => other,
         };
-        if host.stdout.contents().len() as u64 > self.output_bytes {
-            return Err(Failure::OutputLimit { limit_bytes: self.output_bytes });
+        if host.stdout.contents().len() as u64 > limits.output_bytes {
+            return Err(Failure::OutputLimit { limit_bytes: limits.output_bytes });
         }
         let Err(error) = ended else { return Ok(()) };
         let trap = error.downcast_ref::<Trap>().copied();
         if trap == Some(Trap::Interrupt) {
             let stopped_after_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-            return Err(Failure::Timeout { limit_ms: self.scoring_ms, stopped_after_ms });
+            return Err(Failure::Timeout { limit_ms: limits.scoring_ms, stopped_after_ms });
         }
         if host.memory.was_refused {
             return Err(Failure::MemoryLimit { limit_bytes: self.memory_bytes });
@@ -165,33 +162,61 @@ fn arguments(config: &std::collections::BTreeMap<String, String>) -> Result<Vec<
 }
 
 impl LoadedStage for Command {
-    fn score(
-        &mut self,
-        inputs: Vec<PortValue>,
-        _sizes: &DimSizes,
-        alarm: &Alarm,
-    ) -> Result<Outputs, Failure> {
+    fn score(&mut self, call: Call, alarm: &Alarm) -> Vec<Result<Outputs, Failure>> {
         let started = Instant::now();
-        let input = inputs.into_iter().next().map(|value| value.bytes).unwrap_or_default();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let (machine, over) = (self.machine.clone(), Arc::clone(&is_over));
+        alarm.arm(Duration::from_millis(call.limits.scoring_ms), move || {
+            over.store(true, Ordering::SeqCst);
+            machine.increment_epoch();
+        });
+        let mut results = Vec::with_capacity(call.records.len());
+        for record in call.records {
+            let Some(result) = self.score_one(record, &call.limits, started, &is_over) else {
+                break;
+            };
+            let timed_out = matches!(result, Err(Failure::Timeout { .. }));
+            results.push(result);
+            if timed_out {
+                break;
+            }
+        }
+        alarm.disarm();
+        results
+    }
+}
+
+impl Command {
+    /// `None` when the call's time was over before the record began.
+    fn score_one(
+        &self,
+        record: Input,
+        limits: &CallLimits,
+        started: Instant,
+        is_over: &AtomicBool,
+    ) -> Option<Result<Outputs, Failure>> {
+        let input = record.values.into_iter().next().map(|value| value.bytes).unwrap_or_default();
         let host =
-            Host::new(input, &self.arguments, self.seed, self.memory_bytes, self.output_bytes);
+            Host::new(input, &self.arguments, limits.seed, self.memory_bytes, limits.output_bytes);
         let mut store = Store::new(&self.machine, host);
         store.limiter(|host| &mut host.memory);
+        // First the deadline, then the look: an alarm in between is either seen here or moves the epoch past it.
         store.set_epoch_deadline(1);
-        let machine = self.machine.clone();
-        alarm.arm(Duration::from_millis(self.scoring_ms), move || machine.increment_epoch());
+        if is_over.load(Ordering::SeqCst) {
+            return None;
+        }
         let _entered = self.runtime.enter();
         let ended = self.instance.instantiate(&mut store).and_then(|instance| {
             instance.get_typed_func::<(), ()>(&mut store, "_start")?.call(&mut store, ())
         });
-        alarm.disarm();
         let host = store.data();
-        self.judge(ended, host, started.elapsed())?;
-        let bytes = host.stdout.contents().to_vec();
-        Ok(Outputs {
-            values: vec![PortValue { port: self.output_port.clone(), bytes }],
-            memory_peak_bytes: Some(host.memory.peak_bytes),
-        })
+        Some(self.judge(ended, host, limits, started.elapsed()).map(|()| {
+            let bytes = host.stdout.contents().to_vec();
+            Outputs {
+                values: vec![PortValue::new(self.output_port.clone(), bytes)],
+                memory_peak_bytes: Some(host.memory.peak_bytes),
+            }
+        }))
     }
 }
 

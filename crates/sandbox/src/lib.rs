@@ -39,10 +39,10 @@ pub use crate::failure::{Failure, Fault, TEXT_MAX_BYTES, TrapCode};
 pub use crate::formats::examine_in_process;
 pub use crate::message::{CallLimits, CodeReport, Isolation, TensorInfo};
 pub use crate::parent::{
-    Batch, COMPILE_MAX_MS, EXAMINE_MEMORY_BYTES, Examiner, INSPECTION_FACTS_MAX, InspectLimits,
-    Inspection, KILL_GRACE_MS, Killer, PackageFiles, RunWorker, Scored, Spawner, TestOutcome,
-    run_tests,
+    Batch, COMPILE_MAX_MS, EXAMINE_MEMORY_BYTES, EngineInfo, Engines, Examiner,
+    INSPECTION_FACTS_MAX, InspectLimits, Inspection, KILL_GRACE_MS, Killer, LibraryProblem,
+    OnnxRuntime, PackageFiles, RunWorker, Scored, Spawner, TestOutcome, run_tests,
 };
-#[doc(hidden)]
-pub use crate::worker::try_to_break_out;
 pub use crate::worker::worker_main;
+#[doc(hidden)]
+pub use crate::worker::{bring_up_onnxruntime, try_to_break_out};

@@ -78,11 +78,24 @@ pub(crate) struct Setup {
     pub(crate) cpu_seconds: u64,
 }
 
+/// Beside [`Setup`] in the first frame: the foreign library that a worker loads before it shuts itself in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RuntimeSetup {
+    /// Where the library is; absolute.
+    pub(crate) library: String,
+    /// Threads for one operator, at least one.
+    pub(crate) threads: u16,
+    /// Whether stages go to a CUDA device.
+    pub(crate) cuda: bool,
+}
+
 /// Everything an engine has to know about a stage, besides the bytes of its code.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct StageSpec {
     pub(crate) interface: Interface,
     pub(crate) code: Code,
+    /// The engine that executes it, by the name that nodes advertise.
+    pub(crate) engine: String,
     pub(crate) file: FileEntry,
     pub(crate) determinism: Determinism,
     pub(crate) memory_bytes: u64,
@@ -136,6 +149,8 @@ pub(crate) enum Request {
     Load { stage: Box<StageSpec> },
     /// Score records, a value for each input port of each. Answer: `Scored`.
     Score { records: Vec<Vec<PortValue>>, limits: CallLimits },
+    /// Say where the foreign library runs graphs. Answer: `Providers`.
+    Providers,
     /// Compare the output of this port of the last call's first record. Answer: `Compared`.
     Compare { expected: PortValue, tolerance: f64 },
 }
@@ -161,6 +176,8 @@ pub(crate) enum Reply {
         /// Most memory that the stage held, bytes, if its engine counts it.
         memory_peak_bytes: Option<u64>,
     },
+    /// Each place on which a graph of our own just ran.
+    Providers { providers: Vec<String> },
     /// The first difference in words, or none.
     Compared { difference: Option<String> },
     /// It did not work; the worker goes on.

@@ -492,12 +492,16 @@ fn integers(dtype: ElementType, bytes: &[u8]) -> Result<Vec<i128>, String> {
 
 /// The elements as numbers. A single-precision number becomes the double that prints the same, not the one that is
 /// nearest: 0.1, not 0.10000000149.
-#[expect(clippy::cast_precision_loss, reason = "a prediction is a double, whatever the graph counts in")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a prediction is a double, whatever the graph counts in"
+)]
 fn numbers(dtype: ElementType, bytes: &[u8]) -> Result<Vec<f64>, String> {
     let same_print = |value: f32| value.to_string().parse().unwrap_or_else(|_| f64::from(value));
     match dtype {
         ElementType::F16 => {
-            let half = |chunk: &[u8]| half::f16::from_le_bytes(chunk.try_into().unwrap_or_default());
+            let half =
+                |chunk: &[u8]| half::f16::from_le_bytes(chunk.try_into().unwrap_or_default());
             Ok(bytes.chunks_exact(2).map(half).map(|value| same_print(value.to_f32())).collect())
         }
         ElementType::F32 => for_elements!(dtype, bytes, { F32 => f32 }, same_print),
@@ -544,9 +548,8 @@ mod tests {
     #[test]
     fn one_dimension_more_than_the_port_is_the_batch() {
         let port = tensor_port(&[Dim::Fixed(4)]);
-        let is_open = |dims: &[Option<u64>]| {
-            Slot::agree(&port, &floats(dims)).map(|slot| slot.is_open())
-        };
+        let is_open =
+            |dims: &[Option<u64>]| Slot::agree(&port, &floats(dims)).map(|slot| slot.is_open());
         assert_eq!(is_open(&[None, Some(4)]), Ok(true));
         assert_eq!(is_open(&[Some(1), Some(4)]), Ok(false));
         assert_eq!(is_open(&[Some(4)]), Ok(false));
@@ -618,9 +621,8 @@ mod tests {
         let one = |elements| Yielded::Tensor { dims: vec![1], elements };
         let texts = Elements::Texts(vec!["dog".into()]);
         assert_eq!(json(&port, one(texts)).unwrap(), dog);
-        let whole = |number: i64| {
-            one(Elements::Numbers(ElementType::I64, number.to_le_bytes().to_vec()))
-        };
+        let whole =
+            |number: i64| one(Elements::Numbers(ElementType::I64, number.to_le_bytes().to_vec()));
         assert_eq!(json(&port, whole(1)).unwrap(), dog);
         assert!(json(&port, whole(2)).is_err() && json(&port, whole(-1)).is_err());
         let digits = class_port(&["1", "2"]);

@@ -89,16 +89,22 @@ impl Spawner {
             None => (0, ONNX_ALLOWANCE_BYTES),
         };
         let setup = Setup {
-            data_bytes: memory_bytes.saturating_add(allowance_bytes).max(EXAMINE_MEMORY_BYTES),
+            data_bytes: memory_bytes
+                .saturating_add(allowance_bytes)
+                .saturating_add(code.map_or(0, |(code, ..)| self.library_bytes(code)))
+                .max(EXAMINE_MEMORY_BYTES),
             cpu_seconds: (manifest.len_bytes() / BYTES_PER_CPU_SECOND)
                 .saturating_add(limits.compile_ms / 1000)
                 .saturating_add(CPU_SLACK_SECONDS),
         };
-        let mut process = Process::start(self, setup, setup.data_bytes)?;
+        let runtime = code.and_then(|(code, ..)| self.runtime_for(code));
+        let mut process = Process::start_with(self, setup, runtime, setup.data_bytes)?;
         let facts = check_files(&mut process, package)?;
         let report = match code {
-            Some((_, entry, contract)) => {
-                let stage = Box::new(package.stage(contract.memory_bytes, &BTreeMap::new())?);
+            Some((code, entry, contract)) => {
+                let engine = self.engine_of(code);
+                let stage = package.stage(engine, contract.memory_bytes, &BTreeMap::new())?;
+                let stage = Box::new(stage);
                 let file = package.open(entry)?;
                 let wait = Wait::Compile { limit_ms: limits.compile_ms };
                 match process.request(&Request::Inspect { stage }, Some(file.as_fd()), wait)? {
@@ -111,7 +117,7 @@ impl Spawner {
         Ok(Inspection {
             files: manifest.files.len(),
             len_bytes: manifest.len_bytes(),
-            engine: code.map(|(code, _, _)| code.engine().to_owned()),
+            engine: code.map(|(code, ..)| self.engine_of(code).to_owned()),
             code: report.map(CodeReport::bounded),
             facts,
             isolation: process.isolation(),

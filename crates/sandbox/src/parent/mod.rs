@@ -1,6 +1,7 @@
 //! The node's side: starts workers, asks them, kills them. Everything here blocks; the node calls it from threads that
 //! may wait.
 
+mod engines;
 mod examiner;
 mod inspection;
 mod process;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use guildhall_protocol::contract::{Contract, Import};
 use guildhall_protocol::manifest::{Code, FileEntry, Manifest};
 
+pub use self::engines::{EngineInfo, Engines, LibraryProblem, OnnxRuntime};
 pub use self::examiner::{EXAMINE_MEMORY_BYTES, Examiner};
 pub use self::inspection::{INSPECTION_FACTS_MAX, InspectLimits, Inspection};
 use self::process::Process;
@@ -83,6 +85,7 @@ impl PackageFiles<'_> {
 
     fn stage(
         &self,
+        engine: &str,
         memory_bytes: u64,
         config: &BTreeMap<String, String>,
     ) -> Result<StageSpec, Failure> {
@@ -90,6 +93,7 @@ impl PackageFiles<'_> {
         Ok(StageSpec {
             interface: self.manifest.interface.clone(),
             code: code.clone(),
+            engine: engine.to_owned(),
             file: file.clone(),
             determinism: contract.determinism,
             memory_bytes,
@@ -116,13 +120,14 @@ fn onnx_allowance_bytes(file: &FileEntry) -> u64 {
 pub struct Spawner {
     program: PathBuf,
     args: Vec<OsString>,
+    onnxruntime: Option<OnnxRuntime>,
 }
 
 impl Spawner {
     /// Workers are `program` with `args`, which calls [`crate::worker_main`].
     #[must_use]
     pub fn new(program: impl Into<PathBuf>, args: impl IntoIterator<Item = OsString>) -> Self {
-        Self { program: program.into(), args: args.into_iter().collect() }
+        Self { program: program.into(), args: args.into_iter().collect(), onnxruntime: None }
     }
 
     /// Workers are this very program with `args`, even if its file is replaced while it runs.

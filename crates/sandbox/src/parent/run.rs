@@ -72,13 +72,15 @@ impl Spawner {
         let memory_bytes = limits.memory_bytes.value;
         // An output travels in one frame, whatever the parties agreed on.
         let output_bytes = limits.output_bytes.value.min(VALUE_MAX_BYTES as u64);
-        let stage = package.stage(memory_bytes, config)?;
+        let stage = package.stage(self.engine_of(code), memory_bytes, config)?;
         let file = package.open(entry)?;
         let setup = Setup {
-            data_bytes: memory_bytes.saturating_add(allowance_bytes(code, entry)),
+            data_bytes: memory_bytes
+                .saturating_add(allowance_bytes(code, entry))
+                .saturating_add(self.library_bytes(code)),
             cpu_seconds: (limits.total_ms.value / 1000).saturating_add(CPU_SLACK_SECONDS),
         };
-        let mut process = Process::start(self, setup, memory_bytes)?;
+        let mut process = Process::start_with(self, setup, self.runtime_for(code), memory_bytes)?;
         let request = Request::Load { stage: Box::new(stage) };
         let wait = Wait::Compile { limit_ms: COMPILE_MAX_MS };
         match process.request(&request, Some(file.as_fd()), wait)? {

@@ -27,9 +27,10 @@ pub use self::escape::try_to_break_out;
 pub(crate) use self::watch::Alarm;
 use crate::channel::{Channel, ChannelError};
 use crate::compare;
-use crate::engine::{self, Call, Input, LoadedStage, Outputs};
+use crate::engine::onnxruntime::{self, OnnxRuntime, check_one_thread};
+use crate::engine::{Call, Engines, Input, LoadedStage, Outputs};
 use crate::failure::{Failure, excerpt};
-use crate::message::{CallLimits, RecordEnd, Reply, Request, Setup, StageSpec};
+use crate::message::{CallLimits, RecordEnd, Reply, Request, RuntimeSetup, Setup, StageSpec};
 use crate::value::{DimSizes, check_side};
 
 /// Exit code when a person started it by hand.
@@ -80,15 +81,23 @@ enum ServeError {
     Channel(#[from] ChannelError),
     #[error("a worker cannot shut itself in: {0}")]
     Isolation(#[from] std::io::Error),
+    #[error("{library} cannot be used: {0}", library = onnxruntime::NAME)]
+    Library(String),
     #[error("an engine panicked")]
     Panic,
 }
 
 fn serve(channel: &Channel) -> Result<(), ServeError> {
-    let setup: Setup = channel.receive(None)?;
+    let (setup, runtime): (Setup, Option<RuntimeSetup>) = channel.receive(None)?;
+    let onnxruntime = runtime.as_ref().map(bring_up).transpose()?;
     let isolation = isolate::shut_in(&setup)?;
     watch::end_with(channel.watch()?)?;
-    let mut worker = Worker { alarm: Alarm::start()?, stage: None, outputs: Vec::new() };
+    let mut worker = Worker {
+        alarm: Alarm::start()?,
+        engines: Engines::new(onnxruntime),
+        stage: None,
+        outputs: Vec::new(),
+    };
     std::panic::set_hook(Box::new(|_| {}));
     channel.send(&Reply::Ready(isolation), None, None)?;
     loop {
@@ -104,6 +113,21 @@ fn serve(channel: &Channel) -> Result<(), ServeError> {
             }
         }
     }
+}
+
+/// Loads the foreign library that this worker is for, while nothing else is in the process and nothing is confined yet.
+fn bring_up(setup: &RuntimeSetup) -> Result<OnnxRuntime, ServeError> {
+    let runtime = OnnxRuntime::load(setup).map_err(ServeError::Library)?;
+    // Limits, Landlock and seccomp confine the thread that asks for them, and those that it starts.
+    check_one_thread()?;
+    Ok(runtime)
+}
+
+/// For a test: what comes before the jail in a worker for the library at this path. The library stays.
+#[doc(hidden)]
+pub fn bring_up_onnxruntime(library: &str) -> bool {
+    let setup = RuntimeSetup { library: library.to_owned(), threads: 1, cuda: false };
+    bring_up(&setup).map(std::mem::forget).is_ok()
 }
 
 /// What a panic means, by what the worker was doing.
@@ -154,6 +178,7 @@ impl Blame {
 
 struct Worker {
     alarm: Alarm,
+    engines: Engines,
     stage: Option<Stage>,
     /// Outputs of the last call's first record, for comparisons.
     outputs: Vec<PortValue>,
@@ -180,18 +205,19 @@ impl Worker {
                 Ok(Reply::Checked(Box::new(facts)))
             }
             Request::Inspect { stage } => {
-                let engine = engine::of(&stage.code)?;
+                let engine = self.engines.of(&stage)?;
                 let code = files::load(&file()?, &stage.file, engine.code_max_bytes())?;
                 engine.inspect(&stage, code).map(Reply::Inspected)
             }
             Request::Load { stage } => {
-                let engine = engine::of(&stage.code)?;
+                let engine = self.engines.of(&stage)?;
                 let code = files::load(&file()?, &stage.file, engine.code_max_bytes())?;
                 let loaded = engine.load(&stage, code)?;
                 let StageSpec { interface, .. } = *stage;
                 self.stage = Some(Stage { interface, loaded });
                 Ok(Reply::Loaded)
             }
+            Request::Providers => Ok(Reply::Providers { providers: self.engines.providers() }),
             Request::Score { records, limits } => self.score(records, &limits),
             Request::Compare { expected, tolerance } => self.compare(&expected, tolerance),
         }

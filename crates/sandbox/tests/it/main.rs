@@ -13,6 +13,7 @@ mod graphs;
 mod hostile;
 mod inspect;
 mod mutations;
+mod onnxruntime;
 mod package;
 mod process;
 mod refused;

@@ -3,7 +3,8 @@
 //! The library is foreign C++ that reads `/proc`, `/sys` and its own files when it comes up, so a worker that is started
 //! for it loads it *before* it shuts itself in: [`OnnxRuntime::load`] runs while nothing foreign is near, and makes and
 //! runs a graph of our own, so that everything the library does only once is done. It must not leave threads behind:
-//! those would stay outside the jail, and the worker gives up if there are any. Whatever comes later, a package's graph
+//! those would stay outside the jail, and the worker gives up if there are any. (Microsoft's builds start one that sends
+//! reports, unless the environment tells them not to; the node's side of this crate does.) Whatever comes later, a package's graph
 //! and the threads of its session, is inside. The node's own process never loads it.
 //!
 //! Graphs come as bytes, in the ONNX format only: no files beside them, no libraries of operators, nothing is written.

@@ -60,8 +60,7 @@ impl LoadedStage for Graph {
             Ok(options) => options,
             Err(error) => return vec![Err(Failure::Internal { why: error.to_string() })],
         };
-        let deadline =
-            Arc::new(Deadline { options, is_over: AtomicBool::new(false), limit_ms });
+        let deadline = Arc::new(Deadline { options, is_over: AtomicBool::new(false), limit_ms });
         let rings = Arc::clone(&deadline);
         alarm.arm(Duration::from_millis(limit_ms), move || {
             rings.is_over.store(true, Ordering::Release);
@@ -216,8 +215,9 @@ impl Graph {
             let value = outputs.remove(name).ok_or_else(|| Failure::BadOutput {
                 why: format!("the graph did not yield `{name}`"),
             })?;
-            let value = tensor::from_library(value)
-                .map_err(|why| Failure::BadOutput { why: format!("port `{}`: {why}", port.name) })?;
+            let value = tensor::from_library(value).map_err(|why| Failure::BadOutput {
+                why: format!("port `{}`: {why}", port.name),
+            })?;
             yielded.push((port.clone(), value));
         }
         Ok(yielded)

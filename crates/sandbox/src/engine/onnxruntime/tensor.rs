@@ -2,9 +2,7 @@
 
 use guildhall_protocol::interface::ElementType;
 use half::f16;
-use ort::value::{
-    DynMap, DynSequence, DynValue, Shape, Tensor, TensorElementType, ValueType,
-};
+use ort::value::{DynMap, DynSequence, DynValue, Shape, Tensor, TensorElementType, ValueType};
 
 use crate::engine::graph::{Elements, Fact, FactKind, Parts, Stacked, Yielded};
 
@@ -51,17 +49,50 @@ pub(super) fn fact(value_type: &ValueType) -> Result<Fact, String> {
 macro_rules! for_type {
     ($dtype:expr, $name:ident => $body:expr) => {
         match $dtype {
-            ElementType::U8 => { type $name = u8; $body }
-            ElementType::I8 => { type $name = i8; $body }
-            ElementType::U16 => { type $name = u16; $body }
-            ElementType::I16 => { type $name = i16; $body }
-            ElementType::U32 => { type $name = u32; $body }
-            ElementType::I32 => { type $name = i32; $body }
-            ElementType::U64 => { type $name = u64; $body }
-            ElementType::I64 => { type $name = i64; $body }
-            ElementType::F16 => { type $name = f16; $body }
-            ElementType::F32 => { type $name = f32; $body }
-            ElementType::F64 => { type $name = f64; $body }
+            ElementType::U8 => {
+                type $name = u8;
+                $body
+            }
+            ElementType::I8 => {
+                type $name = i8;
+                $body
+            }
+            ElementType::U16 => {
+                type $name = u16;
+                $body
+            }
+            ElementType::I16 => {
+                type $name = i16;
+                $body
+            }
+            ElementType::U32 => {
+                type $name = u32;
+                $body
+            }
+            ElementType::I32 => {
+                type $name = i32;
+                $body
+            }
+            ElementType::U64 => {
+                type $name = u64;
+                $body
+            }
+            ElementType::I64 => {
+                type $name = i64;
+                $body
+            }
+            ElementType::F16 => {
+                type $name = f16;
+                $body
+            }
+            ElementType::F32 => {
+                type $name = f32;
+                $body
+            }
+            ElementType::F64 => {
+                type $name = f64;
+                $body
+            }
             other => Err(format!("{other:?} has no tensor")),
         }
     };
@@ -72,9 +103,11 @@ pub(super) fn to_library(stacked: Stacked<'_>) -> Result<DynValue, String> {
     let in_words = |error: ort::Error| error.to_string();
     let dims = stacked.dims;
     match stacked.parts {
-        Parts::Texts(texts) => Tensor::from_string_array((dims, texts.as_slice()))
-            .map(|tensor| tensor.into_dyn())
-            .map_err(in_words),
+        Parts::Texts(texts) => {
+            let texts: Vec<String> = texts.into_iter().map(str::to_owned).collect();
+            let tensor = Tensor::from_string_array((dims, texts.as_slice()));
+            tensor.map(|tensor| tensor.into_dyn()).map_err(in_words)
+        }
         Parts::Numbers(ElementType::Bool, parts) => {
             let bools: Vec<bool> = parts.concat().into_iter().map(|byte| byte != 0).collect();
             Tensor::from_array((dims, bools)).map(|tensor| tensor.into_dyn()).map_err(in_words)

@@ -10,7 +10,7 @@
 //! |---|---|
 //! | wall time of a record | the engine by interrupting its guest; the parent by SIGKILL [`KILL_GRACE_MS`] later |
 //! | compile time | the parent by SIGKILL: nothing interrupts a compiler |
-//! | memory of a record | `wasm`: counted by the engine; `onnx`: `RLIMIT_DATA` of the process, which adds the engine's own |
+//! | memory of a record | `wasm`: counted by the engine; `onnx` and `onnxruntime`: `RLIMIT_DATA` of the process, which adds the engine's own |
 //! | output of a record | the engine while it is written; the parent by its frame cap and again on arrival |
 //! | memory of a file's check | `RLIMIT_DATA` of the process: [`EXAMINE_MEMORY_BYTES`] |
 //! | time of a file's check | the parent by SIGKILL: ten seconds, and a second for each 8 MiB |
@@ -18,6 +18,9 @@
 //!
 //! Deterministic by construction: a guest has no environment, no files, no sockets, a clock that starts at zero and
 //! randomness that follows from the seed; a fresh instance for each record.
+//!
+//! Graphs run in the engine built in, or in the onnxruntime library of the machine: the [`Spawner`] that a node starts a
+//! worker with says which. Such a worker loads the library before it shuts itself in, and this process never does.
 //!
 //! Linux only: seccomp, Landlock and descriptors over sockets have no portable form.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]

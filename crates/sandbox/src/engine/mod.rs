@@ -37,6 +37,11 @@ pub(crate) trait LoadedStage {
     /// than records: an engine that can interrupt itself stops by the alarm when the call's time is over, and the record
     /// it was at has timed out. For the others the node has SIGKILL. A record that fails does not end the call.
     fn score(&mut self, call: Call, alarm: &Alarm) -> Vec<Result<Outputs, Failure>>;
+
+    /// Whether other threads than the one that asks work on records.
+    fn is_threaded(&self) -> bool {
+        false
+    }
 }
 
 /// Records to be scored, and under what.

@@ -17,9 +17,9 @@ use crate::engine::{engine_names, onnxruntime};
 use crate::failure::{Failure, excerpt};
 use crate::message::{Reply, Request, RuntimeSetup, Setup};
 
-/// Writable memory that the library takes once it is loaded and has run something, bytes: 30 to 40 MB for what it writes
-/// of its own file, its tables of operators and its heap; the rest is for other builds of it.
-const LIBRARY_BYTES: u64 = 128 << 20;
+/// Writable memory that the library takes once it is loaded and has run something, bytes. Version 1.32 takes 9 MB; the
+/// rest is for other builds of it, and for what it holds in another order for the processor's sake.
+const LIBRARY_BYTES: u64 = 64 << 20;
 
 /// Writable memory for each of its threads, bytes: the stack that the system gives a thread, usually 8 MiB of which a
 /// part is used, and a heap of its own.
@@ -245,6 +245,11 @@ impl Spawner {
     pub(super) fn runtime_for(&self, code: &Code) -> Option<RuntimeSetup> {
         let library = self.onnxruntime.as_ref()?;
         matches!(code, Code::Onnx(_)).then(|| library.setup.clone())
+    }
+
+    /// How many threads may work on such code at once, and so how much faster than the wall clock processor time may go.
+    pub(super) fn threads_for(&self, code: &Code) -> u64 {
+        self.runtime_for(code).map_or(1, |setup| u64::from(setup.threads))
     }
 
     /// Writable memory that this takes, bytes.

@@ -78,7 +78,9 @@ impl Spawner {
             data_bytes: memory_bytes
                 .saturating_add(allowance_bytes(code, entry))
                 .saturating_add(self.library_bytes(code)),
-            cpu_seconds: (limits.total_ms.value / 1000).saturating_add(CPU_SLACK_SECONDS),
+            cpu_seconds: (limits.total_ms.value / 1000)
+                .saturating_mul(self.threads_for(code))
+                .saturating_add(CPU_SLACK_SECONDS),
         };
         let mut process = Process::start_with(self, setup, self.runtime_for(code), memory_bytes)?;
         let request = Request::Load { stage: Box::new(stage) };

@@ -244,9 +244,10 @@ impl Worker {
                 Err(why) => ends.push(Some(RecordEnd::Failed(Failure::BadInput { why }.bounded()))),
             }
         }
-        let started_us = processor_time_us();
+        let is_threaded = stage.loaded.is_threaded();
+        let started_us = processor_time_us(is_threaded);
         let results = stage.loaded.score(Call { records: checked, limits: *limits }, &self.alarm);
-        let cpu_us = processor_time_us().saturating_sub(started_us);
+        let cpu_us = processor_time_us(is_threaded).saturating_sub(started_us);
         let mut memory_peak_bytes = None;
         for (result, (at, mut sizes)) in results.into_iter().zip(sizes_of) {
             let end = result.and_then(|outputs| {
@@ -339,10 +340,13 @@ fn nothing_loaded() -> Failure {
     Failure::Internal { why: "a record came before its stage".into() }
 }
 
-/// Processor time of this thread so far, microseconds. Engines work on the thread that asks them; the process's own
-/// clock would only move with the kernel's ticks, because it has a limit.
-fn processor_time_us() -> u64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
+/// Processor time of this thread so far, microseconds, or of all of them. Most engines work on the thread that asks them;
+/// the process's own clock only moves with the kernel's ticks, because it has a limit.
+fn processor_time_us(is_threaded: bool) -> u64 {
+    let time = clock_gettime(match is_threaded {
+        true => ClockId::ProcessCPUTime,
+        false => ClockId::ThreadCPUTime,
+    });
     let micros = time.tv_sec.saturating_mul(1_000_000).saturating_add(time.tv_nsec / 1000);
     u64::try_from(micros).unwrap_or_default()
 }

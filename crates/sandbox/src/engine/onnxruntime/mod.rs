@@ -44,6 +44,9 @@ use crate::message::{CodeReport, RuntimeSetup, StageSpec, TensorInfo};
 /// The name that nodes advertise.
 pub(crate) const NAME: &str = "onnxruntime";
 
+/// The provider for NVIDIA's devices, as nodes advertise it.
+const CUDA_NAME: &str = "cuda";
+
 /// Largest graph file, bytes: a protocol buffer ends at 2 GiB, and it is in memory twice while it is read.
 const MODEL_MAX_BYTES: u64 = 1 << 30;
 
@@ -121,7 +124,7 @@ impl OnnxRuntime {
             let ran = open(&self.environment, on_cuda, IDENTITY)
                 .and_then(|mut session| Self::run_identity(&mut session));
             if ran.is_ok() {
-                providers.push("cuda".to_owned());
+                providers.push(CUDA_NAME.to_owned());
             }
         }
         providers
@@ -155,11 +158,22 @@ impl Engine for OnnxRuntime {
 }
 
 impl OnnxRuntime {
+    /// What it means that a graph did not become a session: a device that is missing is not the graph's fault.
+    fn blame(&self, why: &str) -> Failure {
+        if self.is_on_cuda && !self.providers().iter().any(|provider| provider == CUDA_NAME) {
+            return Failure::Unsupported {
+                what: format!("its workers reach no CUDA device: {why}"),
+            };
+        }
+        invalid(why)
+    }
+
     fn prepare(&self, stage: &StageSpec, code: Vec<u8>) -> Result<(Graph, CodeReport), Failure> {
         let Code::Onnx(onnx) = &stage.code else { return Err(invalid("it is not a graph")) };
         let is_exact = stage.determinism == guildhall_protocol::contract::Determinism::Bitwise;
-        let session = open(&self.environment, self.options(is_exact), &code)
-            .map_err(|error| session::failure(&error, |why| invalid(&why)))?;
+        let options = self.options(is_exact);
+        let session = open(&self.environment, options, &code)
+            .map_err(|error| session::failure(&error, |why| self.blame(&why)))?;
         drop(code);
         let mut report = CodeReport::default();
         let inputs = bind_inputs(&session, stage, onnx, &mut report)?;
@@ -179,7 +193,7 @@ impl OnnxRuntime {
                 .push(TensorInfo { name: binding.tensor.clone(), shape: fact.to_string() });
             outputs.push((binding.tensor.clone(), port.clone()));
         }
-        Ok((Graph::new(session, inputs, outputs, is_exact), report))
+        Ok((Graph::new(session, inputs, outputs, &options), report))
     }
 }
 

@@ -14,7 +14,7 @@ use guildhall_protocol::wire::PortValue;
 use ort::ErrorCode;
 use ort::session::{RunOptions, Session};
 
-use super::session::failure;
+use super::session::{Options, failure};
 use super::tensor;
 use crate::engine::graph::{Slot, Yielded};
 use crate::engine::{Call, Input, LoadedStage, Outputs};
@@ -29,6 +29,7 @@ pub(super) struct Graph {
     session: Session,
     inputs: Vec<(String, Slot)>,
     outputs: Vec<(String, Port)>,
+    is_threaded: bool,
     /// Several records may share a run. No longer so once a graph gave something else than a share for each.
     is_open: bool,
 }
@@ -71,6 +72,10 @@ impl LoadedStage for Graph {
         alarm.disarm();
         results
     }
+
+    fn is_threaded(&self) -> bool {
+        self.is_threaded
+    }
 }
 
 impl Graph {
@@ -78,10 +83,10 @@ impl Graph {
         session: Session,
         inputs: Vec<(String, Slot)>,
         outputs: Vec<(String, Port)>,
-        is_exact: bool,
+        options: &Options,
     ) -> Self {
-        let is_open = !is_exact && inputs.iter().all(|(_, slot)| slot.is_open());
-        Self { session, inputs, outputs, is_open }
+        let is_open = !options.is_exact && inputs.iter().all(|(_, slot)| slot.is_open());
+        Self { session, inputs, outputs, is_threaded: options.threads > 1, is_open }
     }
 
     /// Results in the records' order, up to the one at which time was over.

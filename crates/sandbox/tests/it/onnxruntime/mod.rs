@@ -105,6 +105,19 @@ fn an_inspection_says_which_engine_looked_and_what_it_saw() {
 }
 
 #[test]
+fn a_device_that_workers_do_not_reach_is_the_nodes_trouble() {
+    let Some(library) = library() else { return };
+    let on_cuda = spawner().with_onnxruntime(Some(library.clone().with_cuda(true)));
+    let found = on_cuda.engines();
+    let has_cuda = found.engines.iter().any(|engine| engine.providers.iter().any(|p| p == "cuda"));
+    let started = start(&on_cuda, &model(), &patient());
+    assert_eq!(started.is_ok(), has_cuda);
+    if let Err(failure) = started {
+        assert!(matches!(failure, Failure::Unsupported { .. }), "{failure:?}");
+    }
+}
+
+#[test]
 fn the_jail_holds_with_the_library_in_it() {
     let Some(library) = library() else { return };
     let output = Command::new(env!("CARGO_BIN_EXE_sandbox-worker"))

@@ -10,7 +10,7 @@
 //! |---|---|
 //! | wall time of a record | the engine by interrupting its guest; the parent by SIGKILL [`KILL_GRACE_MS`] later |
 //! | compile time | the parent by SIGKILL: nothing interrupts a compiler |
-//! | memory of a record | `wasm`: counted by the engine; `onnx` and `onnxruntime`: `RLIMIT_DATA` of the process, which adds the engine's own |
+//! | memory of a record | modules: counted by the engine; graphs: `RLIMIT_DATA` of the process, which adds the engine's own |
 //! | output of a record | the engine while it is written; the parent by its frame cap and again on arrival |
 //! | memory of a file's check | `RLIMIT_DATA` of the process: [`EXAMINE_MEMORY_BYTES`] |
 //! | time of a file's check | the parent by SIGKILL: ten seconds, and a second for each 8 MiB |

@@ -25,6 +25,14 @@ pub(crate) struct Fact {
     pub(crate) dims: Option<Vec<Option<u64>>>,
 }
 
+impl Fact {
+    /// Whether an output may have a share for each of several records. One whose first dimension the graph fixes has
+    /// not, whatever number of them goes in.
+    pub(crate) fn may_be_shared(&self) -> bool {
+        self.dims.as_ref().is_none_or(|dims| dims.first() == Some(&None))
+    }
+}
+
 /// What is in such a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FactKind {
@@ -584,6 +592,14 @@ mod tests {
         }
         let why = back.split(2).unwrap_err();
         assert_eq!(why, "2 records went in, and a tensor of shape [3, 2] came out");
+    }
+
+    #[test]
+    fn an_output_of_fixed_length_is_no_share_of_anything() {
+        assert!(floats(&[None, Some(2)]).may_be_shared());
+        assert!(!floats(&[Some(10), Some(2)]).may_be_shared());
+        assert!(!floats(&[]).may_be_shared());
+        assert!(Fact { kind: FactKind::Scores, dims: None }.may_be_shared());
     }
 
     #[test]

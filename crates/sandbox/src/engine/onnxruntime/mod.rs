@@ -177,7 +177,7 @@ impl OnnxRuntime {
         drop(code);
         let mut report = CodeReport::default();
         let inputs = bind_inputs(&session, stage, onnx, &mut report)?;
-        let mut outputs = Vec::new();
+        let (mut outputs, mut is_shared) = (Vec::new(), true);
         for binding in &onnx.outputs {
             let port = port(&stage.interface.outputs, binding)?;
             let outlet = session
@@ -188,12 +188,13 @@ impl OnnxRuntime {
             let wrong = |why: String| invalid(&format!("output `{}`: {why}", binding.tensor));
             let fact = tensor::fact(outlet.dtype()).map_err(wrong)?;
             check_output(port, &fact).map_err(wrong)?;
+            is_shared &= fact.may_be_shared();
             report
                 .outputs
                 .push(TensorInfo { name: binding.tensor.clone(), shape: fact.to_string() });
             outputs.push((binding.tensor.clone(), port.clone()));
         }
-        Ok((Graph::new(session, inputs, outputs, &options), report))
+        Ok((Graph::new(session, inputs, outputs, is_shared, &options), report))
     }
 }
 

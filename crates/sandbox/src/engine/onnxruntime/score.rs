@@ -83,9 +83,11 @@ impl Graph {
         session: Session,
         inputs: Vec<(String, Slot)>,
         outputs: Vec<(String, Port)>,
+        is_shared: bool,
         options: &Options,
     ) -> Self {
-        let is_open = !options.is_exact && inputs.iter().all(|(_, slot)| slot.is_open());
+        let is_open =
+            is_shared && !options.is_exact && inputs.iter().all(|(_, slot)| slot.is_open());
         Self { session, inputs, outputs, is_threaded: options.threads > 1, is_open }
     }
 

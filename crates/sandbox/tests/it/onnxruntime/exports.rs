@@ -8,7 +8,7 @@ use guildhall_protocol::manifest::{Binding, Code, OnnxCode};
 use guildhall_protocol::wire::PortValue;
 use guildhall_sandbox::CallLimits;
 
-use super::{start, with_library};
+use super::{start, with_library, with_rounding};
 use crate::package::{PATIENT_MS, Package, patient, port};
 
 /// Farthest that a score may be from Python's, both in single precision.
@@ -42,8 +42,7 @@ fn package(graph: &[u8], inputs: Vec<Port>, outputs: Vec<Port>) -> Package {
     }));
     package.manifest.interface.inputs = inputs;
     package.manifest.interface.outputs = outputs;
-    package.manifest.check().unwrap();
-    package
+    with_rounding(package)
 }
 
 fn floats(value: &serde_json::Value) -> Vec<u8> {

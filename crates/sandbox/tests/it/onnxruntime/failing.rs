@@ -4,7 +4,7 @@ use guildhall_protocol::interface::{Dim, ElementType, PortType, TensorType};
 use guildhall_protocol::wire::PortValue;
 use guildhall_sandbox::{CallLimits, Failure};
 
-use super::{start, with_library};
+use super::{start, with_library, with_rounding};
 use crate::graphs::{floats, graph, in_memory, node, package, value};
 use crate::package::{PATIENT_MS, Package, limits, patient, record};
 use crate::sample::{field, number};
@@ -117,7 +117,7 @@ fn row(values: &[f32]) -> Vec<PortValue> {
 fn records_share_a_run_and_each_gets_its_own() {
     let Some(spawner) = with_library() else { return };
     let parts = [node("Add", &["x", "x"], "y"), open(11, "x", &[2]), open(12, "y", &[2])];
-    let package = package(&graph(&parts), &[2]);
+    let package = with_rounding(package(&graph(&parts), &[2]));
     let mut worker = start(&spawner, &package, &patient()).unwrap();
     let mut records: Vec<_> = (0..100_u8).map(|at| row(&[f32::from(at), 1.0])).collect();
     records[7] = record(b"odd");
@@ -132,22 +132,63 @@ fn records_share_a_run_and_each_gets_its_own() {
     }
 }
 
+/// Adds to each row how many rows there are, and the length of one.
+fn counting() -> Package {
+    // Attribute `to`: a number, 1 for float32.
+    let to = field(5, &[field(1, b"to"), number(3, 1), vec![0xa0, 0x01, 0x02]].concat());
+    let cast = [field(1, b"shape"), field(2, b"size"), field(3, b"size"), field(4, b"Cast"), to];
+    let parts = [
+        node("Shape", &["x"], "shape"),
+        field(1, &cast.concat()),
+        node("Add", &["x", "size"], "y"),
+        open(11, "x", &[2]),
+        open(12, "y", &[2]),
+    ];
+    package(&graph(&parts), &[2])
+}
+
+#[test]
+fn only_where_rounding_is_allowed_does_a_run_take_several_records() {
+    let Some(spawner) = with_library() else { return };
+    let (exact, rounding) = (counting(), with_rounding(counting()));
+    for (package, together) in [(exact, 1.0), (rounding, 3.0)] {
+        let mut worker = start(&spawner, &package, &patient()).unwrap();
+        let records = vec![row(&[0.0, 0.0]); 3];
+        for end in worker.score_all(records, &LIMITS).unwrap().records {
+            assert_eq!(end.unwrap()[0].bytes, bytes(&[together, 2.0]));
+        }
+    }
+}
+
 #[test]
 fn a_graph_that_yields_no_share_for_each_record_gets_them_one_by_one() {
     let Some(spawner) = with_library() else { return };
-    // The sum over everything that went in.
-    let parts = [node("ReduceSum", &["x"], "y"), open(11, "x", &[2]), value(12, "y", &[1, 1])];
-    let package = Package::of_files(&[("model.onnx", &graph(&parts))]).with_graph(
-        "model.onnx",
-        ("x", floats(&[2])),
-        ("y", floats(&[1])),
-    );
-    let mut worker = start(&spawner, &package, &patient()).unwrap();
-    for _ in 0..2 {
-        let records = vec![row(&[1.0, 2.0]), row(&[3.0, 4.0]), row(&[5.0, 6.0])];
-        let found = worker.score_all(records, &LIMITS).unwrap().records;
-        let sums: Vec<_> = found.into_iter().map(|end| end.unwrap()[0].bytes.clone()).collect();
-        assert_eq!(sums, [bytes(&[3.0]), bytes(&[7.0]), bytes(&[11.0])]);
+    // The sum over everything that went in; everything in one row, whose length shows only then.
+    let sum = [node("ReduceSum", &["x"], "y"), open(11, "x", &[2]), value(12, "y", &[1, 1])];
+    let flat = [number(1, 1), number(2, 7), field(8, b"flat"), field(9, &[0xff; 8])].concat();
+    let flatten = [
+        node("Reshape", &["x", "flat"], "y"),
+        field(5, &flat),
+        open(11, "x", &[2]),
+        open(12, "y", &[]),
+    ];
+    for (parts, dims, wanted) in [
+        (&sum[..], [1], [&[3.0_f32][..], &[7.0], &[11.0]]),
+        (&flatten, [2], [&[1.0, 2.0], &[3.0, 4.0], &[5.0, 6.0]]),
+    ] {
+        let package = Package::of_files(&[("model.onnx", &graph(parts))]).with_graph(
+            "model.onnx",
+            ("x", floats(&[2])),
+            ("y", floats(&dims)),
+        );
+        let mut worker = start(&spawner, &with_rounding(package), &patient()).unwrap();
+        for _ in 0..2 {
+            let records = vec![row(&[1.0, 2.0]), row(&[3.0, 4.0]), row(&[5.0, 6.0])];
+            let found = worker.score_all(records, &LIMITS).unwrap().records;
+            let found: Vec<_> =
+                found.into_iter().map(|end| end.unwrap()[0].bytes.clone()).collect();
+            assert_eq!(found, wanted.map(bytes));
+        }
     }
 }
 
@@ -174,7 +215,7 @@ fn one_record_that_an_operator_refuses_fails_alone() {
         ("x", number),
         ("y", floats(&[1, 1])),
     );
-    let mut worker = start(&spawner, &package, &patient()).unwrap();
+    let mut worker = start(&spawner, &with_rounding(package), &patient()).unwrap();
     let records = [0_i64, 1, 9, 1, 0].map(|at| record(&at.to_le_bytes())).to_vec();
     let found = worker.score_all(records, &LIMITS).unwrap().records;
     let ends: Vec<_> = found.iter().map(|end| end.as_ref().map(|v| v[0].bytes.clone())).collect();

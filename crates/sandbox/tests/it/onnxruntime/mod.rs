@@ -16,7 +16,7 @@ use std::path::Path;
 use std::process::Command;
 
 use guildhall_protocol::Hash;
-use guildhall_protocol::contract::Limits;
+use guildhall_protocol::contract::{Determinism, Limits};
 use guildhall_sandbox::{Failure, OnnxRuntime, RunWorker, Spawner, run_tests};
 
 use crate::package::{Package, model, patient, record, spawner};
@@ -39,6 +39,13 @@ fn with_library() -> Option<Spawner> {
 
 fn start(spawner: &Spawner, package: &Package, limits: &Limits) -> Result<RunWorker, Failure> {
     spawner.start(&package.files(), limits, &BTreeMap::new(), 0)
+}
+
+/// The package with a contract that lets records share a run.
+fn with_rounding(mut package: Package) -> Package {
+    package.manifest.contract.as_mut().unwrap().determinism = Determinism::Numeric;
+    package.manifest.check().unwrap();
+    package
 }
 
 #[test]

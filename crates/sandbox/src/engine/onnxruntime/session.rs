@@ -54,5 +54,26 @@ pub(super) fn failure(error: &ort::Error, otherwise: impl FnOnce(String) -> Fail
         // The node knows the limit.
         return Failure::MemoryLimit { limit_bytes: 0 };
     }
-    otherwise(why)
+    otherwise(readable(&why).to_owned())
+}
+
+/// The library's words without the place in its own source that some begin with: a path, a line, and a function with its
+/// parentheses.
+fn readable(why: &str) -> &str {
+    match why.split_once(") ") {
+        Some((place, rest)) if place.starts_with('/') => rest,
+        _ => why,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_librarys_own_source_is_left_out() {
+        let why = "/src/core/graph.cc:1617 void onnxruntime::Graph::Init() This is an invalid model (x) y";
+        assert_eq!(readable(why), "This is an invalid model (x) y");
+        assert_eq!(readable("No opset (7) known"), "No opset (7) known");
+    }
 }

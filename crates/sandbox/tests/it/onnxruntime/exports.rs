@@ -125,18 +125,23 @@ fn the_list_of_maps_makes_a_class_with_its_confidence() {
     assert!((found[0].confidence.unwrap() - wanted).abs() <= TOLERANCE);
 }
 
-#[test]
-fn columns_of_text_and_numbers_are_inputs_of_their_own() {
+/// The package of `columns.onnx`, with this graph.
+pub(super) fn columns(graph: &[u8]) -> Package {
     let labels = ["high", "low"];
     let one = PortType::Tensor(TensorType { dtype: ElementType::F32, dims: vec![Dim::Fixed(1)] });
-    let package = package(
-        include_bytes!("columns.onnx"),
+    package(
+        graph,
         vec![port("city", PortType::Text), port("kind", PortType::Text), port("size", one)],
         vec![
             port("output_label", prediction(PredictionKind::Class, &labels)),
             port("output_probability", prediction(PredictionKind::Vector, &labels)),
         ],
-    );
+    )
+}
+
+#[test]
+fn columns_of_text_and_numbers_are_inputs_of_their_own() {
+    let (package, labels) = (columns(include_bytes!("columns.onnx")), ["high", "low"]);
     agree_with_python(&package, &labels, include_str!("columns.json"), |inputs| {
         vec![
             PortValue::new("city", text(&inputs["city"])),

@@ -9,6 +9,10 @@ use crate::graphs::{floats, graph, in_memory, node, package, value};
 use crate::package::{PATIENT_MS, Package, limits, patient, record};
 use crate::sample::{field, number};
 
+/// Changed graphs that are tried: some seconds' worth, and enough that some break in the reader, some in the types, some
+/// only while they run.
+const MUTANTS: usize = 60;
+
 const LIMITS: CallLimits = CallLimits { scoring_ms: PATIENT_MS, output_bytes: 1 << 20, seed: 0 };
 
 fn bytes(values: &[f32]) -> Vec<u8> {
@@ -248,4 +252,36 @@ fn weights_outside_the_graph_are_not_looked_for() {
     ];
     let failure = start(&spawner, &package(&graph(&parts), &[2]), &patient()).unwrap_err();
     assert!(matches!(failure, Failure::InvalidModel { .. }), "{failure:?}");
+}
+
+#[test]
+fn a_graph_with_any_bytes_changed_ends_in_an_answer() {
+    let Some(spawner) = with_library() else { return };
+    let whole = include_bytes!("columns.onnx");
+    let mut random = crate::sample::Random(11);
+    let mut refused = 0;
+    for _ in 0..MUTANTS {
+        let mut mutant = whole.to_vec();
+        for _ in 0..=random.below(3) {
+            let at = random.below(mutant.len());
+            mutant[at] = random.next().to_le_bytes()[0];
+        }
+        match start(&spawner, &super::exports::columns(&mutant), &patient()) {
+            Ok(mut worker) => {
+                let ended = worker.score(vec![
+                    PortValue::new("city", "Riga"),
+                    PortValue::new("kind", "flat"),
+                    PortValue::new("size", bytes(&[70.0])),
+                ]);
+                assert!(!matches!(ended, Err(Failure::Internal { .. })), "{ended:?}");
+            }
+            Err(failure) => {
+                assert!(!matches!(failure, Failure::Internal { .. }), "{failure:?}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 0);
+    let intact = super::exports::columns(whole);
+    assert!(start(&spawner, &intact, &patient()).is_ok());
 }

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Arguments: the graph, the library or `built-in`, threads, and what one record has in each dimension. Then, for each
-//! line `RECORDS CALLS` on stdin, a line with the microseconds of each call.
+//! line `RECORDS CALLS` on stdin, a line with the microseconds of each call; at the end, the most memory it took, bytes.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a program for measuring")]
 
 use std::collections::BTreeMap;
@@ -59,6 +59,7 @@ fn main() -> ExitCode {
         .flat_map(|at| f32::from(u8::try_from(at % 251).unwrap_or_default()).to_le_bytes())
         .collect();
     let limits = CallLimits { scoring_ms: PATIENT_MS, output_bytes: 1 << 20, seed: 0 };
+    let mut peak_bytes = 0;
     for line in std::io::stdin().lines() {
         let line = line.unwrap();
         let (records, calls) = line.split_once(' ').unwrap();
@@ -69,10 +70,12 @@ fn main() -> ExitCode {
             let started = Instant::now();
             let batch = worker.score_all(values, &limits).unwrap();
             took.push(started.elapsed().as_micros().to_string());
+            peak_bytes = batch.memory_peak_bytes;
             assert!(batch.records.len() == records && batch.records.iter().all(Result::is_ok));
         }
         println!("{}", took.join(" "));
     }
+    println!("{peak_bytes}");
     ExitCode::SUCCESS
 }
 

@@ -28,7 +28,7 @@ const THREAD_BYTES: u64 = 16 << 20;
 /// Processor time of a worker that only says what there is, seconds: loading takes a tenth of one.
 const ASKED_CPU_SECONDS: u64 = 20;
 
-/// Most providers in an answer, and characters in the name of one: a handful with short names exist.
+/// Most providers that are taken from an answer: a handful exist. Each is cut to the length of any foreign text.
 const PROVIDERS_MAX: usize = 16;
 
 /// File name of the library, to which versions are appended.

@@ -2,7 +2,7 @@
 
     cargo build --release -p guildhall-sandbox --example graph_speed
     python3 -m venv v && v/bin/pip install numpy onnx onnxruntime
-    v/bin/python crates/sandbox/examples/graph_speed/speed.py target/release/examples/graph_speed [THREADS]
+    v/bin/python crates/sandbox/examples/graph_speed/speed.py target/release/examples/graph_speed [THREADS [ROUNDS]]
 
 The graph is a residual network of 18 layers over pictures of 96 x 96, with weights from a fixed seed. Rounds alternate,
 so that whatever else the machine does hits both sides. A round is its best call. Shown for each side: the median of its
@@ -28,7 +28,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 SIZE = 96
 DIMS = (3, SIZE, SIZE)
-ROUNDS = 9
 
 
 def network():
@@ -113,6 +112,7 @@ class Worker:
 def main():
     program = str(Path(sys.argv[1]).resolve())
     threads = int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 9
     library = next((Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*"))
     with tempfile.TemporaryDirectory() as folder:
         graph = str(Path(folder) / "residual.onnx")
@@ -127,7 +127,7 @@ def main():
             took = {name: [] for name in sides}
             for side in sides.values():
                 side.calls(records, 2)
-            for round_ in range(ROUNDS):
+            for round_ in range(rounds):
                 for name, side in sides.items():
                     if name != "built in" or round_ < 3:
                         took[name].append(min(side.calls(records, calls)))

@@ -5,6 +5,8 @@
 
 #[path = "it/admission.rs"]
 mod admission;
+#[path = "it/batches.rs"]
+mod batches;
 #[path = "it/by_hand.rs"]
 mod by_hand;
 #[path = "it/crash_fetch.rs"]
@@ -47,6 +49,8 @@ mod judging;
 mod kills;
 #[path = "it/layers.rs"]
 mod layers;
+#[path = "it/lending.rs"]
+mod lending;
 #[path = "it/lifecycle.rs"]
 mod lifecycle;
 #[path = "it/names.rs"]
@@ -71,6 +75,8 @@ mod spread;
 mod start_errors;
 #[path = "it/store.rs"]
 mod store;
+#[path = "it/templates.rs"]
+mod templates;
 #[path = "it/transfer.rs"]
 mod transfer;
 #[path = "it/unlisted.rs"]

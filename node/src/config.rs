@@ -1,5 +1,7 @@
 //! What a node's keeper decided: `config.toml`, overridden by the environment and by flags.
 
+mod offer;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -42,8 +44,11 @@ pub(crate) struct Config {
     /// Token that the API asks for; needed when it listens on more than loopback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) token: Option<String>,
+    /// Whether the node finishes what it has and takes no more jobs of others.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) draining: bool,
     /// Hardware that is lent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "offer::read", skip_serializing_if = "Option::is_none")]
     pub(crate) offer: Option<HardwareOffer>,
     /// How fast content is sent to others.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -166,6 +171,7 @@ impl Config {
             subscriptions: Vec::new(),
             ranking: guildhall_protocol::api::Ranking::default(),
             token: None,
+            draining: false,
             offer: None,
             upload: Upload::default(),
             content: Content::default(),

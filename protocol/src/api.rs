@@ -2,10 +2,16 @@
 //! them.
 
 mod find;
+mod infer;
+mod lend;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 pub use find::*;
+pub use infer::*;
+pub use lend::*;
 
 use crate::body::{Claims, HardwareOffer, Suggested, Visibility};
 use crate::contract::LimitSet;
@@ -42,6 +48,9 @@ pub struct Status {
     pub engines: Vec<String>,
     /// What its workers are kept in.
     pub isolation: Vec<String>,
+    /// Whether it finishes what it has and takes no more jobs of others.
+    #[serde(default)]
+    pub draining: bool,
     /// Connected and admitted peers.
     pub peers: u64,
     /// Records held.
@@ -94,6 +103,9 @@ pub struct Peer {
     pub offer: Option<HardwareOffer>,
     /// Engines it can execute with.
     pub engines: Vec<String>,
+    /// Whether it finishes what it has and takes no more jobs of others.
+    #[serde(default)]
+    pub draining: bool,
 }
 
 /// `POST /invites`.
@@ -116,13 +128,6 @@ pub struct InviteText {
 pub struct Follows {
     /// Categories to follow from now on.
     pub follows: Vec<CategoryPrefix>,
-}
-
-/// `PUT /offer`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OfferChange {
-    /// What to lend from now on; `None` lends nothing.
-    pub offer: Option<HardwareOffer>,
 }
 
 /// The answer to `POST /blobs`, whose body is the blob's bytes.
@@ -498,9 +503,35 @@ pub struct RunRequest {
     /// Limits the requester asks for.
     #[serde(default)]
     pub limits: LimitSet,
+    /// How long it may wait for a free slot, milliseconds; a minute unless it says something else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_ms: Option<u64>,
+    /// Least level of isolation that the executing nodes must have.
+    #[serde(default)]
+    pub isolation: u8,
+    /// Most shares that it may be spread over; as many as help unless it says something else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shares_max: Option<u32>,
     /// The query that led to it, if one did: it was of use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query_id: Option<Hash>,
+}
+
+impl RunRequest {
+    /// A run of this over these records, wherever it may be.
+    #[must_use]
+    pub fn new(reference: Reference, input: RunInput) -> Self {
+        Self {
+            reference,
+            input,
+            on: Placement::default(),
+            limits: LimitSet::default(),
+            queue_ms: None,
+            isolation: 0,
+            shares_max: None,
+            query_id: None,
+        }
+    }
 }
 
 /// Where a run's records come from.
@@ -518,8 +549,20 @@ pub enum RunInput {
 pub struct InputRecord {
     /// A name to find the output by.
     pub name: String,
-    /// The value, base64.
-    pub value: String,
+    /// The value of the only input port that has to be fed, base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// Values by port, as JSON of the type of the port.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub values: BTreeMap<String, serde_json::Value>,
+}
+
+impl InputRecord {
+    /// A record with a single value, base64.
+    #[must_use]
+    pub fn new(name: impl Into<String>, value: impl Into<String>) -> Self {
+        Self { name: name.into(), value: Some(value.into()), values: BTreeMap::new() }
+    }
 }
 
 /// Where a run should be executed.
@@ -587,10 +630,22 @@ pub struct RunReport {
     pub reference: Reference,
     /// How far it is.
     pub state: RunState,
-    /// The node that executes.
+    /// The node that executes, the first one where there are several.
     pub executed_on: Option<ExecutedOn>,
-    /// Records that came out so far.
+    /// Every node that executes or did, with its share.
+    #[serde(default)]
+    pub executors: Vec<ExecutorShare>,
+    /// Records that came out so far, in order.
     pub records: u64,
+    /// Of those, records that a stage failed on.
+    #[serde(default)]
+    pub failed: u64,
+    /// Records there are, once that is known.
+    #[serde(default)]
+    pub total: Option<u64>,
+    /// How long it will still take at today's rate, seconds, once that can be said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_seconds: Option<f64>,
     /// Since it was started, or until it ended, seconds.
     pub seconds: f64,
     /// Share of records whose predicted class is the data package's label.
@@ -609,10 +664,14 @@ pub struct RunReport {
 pub enum RunState {
     /// On its way.
     Running,
-    /// Every record came out.
+    /// Every record came out, or failed alone.
     Completed,
     /// It ended early.
     Failed,
+    /// A person ended it. What came out is kept, and it can be resumed.
+    Cancelled,
+    /// This node stopped while it was under way. What came out is kept, and it can be resumed.
+    Interrupted,
 }
 
 /// A node that executed.
@@ -622,6 +681,20 @@ pub struct ExecutedOn {
     pub org: OrgName,
     /// Its key as the overlay writes it.
     pub peer_id: String,
+}
+
+/// A node's share of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecutorShare {
+    /// The node.
+    #[serde(flatten)]
+    pub node: ExecutedOn,
+    /// Records that it scored.
+    pub records: u64,
+    /// Parts that it scored them in.
+    pub parts: u64,
+    /// Wall time it says it took for them, microseconds.
+    pub wall_us: u64,
 }
 
 /// Why a run failed.
@@ -675,8 +748,25 @@ pub enum OutputValue {
     Predictions(Vec<crate::interface::Prediction>),
     /// Text or JSON as text.
     Text(String),
+    /// A tensor's numbers, nested by dimension.
+    Tensor(serde_json::Value),
     /// Anything else.
     Base64(String),
+    /// One of these for each output port, where there are several.
+    Ports(BTreeMap<String, OutputValue>),
+    /// No value: a stage failed on the record.
+    Failed(RecordFailure),
+}
+
+/// Why a record has no value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordFailure {
+    /// The stage, from 0.
+    pub stage: u32,
+    /// A stable word for the cause, for example `timeout`.
+    pub cause: String,
+    /// In words.
+    pub message: String,
 }
 
 /// What every failed request returns, with a fitting HTTP status.

@@ -1,19 +1,20 @@
 //! The bodies of records: what each type of record says.
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use crate::cbor::{self, DecodeError};
-use crate::contract::{Contract, Hardware, NodeLimits};
+use crate::contract::{Contract, Hardware};
 use crate::hash::{FederationId, PackageId, RecordId};
 use crate::interface::Interface;
 use crate::key::PublicKey;
 use crate::limits::{ADDRESSES_MAX, FOLLOWS_MAX, RECORD_MAX_BYTES, TEXT_MAX_BYTES};
 use crate::manifest::Kind;
-use crate::name::{Category, CategoryPrefix, FileName, OrgName, PackageName, Reference, Version};
+use crate::name::{Category, CategoryPrefix, FileName, PackageName, Reference, Version};
 use crate::record::Record;
 use crate::statement::Signed;
 
+pub use crate::offer::{HardwareOffer, OfferError, OrgQuota};
 pub use crate::opinion::{Demand, Review, Unmet, Yank};
 
 /// A type that is the body of one type of record.
@@ -145,8 +146,16 @@ pub struct NodeBody {
     pub offer: Option<HardwareOffer>,
     /// What its workers are kept in, for example `rlimits`, `seccomp`.
     pub isolation: Vec<String>,
+    /// Whether it finishes what it has and takes no more jobs of others for now.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub draining: bool,
     /// Version of the software.
     pub software: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+const fn is_false(truth: &bool) -> bool {
+    !*truth
 }
 
 impl RecordBody for NodeBody {
@@ -157,45 +166,13 @@ impl RecordBody for NodeBody {
         few("follows", &self.follows, FOLLOWS_MAX)?;
         few("engines", &self.engines, 64)?;
         few("isolation", &self.isolation, 64)?;
+        self.offer.as_ref().map_or(Ok(()), HardwareOffer::check_record)?;
         self.addresses.iter().chain(&self.engines).try_for_each(|text| short("text", text))
     }
 
     fn federation(&self) -> Option<FederationId> {
         Some(self.federation)
     }
-}
-
-/// Hardware that a node lends to the federation's members.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HardwareOffer {
-    /// Jobs it executes at once.
-    pub slots: u32,
-    /// Hardware of one job.
-    #[serde(default)]
-    pub hardware: Hardware,
-    /// Limits for everything it executes.
-    #[serde(deserialize_with = "offered_limits")]
-    pub limits: NodeLimits,
-    /// Orgs it lends to; empty means every member.
-    #[serde(default)]
-    pub orgs: Vec<OrgName>,
-}
-
-/// Reads limits. In a record a newer node's further limits pass; in a file that a person wrote they are a mistake, and
-/// what is left out has its default.
-fn offered_limits<'de, D: Deserializer<'de>>(input: D) -> Result<NodeLimits, D::Error> {
-    #[derive(Deserialize)]
-    struct Offered {
-        scoring_ms: u64,
-        total_ms: u64,
-        memory_bytes: u64,
-        output_bytes: u64,
-    }
-    if input.is_human_readable() {
-        return NodeLimits::deserialize(input);
-    }
-    let Offered { scoring_ms, total_ms, memory_bytes, output_bytes } = Offered::deserialize(input)?;
-    Ok(NodeLimits { scoring_ms, total_ms, memory_bytes, output_bytes })
 }
 
 /// A name and version stands for a package.

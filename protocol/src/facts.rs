@@ -82,6 +82,27 @@ pub struct OnnxFacts {
     /// Files with weights that lie beside the graph, by the names the graph uses.
     #[serde(default)]
     pub external: Vec<String>,
+    /// Operators of the graph and of graphs inside it, in order of name, each once; with their domain before them where
+    /// it is not ONNX's own: `Conv`, `ai.onnx.ml.ZipMap`.
+    #[serde(default)]
+    pub operators: Vec<String>,
+    /// What the graph says of classes, if it is a classifier that does.
+    #[serde(default)]
+    pub classifier: Option<ClassifierFacts>,
+    /// The output that is one predicted number for each row.
+    #[serde(default)]
+    pub number: Option<String>,
+}
+
+/// The outputs of a classifier.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClassifierFacts {
+    /// The output that holds the class, a number or a text for each row.
+    pub label: Option<String>,
+    /// The output that holds a score for each class, as a tensor or as maps.
+    pub scores: Option<String>,
+    /// The classes in the order of the scores; numbers as their decimal text.
+    pub labels: Vec<String>,
 }
 
 /// A named tensor of a graph.
@@ -89,7 +110,7 @@ pub struct OnnxFacts {
 pub struct TensorFacts {
     /// Name in the graph.
     pub name: String,
-    /// Element type and dimensions; `None` for what interfaces cannot say, such as sequences, maps and strings.
+    /// Element type and dimensions; `None` for what interfaces cannot say, such as sequences and maps.
     pub tensor: Option<TensorType>,
 }
 

@@ -1,8 +1,8 @@
 //! Interface types: what flows between stages. Which output fits which input is in [`fit`](crate::fit).
 //!
-//! Plain form, the bytes of one value: *tensor* its elements in little-endian row-major order; *table* CSV with a
-//! header line; *text* UTF-8; *json* and *prediction* JSON; *image*, *audio*, *video* and *bytes* as their media type
-//! says.
+//! Plain form, the bytes of one value: *tensor* its elements in little-endian row-major order, and a tensor of text the
+//! JSON list of its texts in row-major order; *table* CSV with a header line; *text* UTF-8; *json* and *prediction* JSON;
+//! *image*, *audio*, *video* and *bytes* as their media type says.
 
 mod syntax;
 
@@ -46,7 +46,7 @@ pub struct Port {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum PortType {
-    /// Numbers in a fixed number of dimensions.
+    /// Numbers or texts in a fixed number of dimensions.
     Tensor(TensorType),
     /// Rows of named columns.
     Table(TableType),
@@ -93,7 +93,7 @@ pub enum ElementType {
     F16,
     F32,
     F64,
-    /// Columns only.
+    /// Texts of any length each.
     Text,
 }
 
@@ -280,9 +280,6 @@ impl Interface {
             side.iter().try_for_each(|port| match &port.port_type {
                 PortType::Tensor(tensor) if tensor.dims.len() > TENSOR_MAX_RANK => {
                     Err(rule(format!("a tensor of more than {TENSOR_MAX_RANK} dimensions")))
-                }
-                PortType::Tensor(TensorType { dtype: ElementType::Text, .. }) => {
-                    Err(rule("a tensor of text".into()))
                 }
                 PortType::Prediction(prediction) if prediction.labels.len() > LABELS_MAX => {
                     Err(rule(format!("more than {LABELS_MAX} labels")))

@@ -24,6 +24,9 @@ pub const PIPELINE_MAX_STAGES: usize = 64;
 /// Most unit tests that travel in a package. Each is run by every verifier.
 pub const PACKAGE_MAX_TESTS: usize = 256;
 
+/// Most models that a package's code may load: a stage has one or a few, and each is in memory whole.
+pub const CODE_MAX_MODELS: usize = 16;
+
 /// Most ports on one side of an interface.
 pub const INTERFACE_MAX_PORTS: usize = 64;
 

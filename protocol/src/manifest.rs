@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::cbor::{self, DecodeError};
-use crate::contract::Contract;
+use crate::contract::{Contract, Import};
 use crate::hash::{Hash, PackageId};
 use crate::interface::{Interface, is_identifier};
 use crate::limits::{
-    MANIFEST_MAX_BYTES, PACKAGE_MAX_FILES, PACKAGE_MAX_TESTS, PIPELINE_MAX_STAGES,
+    CODE_MAX_MODELS, MANIFEST_MAX_BYTES, PACKAGE_MAX_FILES, PACKAGE_MAX_TESTS, PIPELINE_MAX_STAGES,
 };
 use crate::name::{FileName, Reference};
 
@@ -128,15 +128,17 @@ pub enum Code {
     Command(CommandCode),
     /// An ONNX graph whose tensors are bound to ports.
     Onnx(OnnxCode),
+    /// Full form: a component with the interface `guildhall:stage`; records of named values in batches.
+    Component(ComponentCode),
 }
 
 impl Code {
-    /// The engine that executes it, by the name nodes advertise.
+    /// The engine that it needs, by the name nodes advertise; see [`provides`].
     #[must_use]
-    pub const fn engine(&self) -> &'static str {
+    pub fn engine(&self) -> &str {
         match self {
-            Self::Command(_) => "wasm",
-            Self::Onnx(_) => "onnx",
+            Self::Command(_) | Self::Component(_) => "wasm",
+            Self::Onnx(onnx) => onnx.engine.as_deref().unwrap_or(ONNX),
         }
     }
 
@@ -146,8 +148,32 @@ impl Code {
         match self {
             Self::Command(command) => &command.module,
             Self::Onnx(onnx) => &onnx.model,
+            Self::Component(component) => &component.component,
         }
     }
+
+    /// Whether it needs this file: the code itself, or a model that it may load.
+    #[must_use]
+    pub fn uses(&self, name: &FileName) -> bool {
+        let is_model = match self {
+            Self::Component(component) => component.models.iter().any(|model| model.model == *name),
+            Self::Command(_) | Self::Onnx(_) => false,
+        };
+        is_model || self.file() == name
+    }
+}
+
+/// The engine for graphs that every node has.
+const ONNX: &str = "onnx";
+
+/// The engine for graphs that a node has if the library is installed. It executes all that [`ONNX`] does.
+const ONNXRUNTIME: &str = "onnxruntime";
+
+/// Whether a node with these engines can execute what needs one.
+#[must_use]
+pub fn provides(engines: &[String], needed: &str) -> bool {
+    let has = |name: &str| engines.iter().any(|engine| engine == name);
+    has(needed) || needed == ONNX && has(ONNXRUNTIME)
 }
 
 /// A WASI command.
@@ -157,11 +183,33 @@ pub struct CommandCode {
     pub module: FileName,
 }
 
+/// A WebAssembly component that exports `guildhall:stage/scoring`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComponentCode {
+    /// The component's file.
+    pub component: FileName,
+    /// Graphs of the package that it may load by name through wasi-nn; names are unique.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<NamedModel>,
+}
+
+/// A graph that code may load by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedModel {
+    /// The name that the code asks for.
+    pub name: String,
+    /// The graph's file, in ONNX.
+    pub model: FileName,
+}
+
 /// An ONNX graph. A graph tensor with one dimension more than its port gets a leading batch dimension.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OnnxCode {
     /// The graph's file.
     pub model: FileName,
+    /// The engine that it needs, where not every engine for graphs will do: `onnxruntime`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
     /// Which port feeds which graph input.
     pub inputs: Vec<Binding>,
     /// Which graph output yields which port. A prediction port of classes takes a tensor of one score per label.
@@ -390,6 +438,28 @@ impl Manifest {
         }
     }
 
+    fn check_models(&self, models: &[NamedModel], contract: &Contract) -> Result<(), DecodeError> {
+        let rule = |why: String| Err(DecodeError::Rule { what: "code", why });
+        if models.len() > CODE_MAX_MODELS {
+            return rule(format!("{} models, at most {CODE_MAX_MODELS}", models.len()));
+        }
+        if !models.is_empty() && !contract.imports.contains(&Import::WasiNn) {
+            return rule("it names models, but its contract does not import `wasi_nn`".into());
+        }
+        for (at, model) in models.iter().enumerate() {
+            if !is_identifier(&model.name) {
+                return rule(format!("`{}` is no name for a model", model.name));
+            }
+            if models.iter().take(at).any(|earlier| earlier.name == model.name) {
+                return rule(format!("two models have the name `{}`", model.name));
+            }
+            if self.file(&model.model).is_none() {
+                return rule(format!("its model `{}` is not in the package", model.model));
+            }
+        }
+        Ok(())
+    }
+
     fn check_code(&self) -> Result<(), DecodeError> {
         let rule = |what: &'static str, why: String| Err(DecodeError::Rule { what, why });
         let Some(code) = &self.code else { return Ok(()) };
@@ -410,6 +480,12 @@ impl Manifest {
                 rule("interface", "a command has one input and one output: stdin and stdout".into())
             }
             Code::Command(_) => Ok(()),
+            Code::Component(component) => self.check_models(&component.models, contract),
+            Code::Onnx(onnx)
+                if onnx.engine.as_ref().is_some_and(|name| name != ONNX && name != ONNXRUNTIME) =>
+            {
+                rule("code", format!("a graph's engine is `{ONNX}` or `{ONNXRUNTIME}`"))
+            }
             Code::Onnx(onnx) => {
                 let unbound = |side: &[crate::interface::Port], bindings: &[Binding]| {
                     side.iter().find(|port| !bindings.iter().any(|b| b.port == port.name)).cloned()
@@ -466,6 +542,8 @@ impl Manifest {
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
+    use crate::contract::{Determinism, Hardware};
+    use crate::interface::{Port, PortType};
 
     /// A notebook of empty files.
     fn notebook(names: &[&str]) -> Manifest {
@@ -507,6 +585,60 @@ mod tests {
         for names in [&["a", "a/b"][..], &["a", "a-b", "a/b"], &["b/c", "b/c/d/e"]] {
             let refused = notebook(names).check().unwrap_err().to_string();
             assert!(refused.contains("is a file, and the folder of"), "{refused}");
+        }
+    }
+    fn component(models: &[(&str, &str)], imports: Vec<Import>) -> Manifest {
+        let port = |name: &str| Port {
+            name: name.into(),
+            port_type: PortType::Text,
+            optional: false,
+            location: None,
+        };
+        let model = |(name, file): &(&str, &str)| NamedModel {
+            name: (*name).into(),
+            model: file.parse().unwrap(),
+        };
+        Manifest {
+            kind: Kind::Algorithm,
+            interface: Interface {
+                inputs: vec![port("a"), port("b")],
+                outputs: vec![port("c"), port("d")],
+            },
+            contract: Some(Contract {
+                scoring_ms: 1,
+                measured_on: String::new(),
+                memory_bytes: 1,
+                scratch_bytes: 0,
+                output_bytes: 1,
+                batch_max: 1,
+                imports,
+                hardware: Hardware::default(),
+                determinism: Determinism::Bitwise,
+            }),
+            code: Some(Code::Component(ComponentCode {
+                component: "stage.wasm".parse().unwrap(),
+                models: models.iter().map(model).collect(),
+            })),
+            ..notebook(&["a.onnx", "stage.wasm"])
+        }
+    }
+
+    #[test]
+    fn a_component_may_have_many_ports_and_models_by_name_if_its_contract_says_so() {
+        let plain = component(&[], vec![]);
+        assert_eq!(plain.check(), Ok(()));
+        let (id, bytes) = plain.seal();
+        assert_eq!(Manifest::open(id, &bytes), Ok(plain));
+        let nn = || vec![Import::WasiNn];
+        assert_eq!(component(&[("a", "a.onnx"), ("b", "a.onnx")], nn()).check(), Ok(()));
+        for (models, imports) in [
+            (&[("a", "a.onnx")][..], vec![]),
+            (&[("a", "b.onnx")], nn()),
+            (&[("a", "a.onnx"), ("a", "a.onnx")], nn()),
+            (&[("no name", "a.onnx")], nn()),
+            (&[("a", "a.onnx"); CODE_MAX_MODELS + 1], nn()),
+        ] {
+            assert!(component(models, imports).check().is_err(), "{models:?}");
         }
     }
 }

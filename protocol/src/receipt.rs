@@ -1,17 +1,23 @@
 //! Receipts: what each job of a run did, signed by the executor's node, and the run, signed by the requester's node.
 //!
 //! Both sides compute the *edge commitment* of a list of records as BLAKE3 in keyed mode with the run's nonce as the
-//! key over, for each record in order: its index and its length as 8 little-endian bytes each, then its bytes. The
-//! nonce keeps a commitment from being guessed by someone who was not there. What leaves one stage enters the next, so
-//! adjacent jobs sign the same commitment.
+//! key over, for each record in order: its index and its number of values, then for each value the length and the bytes
+//! of its port's name, its number of dimensions (0 where they follow from the length) and each of them, its length and
+//! its bytes; every number takes 8 little-endian bytes. The nonce keeps a commitment from being guessed by someone who
+//! was not there. What leaves one stage enters the next, so adjacent jobs sign the same commitment; a record that a
+//! stage fails on does not leave it.
+//!
+//! The statements of one executor form a chain: each names the hash of the one before, so that none can be left out or
+//! dated back without showing a fork.
 
 use serde::{Deserialize, Serialize};
 
-use crate::contract::Limits;
+use crate::contract::{Determinism, Limits};
 use crate::hash::{Hash, PackageId, RunId};
 use crate::key::{Domain, PublicKey};
 use crate::limits::PIPELINE_MAX_STAGES;
 use crate::statement::{Signed, Statement, StatementError};
+use crate::wire::PortValue;
 
 /// Computes an edge commitment while records pass by.
 #[derive(Clone, Debug)]
@@ -27,9 +33,26 @@ impl EdgeHasher {
     }
 
     /// Takes the next record in.
-    pub fn record(&mut self, index: u64, bytes: &[u8]) {
-        let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        self.hasher.update(&index.to_le_bytes()).update(&len.to_le_bytes()).update(bytes);
+    pub fn record(&mut self, index: u64, values: &[PortValue]) {
+        self.number(index).count(values.len());
+        for value in values {
+            self.count(value.port.len()).hasher.update(value.port.as_bytes());
+            let dims = value.dims.as_deref().unwrap_or_default();
+            self.count(dims.len());
+            for dim in dims {
+                self.number(*dim);
+            }
+            self.count(value.bytes.len()).hasher.update(&value.bytes);
+        }
+    }
+
+    fn number(&mut self, number: u64) -> &mut Self {
+        self.hasher.update(&number.to_le_bytes());
+        self
+    }
+
+    fn count(&mut self, count: usize) -> &mut Self {
+        self.number(u64::try_from(count).unwrap_or(u64::MAX))
     }
 
     /// The commitment to everything taken in so far.
@@ -52,8 +75,10 @@ pub struct JobStatement {
     pub executor: PublicKey,
     /// The requester's node.
     pub requester: PublicKey,
-    /// The engine, and the version of Guildhall that has it, for example `wasm/0.1.0`.
+    /// The engine and its version, for example `wasm/0.1.0`: of Guildhall for engines that are built in.
     pub engine: String,
+    /// What a second execution may differ in.
+    pub determinism: Determinism,
     /// What kept the worker in.
     pub isolation: Vec<String>,
     /// The limits that were in force, and who set each.
@@ -64,10 +89,17 @@ pub struct JobStatement {
     pub output: Hash,
     /// Records that came out.
     pub records: u64,
+    /// Records that it failed on.
+    pub failed: u64,
     /// What it used.
     pub used: Used,
     /// How it ended.
     pub outcome: Outcome,
+    /// How many statements the executor's node signed before this one.
+    pub number: u64,
+    /// Hash of the statement before, none for the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Hash>,
     /// When it ended by the executor's clock, milliseconds since 1970.
     pub time_ms: u64,
 }
@@ -85,8 +117,11 @@ impl Statement for JobStatement {
 pub struct Used {
     /// Sum of the wall time of its scorings, microseconds.
     pub wall_us: u64,
-    /// Longest scoring, microseconds.
+    /// Longest call, microseconds.
     pub longest_us: u64,
+    /// Calls that scored its records.
+    #[serde(default)]
+    pub calls: u64,
     /// Most memory its worker held, bytes.
     pub memory_peak_bytes: u64,
     /// Bytes that came out.
@@ -97,11 +132,11 @@ pub struct Used {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Every record was scored.
+    /// Every record that reached it was scored, or failed alone.
     Completed,
-    /// The records so far were scored; the run ended because another stage failed.
+    /// The records so far were scored; the job ended because of another stage.
     Stopped,
-    /// It was stopped or failed.
+    /// It ended the job.
     Failed {
         /// A stable word for the cause, for example `timeout`.
         cause: String,

@@ -4,19 +4,24 @@
 //! frames: a length as 4 big-endian bytes, then one CBOR item of that many bytes, at most [`FRAME_MAX_BYTES`]. After a
 //! [`BlobReply`] content follows bare.
 
-use std::collections::BTreeMap;
+mod job;
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use crate::cbor::{self, DecodeError};
-use crate::contract::{LimitSet, Limits};
-use crate::hash::{FederationId, Hash, PackageId, RunId};
+use crate::hash::{FederationId, Hash};
 use crate::key::PublicKey;
 use crate::limits::{FRAME_MAX_BYTES, MESSAGE_MAX_BYTES};
 use crate::name::OrgName;
 use crate::query::Query;
 use crate::statement::Signed;
+
+pub use self::job::{
+    ExecutorFrame, JobFailure, JobInput, JobSpec, JobStage, Lease, OfferRequest, PART_MAX_RECORDS,
+    PartEnd, PartFrame, PartRecords, PortValue, RecordEnd, RecordFrame, RecordResult,
+    RequesterFrame, ResultsFrame,
+};
 
 /// Logs in one [`Response::Heads`]. Each takes 47 to 55 bytes, so that a page is less than half of a message.
 pub const HEADS_PER_PAGE: usize = 8_192;
@@ -102,30 +107,6 @@ pub struct LogHead {
     pub len: u64,
 }
 
-/// A requester's node asks for hardware.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct OfferRequest {
-    /// The run.
-    pub run: RunId,
-    /// Packages of the stages, in order.
-    pub stages: Vec<PackageId>,
-    /// Engines that the stages need.
-    pub engines: Vec<String>,
-    /// Most memory that one stage's contract asks for, bytes.
-    pub memory_bytes: u64,
-}
-
-/// A node's promise to execute a job, for a while.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lease {
-    /// Names the lease when the job stream opens; unguessable.
-    pub lease: Hash,
-    /// The run it is for.
-    pub run: RunId,
-    /// How long the requester may take to open the job stream, milliseconds from now.
-    pub open_within_ms: u64,
-}
-
 /// Why a request was not granted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
@@ -133,6 +114,9 @@ pub struct Refusal {
     pub reason: Reason,
     /// In words, for a person at the other side.
     pub detail: String,
+    /// When asking again is worth it, milliseconds from now; only where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
 }
 
 /// Kinds of reasons to refuse.
@@ -146,8 +130,12 @@ pub enum Reason {
     NotLent,
     /// The node cannot do it: an engine or memory is missing.
     Unable,
-    /// Every slot is taken; try again later or elsewhere.
+    /// Every slot is taken; try again later or elsewhere. Who asks again in time keeps its place in the queue.
     Busy,
+    /// What this org may use of the node is used up for now.
+    Quota,
+    /// The node finishes what it has and takes no more.
+    Draining,
     /// The invite is unknown, expired or used, or the name is taken.
     BadInvite,
     /// The request breaks a rule.
@@ -228,134 +216,6 @@ pub const BATCH_MAX_BLOBS: usize = 256;
 
 /// Longest frame on a blob stream, either way, bytes: a batch's request, and room for fields to come.
 pub const BLOB_FRAME_MAX_BYTES: usize = 16 * 1024;
-
-/// What the requester's node sends on a job stream.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum RequesterFrame {
-    /// First frame.
-    Start(Box<JobSpec>),
-    /// One input record; indices go up by one from 0. Only when the input is streamed.
-    Record(RecordFrame),
-    /// No record follows.
-    End,
-    /// The requester's signature under the whole run, after `Finished`.
-    Countersigned(Signed),
-}
-
-/// What the executor's node sends on a job stream.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum ExecutorFrame {
-    /// Every package is here and its worker is up; records may come.
-    Ready {
-        /// Limits in force, a stage each.
-        limits: Vec<Limits>,
-    },
-    /// One output record of the last stage; indices go up by one from 0.
-    Record(RecordFrame),
-    /// A stage failed; nothing follows but `Finished`.
-    Failed(JobFailure),
-    /// All is done: a [`JobStatement`](crate::receipt::JobStatement) a stage, in order.
-    Finished {
-        /// Signed job statements.
-        jobs: Vec<Signed>,
-    },
-    /// The job never started.
-    Refused(Refusal),
-}
-
-/// What an executor is to do. Sent by the holder of a lease.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct JobSpec {
-    /// The lease.
-    pub lease: Hash,
-    /// The run.
-    pub run: RunId,
-    /// Key of the edge commitments; known to the run's nodes only.
-    pub nonce: Hash,
-    /// Stages in order.
-    pub stages: Vec<JobStage>,
-    /// Limits that the requester asks for.
-    pub limits: LimitSet,
-    /// Where the records come from.
-    pub input: JobInput,
-    /// Nodes that hold the packages, as far as the requester knows.
-    pub holders: Vec<PublicKey>,
-}
-
-/// One stage of a job.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct JobStage {
-    /// Its package.
-    pub package: PackageId,
-    /// Its settings.
-    #[serde(default)]
-    pub config: BTreeMap<String, String>,
-    /// Limits of the listing where it is tighter than the manifest.
-    #[serde(default)]
-    pub listing: LimitSet,
-}
-
-/// Where a job's records come from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum JobInput {
-    /// The requester sends them on the stream.
-    Stream,
-    /// They are the records of a data package, which the executor fetches.
-    Package(PackageId),
-}
-
-/// The bytes of one value, and the port that they belong to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PortValue {
-    /// Port of the interface.
-    pub port: String,
-    /// Plain form of the value, as [`interface`](crate::interface) defines it.
-    #[serde(with = "serde_bytes")]
-    pub bytes: Vec<u8>,
-    /// All dimensions of a tensor whose type leaves more than one of them open; else they follow from the length.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dims: Option<Vec<u64>>,
-}
-
-impl PortValue {
-    /// A value whose length says all about its shape.
-    #[must_use]
-    pub fn new(port: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
-        Self { port: port.into(), bytes: bytes.into(), dims: None }
-    }
-}
-
-/// One record's value on a job stream. Commands and pipelines of commands have one port on each side.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecordFrame {
-    /// Position among the records of the run, from 0.
-    pub index: u64,
-    /// The value in plain form.
-    #[serde(with = "serde_bytes")]
-    pub value: Vec<u8>,
-}
-
-/// A stage failed on a record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JobFailure {
-    /// Which stage, from 0.
-    pub stage: u32,
-    /// Which record, from 0.
-    pub record: u64,
-    /// A stable word for the cause, for example `timeout`, `trap`, `memory`, `output`.
-    pub cause: String,
-    /// In words, bounded to [`JOB_ERROR_MAX_BYTES`](crate::limits::JOB_ERROR_MAX_BYTES).
-    pub detail: String,
-    /// For timeouts: how long the record had been scored when its worker was stopped, milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stopped_after_ms: Option<u64>,
-}
 
 /// What a person carries from one org to another to bring it in. Written as `guild-invite:` and the base32 of its CBOR
 /// with the first four bytes of that CBOR's BLAKE3 behind it.
@@ -440,6 +300,6 @@ impl Refusal {
     /// A refusal in words.
     #[must_use]
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into() }
+        Self { reason, detail: detail.into(), retry_after_ms: None }
     }
 }

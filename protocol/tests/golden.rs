@@ -95,6 +95,13 @@ fn vectors() -> BTreeMap<String, Vector> {
     let (yank, review) = (content::yank(), content::review());
     let taken = common::founder().write(Role::Producer, common::after(&records[5].1), &yank);
     let judged = common::joiner().write(Role::Producer, Position::default(), &review);
+    let lending = content::lending_node();
+    let told = common::founder().write(Role::Node, common::after(&records[1].1), &lending);
+    let check = Box::new(move |bytes: &[u8]| {
+        let opened = Record::open(bytes).expect("a record");
+        assert_eq!(opened.body_as::<NodeBody>().expect("of this type").as_ref(), Ok(&lending));
+    });
+    all.insert("record/node/lending".into(), Vector { bytes: told.bytes().to_vec(), check });
     record::<Yank>(&mut all, &taken, yank);
     record::<Review>(&mut all, &judged, review);
 

@@ -3,8 +3,8 @@
 mod common;
 
 use guildhall_protocol::body::{
-    AccuracyClaim, Claims, HardwareOffer, LatencyClaim, Listing, NodeBody, Release, Suggested,
-    Visibility,
+    AccuracyClaim, Claims, HardwareOffer, LatencyClaim, Listing, NodeBody, OrgQuota, Release,
+    Suggested, Visibility,
 };
 use guildhall_protocol::cbor::{check_form, decode, decode_exact, encode};
 use guildhall_protocol::contract::{
@@ -270,17 +270,34 @@ fn limit_set() -> impl Strategy<Value = LimitSet> {
 }
 
 fn node() -> impl Strategy<Value = NodeBody> {
-    let offer = (any::<u32>(), hardware(), node_limits(), vec(org(), 0..3)).prop_map(
-        |(slots, hardware, limits, orgs)| HardwareOffer { slots, hardware, limits, orgs },
+    let quota = (org(), any::<u64>())
+        .prop_map(|(org, core_seconds_per_day)| OrgQuota { org, core_seconds_per_day });
+    let whole = (any::<u32>(), any::<u64>(), vec(".{0,9}", 0..3), any::<u64>(), vec(quota, 0..3));
+    let offer = (any::<u32>(), hardware(), node_limits(), vec(org(), 0..3), whole).prop_map(
+        |(slots, hardware, limits, orgs, whole)| {
+            let (cores, memory_bytes, engines, quota_core_seconds_per_day, quotas) = whole;
+            HardwareOffer {
+                slots,
+                hardware,
+                limits,
+                orgs,
+                cores,
+                memory_bytes,
+                engines,
+                quota_core_seconds_per_day,
+                quotas,
+            }
+        },
     );
-    (hash(), vec(".{0,30}", 0..4), vec(prefix(), 0..4), option::of(offer)).prop_map(
-        |(federation, words, follows, offer)| NodeBody {
+    (hash(), vec(".{0,30}", 0..4), vec(prefix(), 0..4), option::of(offer), any::<bool>()).prop_map(
+        |(federation, words, follows, offer, draining)| NodeBody {
             federation: FederationId(federation),
             addresses: words.clone(),
             follows,
             engines: words.clone(),
             offer,
             isolation: words,
+            draining,
             software: "guild".into(),
         },
     )

@@ -72,7 +72,6 @@ fn errors_say_what_is_wrong_and_how_it_is_right() {
         ("picture", "a type is one of", "tensor(f32, 1, 3, 224, 224)"),
         ("tensor", "the type of the elements is missing", "tensor(f32, 1, 3, 224, 224)"),
         ("tensor(f33, 1)", "elements are bool", "tensor(f32, 1, 3, 224, 224)"),
-        ("tensor(text, 1)", "a tensor holds numbers", "tensor(f32, 1, 3, 224, 224)"),
         ("tensor(f32 1)", "`)` or `,` is missing", "tensor(f32, 1, 3, 224, 224)"),
         ("tensor(f32, )", "a dimension is missing", "tensor(f32, 1, 3, 224, 224)"),
         ("tensor(f32, 99999999999999999999)", "too large", "tensor(f32, 1, 3, 224, 224)"),

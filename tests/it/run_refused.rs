@@ -1,6 +1,6 @@
 //! Runs that are refused before anything is executed.
 
-use guildhall_testkit::protocol::api::{RunInput, RunState};
+use guildhall_testkit::protocol::api::{RunInput, RunRequest, RunState};
 use guildhall_testkit::{
     Lab, Node, Package, holds_listings, lend, publish_ok, records, request, run, run_request,
     stage, start, workers_of,
@@ -127,7 +127,8 @@ async fn when_every_slot_is_taken_the_run_fails_with_that_reason() {
         _ => Ok(()),
     });
     busy.await.unwrap_or_else(|error| panic!("{error}\n{}", b.log_tail()));
-    let report = run_request(&a, &request("lab-a/echo", records(["x"]), "lab-b")).await;
+    let wanted = request("lab-a/echo", records(["x"]), "lab-b");
+    let report = run_request(&a, &RunRequest { queue_ms: Some(500), ..wanted }).await;
     let failure = report.failure.expect("there is no room");
     assert_eq!(failure.cause, "no_executor");
     assert!(failure.message.contains("all 1 slots are taken"), "{}", failure.message);

@@ -4,8 +4,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use guildhall_protocol::api::{
-    ErrorBody, FetchRequest, Fetched, Follows, InviteRequest, InviteText, OfferChange, OutputLine,
-    Peer, PublishRequest, Published, RunReport, RunRequest, RunStarted, RunState, Status,
+    DrainChange, ErrorBody, FetchRequest, Fetched, Follows, InferAnswer, InferRequest,
+    InviteRequest, InviteText, Lending, OfferChange, OutputLine, Peer, PublishRequest, Published,
+    RunReport, RunRequest, RunStarted, RunState, Status,
 };
 use guildhall_protocol::facts::Facts;
 use guildhall_protocol::manifest::Manifest;
@@ -133,6 +134,22 @@ impl Client {
         self.send(Method::PUT, "offer", change).await
     }
 
+    /// `GET /offer`.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn lending(&self) -> Result<Lending, Error> {
+        self.get("offer").await
+    }
+
+    /// `PUT /drain`: what is lent, afterwards.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn drain(&self, draining: bool) -> Result<Lending, Error> {
+        self.send(Method::PUT, "drain", &DrainChange { draining }).await
+    }
+
     /// `PUT /follows`: the status afterwards.
     ///
     /// # Errors
@@ -195,6 +212,18 @@ impl Client {
         Ok(started.run_id)
     }
 
+    /// `POST /listings/{ref}/infer`: scores a few records and returns what came out.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn infer(
+        &self,
+        reference: &Reference,
+        request: &InferRequest,
+    ) -> Result<InferAnswer, Error> {
+        self.send(Method::POST, &format!("listings/{reference}/infer"), request).await
+    }
+
     /// `GET /runs`: newest first.
     ///
     /// # Errors
@@ -209,6 +238,22 @@ impl Client {
     /// [`Error`].
     pub async fn run(&self, run: RunId) -> Result<RunReport, Error> {
         self.get(&format!("runs/{run}")).await
+    }
+
+    /// `POST /runs/{id}/cancel`: ends a run; what came out is kept.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn cancel_run(&self, run: RunId) -> Result<RunReport, Error> {
+        self.send(Method::POST, &format!("runs/{run}/cancel"), &()).await
+    }
+
+    /// `POST /runs/{id}/resume`: goes on behind what came out, and returns when the run is under way.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn resume_run(&self, run: RunId) -> Result<RunReport, Error> {
+        self.send(Method::POST, &format!("runs/{run}/resume"), &()).await
     }
 
     /// Waits until a run is over and returns its last report. `seen` gets every report, also the last one.

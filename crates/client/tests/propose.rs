@@ -8,10 +8,10 @@ use guildhall_client::package::{
     DraftFile, Folder, Overrides, PackageError, Proposal, Question, Source,
 };
 use guildhall_protocol::facts::{
-    Facts, NotebookFacts, OnnxFacts, TableFacts, TensorFacts, WasmFacts,
+    ClassifierFacts, Facts, NotebookFacts, OnnxFacts, TableFacts, TensorFacts, WasmFacts,
 };
-use guildhall_protocol::interface::{Column, Dim, ElementType, PortType, TensorType};
-use guildhall_protocol::manifest::{Code, Kind};
+use guildhall_protocol::interface::{Column, Dim, ElementType, Interface, PortType, TensorType};
+use guildhall_protocol::manifest::{Code, Kind, OnnxCode};
 use tempfile::TempDir;
 
 const CARD: &str = "---\nlicense: apache-2.0\npipeline_tag: image-classification\n\
@@ -55,6 +55,19 @@ fn facts(file: &DraftFile) -> Result<Facts, String> {
             nodes: 4,
             parameters: 1_000,
             external: Vec::new(),
+            operators: Vec::new(),
+            classifier: None,
+            number: None,
+        }),
+        "wasm" if name == "full.wasm" => Facts::Wasm(WasmFacts {
+            component: true,
+            imports: vec!["guildhall:stage/types@0.1.0".into()],
+            exports: vec!["guildhall:stage/scoring@0.1.0".into()],
+        }),
+        "wasm" if name == "other.wasm" => Facts::Wasm(WasmFacts {
+            component: true,
+            imports: Vec::new(),
+            exports: vec!["wasi:cli/run@0.2.0".into()],
         }),
         "wasm" => Facts::Wasm(WasmFacts {
             component: false,
@@ -249,6 +262,20 @@ fn a_module_is_an_algorithm_of_bytes_and_a_notebook_is_for_people() {
 }
 
 #[test]
+fn a_component_that_scores_is_proposed_and_written_as_one() {
+    let dir = folder(&[("full.wasm", "x"), ("README.md", "Cleans text.")]);
+    let proposal = propose(dir.path(), &Overrides::default());
+    let code = proposal.code.as_ref().unwrap().value.clone();
+    assert!(matches!(&code, Code::Component(code) if code.component.as_str() == "full.wasm"));
+    assert!(proposal.warnings[0].contains("describe"), "{:?}", proposal.warnings);
+
+    let dir = folder(&[("other.wasm", "x"), ("README.md", "Cleans text.")]);
+    let proposal = propose(dir.path(), &Overrides::default());
+    assert_eq!(proposal.code, None);
+    assert!(proposal.warnings[0].contains("guildhall:stage/scoring"), "{:?}", proposal.warnings);
+}
+
+#[test]
 fn everything_that_is_missing_is_said_at_once() {
     let dir = folder(&[]);
     let read = Folder::read(dir.path(), &|_| {}).unwrap();
@@ -272,6 +299,53 @@ fn a_file_that_no_worker_can_look_into_leaves_a_warning_and_no_port() {
     assert!(proposal.warnings[0].contains("model.onnx: not a graph at byte 7"));
     // It can be published all the same: it is content that nobody can run.
     proposal.draft(&read, &Overrides::default()).unwrap().request(true).unwrap();
+}
+
+/// What `guild publish` makes of a graph with these facts.
+fn proposed(change: impl Fn(&mut OnnxFacts)) -> (Interface, OnnxCode) {
+    let dir = folder(&[("model.onnx", "x")]);
+    let mut changed = |file: &DraftFile| match facts(file)? {
+        Facts::Onnx(mut graph) => {
+            change(&mut graph);
+            Ok(Facts::Onnx(graph))
+        }
+        other => Ok(other),
+    };
+    let read = Folder::read(dir.path(), &|_| {}).unwrap();
+    let proposal = read.propose(&Overrides::default(), &mut changed).unwrap();
+    match proposal.code.unwrap().value {
+        Code::Onnx(code) => (proposal.interface.unwrap().value, code),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_classifiers_label_and_scores_become_one_port_with_the_graphs_own_classes() {
+    let (interface, code) = proposed(|graph| {
+        graph.classifier = Some(ClassifierFacts {
+            label: Some("label".into()),
+            scores: Some("map".into()),
+            labels: vec!["3".into(), "8".into()],
+        });
+    });
+    assert_eq!(interface.outputs.len(), 1);
+    assert_eq!(interface.outputs[0].port_type.written(), "prediction(class, labels 3|8)");
+    let bound: Vec<_> = code.outputs.iter().map(|b| (b.port.as_str(), b.tensor.as_str())).collect();
+    assert_eq!(bound, [("prediction", "label"), ("prediction", "map")]);
+}
+
+#[test]
+fn a_graph_of_columns_takes_a_table_and_a_regressors_output_is_a_number() {
+    let one = |name: &str, dtype| tensor(name, dtype, &[Dim::Free, Dim::Fixed(1)]);
+    let (interface, code) = proposed(|graph| {
+        graph.inputs = vec![one("age", ElementType::F32), one("home town", ElementType::Text)];
+        graph.outputs = vec![one("variable", ElementType::F32)];
+        graph.number = Some("variable".into());
+    });
+    assert_eq!(interface.inputs[0].port_type.written(), "table(age:f32, \"home town\":text)");
+    assert_eq!(interface.outputs[0].port_type.written(), "prediction(number)");
+    assert_eq!(code.inputs.len(), 2);
+    assert!(code.inputs.iter().all(|binding| binding.port == "rows"));
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub struct Settings {
     pub engines: Vec<String>,
     /// What its workers are kept in.
     pub isolation: Vec<String>,
+    /// Whether it finishes what it has and takes no more jobs of others.
+    pub draining: bool,
     /// Version of the software.
     pub software: String,
     /// Secret from which lease ids are derived, so that nobody can guess one.
@@ -72,6 +74,8 @@ pub struct Core {
     pub(crate) confirming: Vec<Confirming>,
     pub(crate) leases: lease::Book,
     pub(crate) leases_granted: u64,
+    /// Packages for which a worker with loaded code waits.
+    pub(crate) warm: BTreeSet<PackageId>,
     pub(crate) packages: BTreeSet<PackageId>,
     pub(crate) provided: BTreeSet<Hash>,
     /// Listings in the catalogue that are on no disk here.
@@ -170,6 +174,8 @@ impl Core {
         let members = federation.members().map(|(root, _)| *root).collect();
         let mut catalog = Catalog::default();
         catalog.set_home(me.root);
+        let mut leases = lease::Book::default();
+        leases.drain(settings.draining);
         Self {
             me,
             settings,
@@ -190,8 +196,9 @@ impl Core {
             served: Served::default(),
             outsiders: Outsiders::default(),
             confirming: Vec::new(),
-            leases: lease::Book::default(),
+            leases,
             leases_granted: 0,
+            warm: BTreeSet::new(),
             packages: BTreeSet::new(),
             provided: BTreeSet::new(),
             looked_up: LookedUp::default(),
@@ -308,6 +315,7 @@ impl Core {
             engines: self.settings.engines.clone(),
             offer: self.settings.offer.clone(),
             isolation: self.settings.isolation.clone(),
+            draining: self.settings.draining,
             software: self.settings.software.clone(),
         };
         let written = self.nodes.get(&self.me.node.public());
@@ -316,13 +324,20 @@ impl Core {
 
     /// Takes the place of a core whose answers may still be on their way: calls are numbered on from its own, so that
     /// no late answer is taken for one to this core's calls.
+    ///
+    /// Jobs that run go on, so the leases are still held, and what others used stays counted.
     pub fn succeed(&mut self, before: &Self) {
         self.next_call = before.next_call;
+        self.leases = before.leases.clone();
+        self.leases.drain(self.settings.draining);
+        self.leases_granted = before.leases_granted;
+        self.warm = before.warm.clone();
         self.succeed_demand(before);
     }
 
     /// What the keeper decided now.
     pub fn set_settings(&mut self, settings: Settings) {
+        self.leases.drain(settings.draining);
         self.settings = settings;
     }
 

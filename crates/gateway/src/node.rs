@@ -8,11 +8,12 @@ use std::pin::Pin;
 use futures::stream::BoxStream;
 use guildhall_protocol::api::{
     AdoptRequest, BackupMade, BackupRequest, BlobQuery, BlobStored, BlobsKnown, CategoryCount,
-    DemandReport, Detail, FetchRequest, Fetched, Follows, GcReport, GcRequest, HeldPackage,
-    InviteRequest, InviteText, ListRequest, Notice, OfferChange, OutputLine, Peer, PublishRequest,
-    Published, Ranking, Reindexed, ReviewRequest, ReviewShown, RunReport, RunRequest, RunStarted,
-    ScrubReport, ScrubRequest, SearchAnswer, Status, StoreReport, Subscriptions, TestLog, Transfer,
-    Unlisted, YankRequest, Yanked,
+    DemandReport, Detail, DrainChange, FetchRequest, Fetched, Follows, GcReport, GcRequest,
+    HeldPackage, InferAnswer, InferRequest, InviteRequest, InviteText, Lending, ListRequest,
+    Notice, OfferChange, OutputLine, Peer, PublishRequest, Published, Ranking, Reindexed,
+    ReviewRequest, ReviewShown, RunReport, RunRequest, RunStarted, ScrubReport, ScrubRequest,
+    SearchAnswer, Status, StoreReport, Subscriptions, TestLog, Transfer, Unlisted, YankRequest,
+    Yanked,
 };
 use guildhall_protocol::facts::Facts;
 use guildhall_protocol::manifest::Manifest;
@@ -43,6 +44,12 @@ pub trait Node: Send + Sync + 'static {
 
     /// `PUT /offer`: the status afterwards.
     fn set_offer(&self, change: OfferChange) -> impl Future<Output = Answer<Status>> + Send;
+
+    /// `GET /offer`: what the node has and lends, and who uses it.
+    fn lending(&self) -> impl Future<Output = Answer<Lending>> + Send;
+
+    /// `PUT /drain`: what is lent, afterwards.
+    fn drain(&self, change: DrainChange) -> impl Future<Output = Answer<Lending>> + Send;
 
     /// `PUT /follows`: the status afterwards.
     fn set_follows(&self, follows: Follows) -> impl Future<Output = Answer<Status>> + Send;
@@ -165,11 +172,24 @@ pub trait Node: Send + Sync + 'static {
     /// `POST /runs`. Returns when the run is under way, not when it ends.
     fn start_run(&self, request: RunRequest) -> impl Future<Output = Answer<RunStarted>> + Send;
 
+    /// `POST /listings/{ref}/infer`: scores a few records and returns what came out.
+    fn infer(
+        &self,
+        reference: Reference,
+        request: InferRequest,
+    ) -> impl Future<Output = Answer<InferAnswer>> + Send;
+
     /// `GET /runs`: newest first, as many as the node remembers.
     fn runs(&self) -> impl Future<Output = Answer<Vec<RunReport>>> + Send;
 
     /// `GET /runs/{id}`.
     fn run(&self, run: RunId) -> impl Future<Output = Answer<RunReport>> + Send;
+
+    /// `POST /runs/{id}/cancel`: ends a run; what came out is kept.
+    fn cancel_run(&self, run: RunId) -> impl Future<Output = Answer<RunReport>> + Send;
+
+    /// `POST /runs/{id}/resume`: goes on behind what came out. Returns when the run is under way.
+    fn resume_run(&self, run: RunId) -> impl Future<Output = Answer<RunReport>> + Send;
 
     /// `GET /runs/{id}/outputs`: what came out so far, in order.
     fn run_outputs(&self, run: RunId) -> impl Future<Output = Answer<OutputLines>> + Send;

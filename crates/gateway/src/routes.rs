@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Path, Request, State};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
@@ -16,7 +16,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use futures::StreamExt;
 use guildhall_protocol::api::{
-    FetchRequest, Follows, InviteRequest, InviteText, OfferChange, PublishRequest, RunRequest,
+    DrainChange, FetchRequest, Follows, InferRequest, InviteRequest, InviteText, OfferChange,
+    PublishRequest, RunRequest,
 };
 use guildhall_protocol::{Hash, PackageId, RecordId, RunId};
 use tokio::io::AsyncReadExt;
@@ -55,7 +56,8 @@ pub(crate) fn router<N: Node>(app: Arc<App<N>>) -> Router {
         .route("/api/v1/peers", get(peers))
         .route("/api/v1/invites", post(invite))
         .route("/api/v1/join", post(join))
-        .route("/api/v1/offer", put(set_offer))
+        .route("/api/v1/offer", get(lending).put(set_offer))
+        .route("/api/v1/drain", put(drain))
         .route("/api/v1/follows", put(set_follows))
         .route("/api/v1/blobs", post(store_blob))
         .route("/api/v1/blobs/batch", post(content::store_batch))
@@ -88,8 +90,11 @@ pub(crate) fn router<N: Node>(app: Arc<App<N>>) -> Router {
         .route("/api/v1/store/scrub", post(content::scrub))
         .route("/api/v1/store/backup", post(content::backup))
         .route("/api/v1/store/reindex", post(find::reindex))
+        .route("/api/v1/listings/{*path}", post(infer))
         .route("/api/v1/runs", post(start_run).get(runs))
         .route("/api/v1/runs/{id}", get(run))
+        .route("/api/v1/runs/{id}/cancel", post(cancel_run))
+        .route("/api/v1/runs/{id}/resume", post(resume_run))
         .route("/api/v1/runs/{id}/outputs", get(run_outputs))
         .route("/api/v1/runs/{id}/receipt", get(run_receipt))
         .route("/api/v1/records/{id}", get(record))
@@ -173,6 +178,17 @@ async fn set_offer<N: Node>(
     app.node.set_offer(change).await.map(axum::Json)
 }
 
+async fn lending<N: Node>(State(app): Shared<N>) -> Reply<impl serde::Serialize> {
+    app.node.lending().await.map(axum::Json)
+}
+
+async fn drain<N: Node>(
+    State(app): Shared<N>,
+    Json(change): Json<DrainChange>,
+) -> Reply<impl serde::Serialize> {
+    app.node.drain(change).await.map(axum::Json)
+}
+
 async fn set_follows<N: Node>(
     State(app): Shared<N>,
     Json(follows): Json<Follows>,
@@ -237,12 +253,42 @@ async fn start_run<N: Node>(
     app.node.start_run(request).await.map(axum::Json)
 }
 
+/// References have a slash in them, so the verb is cut off here.
+async fn infer<N: Node>(
+    State(app): Shared<N>,
+    Path(path): Path<String>,
+    Json(request): Json<InferRequest, RUN_MAX_BYTES>,
+) -> Reply<impl serde::Serialize> {
+    let Some(reference) = path.strip_suffix("/infer") else {
+        let why = format!("listings are asked by POST .../infer, not `{path}`");
+        return Err(ApiError::not_found("no_route", why));
+    };
+    let reference = reference
+        .parse()
+        .map_err(|error| ApiError::invalid("bad_reference", format!("{reference}: {error}")))?;
+    app.node.infer(reference, request).await.map(axum::Json)
+}
+
 async fn runs<N: Node>(State(app): Shared<N>) -> Reply<impl serde::Serialize> {
     app.node.runs().await.map(axum::Json)
 }
 
 async fn run<N: Node>(State(app): Shared<N>, Id(run): Id<RunId>) -> Reply<impl serde::Serialize> {
     app.node.run(run).await.map(axum::Json)
+}
+
+async fn cancel_run<N: Node>(
+    State(app): Shared<N>,
+    Id(run): Id<RunId>,
+) -> Reply<impl serde::Serialize> {
+    app.node.cancel_run(run).await.map(axum::Json)
+}
+
+async fn resume_run<N: Node>(
+    State(app): Shared<N>,
+    Id(run): Id<RunId>,
+) -> Reply<impl serde::Serialize> {
+    app.node.resume_run(run).await.map(axum::Json)
 }
 
 async fn run_outputs<N: Node>(

@@ -1,8 +1,8 @@
 //! Type check: whether stages fit each other, and what the whole takes and yields.
 //!
-//! This version passes one value from stage to stage (plain form), and one value enters and leaves a run for each
-//! record. A stage therefore has exactly one output port, and exactly one input port that must be fed: the only
-//! required one, or the only one at all.
+//! A record enters the first stage with a value for each of its ports and leaves the last one so. Between two stages
+//! an output feeds the input of the same name; where one output is left and one input has to be fed, they belong
+//! together whatever they are called ([`feeds`]). Outputs that feed nothing end there.
 
 use std::collections::BTreeMap;
 
@@ -121,36 +121,81 @@ pub fn check(stages: &[StageInfo]) -> Result<Interface, PipelineError> {
     if stages.len() > PIPELINE_MAX_STAGES {
         return Err(PipelineError::TooMany { count: stages.len() });
     }
-    let mut before: Option<(&StageInfo, &Port)> = None;
+    let mut before: Option<&StageInfo> = None;
     for stage in stages {
         if stage.engine.is_none() || stage.contract.is_none() {
             return Err(PipelineError::NoCode { stage: stage.name.clone() });
         }
-        let input = fed_port(&stage.interface).map_err(|ports| PipelineError::Inputs {
-            stage: stage.name.clone(),
-            ports: names(ports),
-        })?;
-        let [output] = stage.interface.outputs.as_slice() else {
-            let ports = names(&stage.interface.outputs);
-            return Err(PipelineError::Outputs { stage: stage.name.clone(), ports });
-        };
-        if let Some((from, from_port)) = before
-            && let Err(why) = fits(&from_port.port_type, &input.port_type)
-        {
-            return Err(PipelineError::Misfit(Box::new(PortMisfit {
-                from_stage: from.name.clone(),
-                from_port: from_port.clone(),
-                to_stage: stage.name.clone(),
-                to_port: input.clone(),
-                why,
-            })));
+        if let Some(from) = before {
+            check_feeds(from, stage)?;
         }
-        before = Some((stage, output));
+        before = Some(stage);
     }
     Ok(Interface {
         inputs: first.interface.inputs.clone(),
         outputs: last.interface.outputs.clone(),
     })
+}
+
+/// An output of one stage and the input of the next that it feeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Feed<'a> {
+    /// The output.
+    pub from: &'a Port,
+    /// The input.
+    pub to: &'a Port,
+}
+
+/// Which outputs feed which inputs: those of the same name, and at the end the only output left over with the only input
+/// that still has to be fed, or with the only one at all.
+///
+/// # Errors
+/// The inputs that have to be fed and are not.
+pub fn feeds<'a>(outputs: &'a [Port], inputs: &'a [Port]) -> Result<Vec<Feed<'a>>, Vec<&'a Port>> {
+    let named = |to: &'a Port| {
+        outputs.iter().find(|from| from.name == to.name).map(|from| Feed { from, to })
+    };
+    let mut found: Vec<Feed<'a>> = inputs.iter().filter_map(named).collect();
+    let is_fed = |port: &&Port| found.iter().any(|feed| feed.to.name == port.name);
+    let hungry: Vec<&Port> =
+        inputs.iter().filter(|port| !is_fed(port)).filter(|port| !port.optional).collect();
+    let mut left = outputs.iter().filter(|from| found.iter().all(|feed| feed.from != *from));
+    let last = match (hungry.as_slice(), inputs) {
+        ([to], _) => Some(*to),
+        ([], [to]) if found.is_empty() => Some(to),
+        _ => None,
+    };
+    match (last, left.next(), left.next()) {
+        (Some(to), Some(from), None) => {
+            found.push(Feed { from, to });
+            Ok(found)
+        }
+        _ if hungry.is_empty() && !found.is_empty() => Ok(found),
+        _ => Err(hungry),
+    }
+}
+
+fn check_feeds(from: &StageInfo, to: &StageInfo) -> Result<(), PipelineError> {
+    let found = feeds(&from.interface.outputs, &to.interface.inputs).map_err(|_| {
+        PipelineError::Unfed(Box::new(Unfed {
+            from_stage: from.name.clone(),
+            outputs: names(&from.interface.outputs),
+            to_stage: to.name.clone(),
+            inputs: names(&to.interface.inputs),
+        }))
+    })?;
+    for feed in found {
+        if let Err(why) = fits(&feed.from.port_type, &feed.to.port_type) {
+            return Err(PipelineError::Misfit(Box::new(PortMisfit {
+                from_stage: from.name.clone(),
+                from_port: feed.from.clone(),
+                to_stage: to.name.clone(),
+                to_port: feed.to.clone(),
+                why,
+            })));
+        }
+    }
+    Ok(())
 }
 
 /// Checks that records of type `source` may enter a pipeline with this interface.
@@ -176,7 +221,10 @@ pub fn source_port(data: &Manifest) -> Option<&Port> {
 }
 
 /// The one input port that must be fed, or all of them when it is not one.
-fn fed_port(interface: &Interface) -> Result<&Port, &[Port]> {
+///
+/// # Errors
+/// All input ports, when it is not clear which one a single value is for.
+pub fn fed_port(interface: &Interface) -> Result<&Port, &[Port]> {
     let mut required = interface.inputs.iter().filter(|port| !port.optional);
     match (required.next(), required.next(), interface.inputs.as_slice()) {
         (Some(port), None, _) | (None, None, [port]) => Ok(port),
@@ -221,31 +269,31 @@ pub enum PipelineError {
         /// The stage.
         stage: String,
     },
-    /// Not one input port must be fed.
-    #[error(
-        "stage `{stage}` takes one value: one input is required, but it has {}",
-        listed("input", ports)
-    )]
-    Inputs {
-        /// The stage.
-        stage: String,
-        /// Its input ports.
-        ports: Vec<String>,
-    },
-    /// There is not one output port.
-    #[error(
-        "stage `{stage}` yields one value: one output is needed, but it has {}",
-        listed("output", ports)
-    )]
-    Outputs {
-        /// The stage.
-        stage: String,
-        /// Its output ports.
-        ports: Vec<String>,
-    },
+    /// Inputs of a stage that nothing feeds.
+    #[error(transparent)]
+    Unfed(#[from] Box<Unfed>),
     /// What one stage yields is not what the next one takes.
     #[error(transparent)]
     Misfit(#[from] Box<PortMisfit>),
+}
+
+/// Two stages whose ports cannot be told to belong together.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "stage `{to_stage}` has {}, and stage `{from_stage}` before it {}: an output feeds the input of its name, and only \
+     one of each may be called differently",
+    listed("input", inputs),
+    listed("output", outputs)
+)]
+pub struct Unfed {
+    /// The earlier stage.
+    pub from_stage: String,
+    /// Its outputs.
+    pub outputs: Vec<String>,
+    /// The later stage.
+    pub to_stage: String,
+    /// Its inputs.
+    pub inputs: Vec<String>,
 }
 
 /// An output that does not fit the input after it.
@@ -303,6 +351,7 @@ pub struct SourceMisfit {
 fn listed(what: &str, ports: &[String]) -> String {
     match ports.len() {
         0 => format!("no {what}s"),
+        1 => format!("1 {what}: {}", ports.concat()),
         count => format!("{count} {what}s: {}", ports.join(", ")),
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! *Auto* tries, in this order: this node if it lends its hardware; other nodes of the requester's org, so that the
 //! input stays there; nodes of other orgs; and at last this node though it lends nothing, for its own run. Within a
-//! group: more packages of the plan known to be there, then the shorter round trip, then the node's key. *Auto* may
+//! group, as far as it is known: more workers that are warm, more packages of the plan that are there, less load in
+//! quarters, the shorter round trip, and then the node's key. *Auto* may
 //! thus send the input to another org that lends; [`Placement::Local`] never does. A node of the producer's org gets no
 //! input unless it is the requester's own org or is named ([`Placement::Org`], [`Placement::Node`]). What an org lends is
 //! decided by the node itself when it is asked (`lease`); here it only saves the asking.
@@ -13,12 +14,20 @@ use guildhall_protocol::PublicKey;
 use guildhall_protocol::api::Placement;
 use guildhall_protocol::body::HardwareOffer;
 use guildhall_protocol::contract::{Hardware, NodeLimits};
+use guildhall_protocol::isolation::level_text;
+use guildhall_protocol::manifest::provides;
 use guildhall_protocol::name::OrgName;
 
 use crate::plan::Plan;
 
 /// Nodes that a [`PlaceError`] lists when it is printed; the rest is counted.
 const LISTED_MAX: usize = 8;
+
+/// The load of a node of which none is known, percent: neither better nor worse than others.
+const LOAD_UNKNOWN_PERCENT: u8 = 50;
+
+/// Loads that differ by less count as the same, percent, so that distance decides between them.
+const LOAD_STEP_PERCENT: u8 = 25;
 
 /// A node that might execute, as the requester's node knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +46,16 @@ pub struct Candidate {
     pub offer: Option<HardwareOffer>,
     /// Engines it has.
     pub engines: Vec<String>,
+    /// How well its workers are shut in; see [`Level`](guildhall_protocol::isolation::Level).
+    pub isolation: u8,
+    /// Whether it finishes what it has and takes no more.
+    pub draining: bool,
     /// Whether it is connected; this node always is.
     pub connected: bool,
+    /// Stages of the plan for which a worker waits there, where that is known.
+    pub warm: Option<usize>,
+    /// Share of its slots that are taken, percent, where that is known.
+    pub load_percent: Option<u8>,
     /// Packages of the plan that it holds, where that is known.
     pub holds: Option<usize>,
     /// Measured round trip, microseconds.
@@ -54,7 +71,7 @@ pub struct Placed {
     pub why: String,
 }
 
-/// The nodes that can execute `plan` for an org, best first.
+/// The nodes that can execute `plan` for an org, best first. `isolation` is the least level that the requester accepts.
 ///
 /// # Errors
 /// [`PlaceError`] when there is none.
@@ -62,6 +79,7 @@ pub fn place(
     plan: &Plan,
     requester_org: &OrgName,
     placement: &Placement,
+    isolation: u8,
     candidates: &[Candidate],
 ) -> Result<Vec<Placed>, PlaceError> {
     let is_named = |candidate: &Candidate| match placement {
@@ -72,7 +90,7 @@ pub fn place(
     };
     let (mut able, mut refused) = (Vec::new(), Vec::new());
     for candidate in candidates.iter().filter(|candidate| is_named(candidate)) {
-        match obstacle(plan, requester_org, placement, candidate) {
+        match obstacle(plan, requester_org, placement, isolation, candidate) {
             None => able.push(candidate),
             Some(why) => refused.push(Refused {
                 node: candidate.node,
@@ -94,7 +112,9 @@ pub fn place(
         let group = group(requester_org, candidate);
         (
             group,
+            std::cmp::Reverse(candidate.warm.unwrap_or_default()),
             std::cmp::Reverse(candidate.holds.unwrap_or_default()),
+            candidate.load_percent.unwrap_or(LOAD_UNKNOWN_PERCENT) / LOAD_STEP_PERCENT,
             candidate.rtt_us.unwrap_or(u64::MAX),
             candidate.node,
         )
@@ -131,13 +151,21 @@ fn placed(plan: &Plan, requester_org: &OrgName, candidate: &Candidate) -> Placed
         Some(holds) => format!("; holds {holds} of {} packages", plan.stages.len()),
         None => String::new(),
     };
+    let warm = match candidate.warm {
+        Some(warm) if warm > 0 => format!("; {warm} warm"),
+        _ => String::new(),
+    };
+    let load = match candidate.load_percent {
+        Some(load_percent) => format!("; {load_percent} % taken"),
+        None => String::new(),
+    };
     let distance = match candidate.rtt_us {
         Some(rtt_us) if !candidate.is_self => {
             format!("; {}.{} ms away", rtt_us / 1000, rtt_us % 1000 / 100)
         }
         _ => String::new(),
     };
-    Placed { node: candidate.node, why: format!("{what}{holds}{distance}") }
+    Placed { node: candidate.node, why: format!("{what}{warm}{holds}{load}{distance}") }
 }
 
 /// Why `candidate` cannot execute `plan`, or must not.
@@ -145,6 +173,7 @@ fn obstacle(
     plan: &Plan,
     requester_org: &OrgName,
     placement: &Placement,
+    isolation: u8,
     candidate: &Candidate,
 ) -> Option<Obstacle> {
     let is_own_org = candidate.is_self || candidate.org == *requester_org;
@@ -157,48 +186,68 @@ fn obstacle(
     if !candidate.is_self {
         match &candidate.offer {
             None => return Some(Obstacle::LendsNothing),
-            Some(offer) if !is_own_org && !lends_to(offer, requester_org) => {
+            Some(offer) if !is_own_org && !offer.lends_to(requester_org) => {
                 return Some(Obstacle::NotToThisOrg { org: requester_org.clone() });
             }
             Some(offer) if offer.slots == 0 => return Some(Obstacle::LendsNothing),
+            Some(_) if candidate.draining => return Some(Obstacle::Draining),
             Some(_) => {}
         }
     }
-    shortfall(&plan.engines, plan.memory_bytes, candidate.offer.as_ref(), &candidate.engines)
-        .or_else(|| match &candidate.offer {
-            Some(offer) => too_weak(plan.hardware.clone(), &offer.hardware),
-            None => None,
-        })
+    let needed = Needed {
+        engines: &plan.engines,
+        memory_bytes: plan.memory_bytes,
+        hardware: &plan.hardware,
+        isolation,
+    };
+    let Candidate { offer, engines, is_self, .. } = candidate;
+    shortfall(&needed, offer.as_ref(), engines, candidate.isolation, *is_self)
 }
 
-/// Whether an offer is open to the members of `org`.
-pub(crate) fn lends_to(offer: &HardwareOffer, org: &OrgName) -> bool {
-    offer.orgs.is_empty() || offer.orgs.contains(org)
+/// What a job needs of a node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Needed<'a> {
+    pub(crate) engines: &'a [String],
+    /// Of one stage.
+    pub(crate) memory_bytes: u64,
+    pub(crate) hardware: &'a Hardware,
+    pub(crate) isolation: u8,
 }
 
 /// What a node lacks for a job, if it lacks anything. Without an offer, its memory is that of [`NodeLimits`]' default.
+/// A node does for itself what its hardware and engines can, lent or not.
 pub(crate) fn shortfall(
-    engines_needed: &[String],
-    memory_bytes: u64,
+    needed: &Needed<'_>,
     offer: Option<&HardwareOffer>,
     engines: &[String],
+    isolation: u8,
+    is_self: bool,
 ) -> Option<Obstacle> {
-    let missing: Vec<String> =
-        engines_needed.iter().filter(|engine| !engines.contains(engine)).cloned().collect();
+    let lent = offer.filter(|_| !is_self);
+    let lent_engines = lent.map(|offer| offer.lent_engines(engines));
+    let engines = lent_engines.as_deref().unwrap_or(engines);
+    let is_missing = |engine: &&String| !provides(engines, engine);
+    let missing: Vec<String> = needed.engines.iter().filter(is_missing).cloned().collect();
     if !missing.is_empty() {
         return Some(Obstacle::Engines { missing });
     }
+    if isolation < needed.isolation {
+        return Some(Obstacle::Isolation { needed: needed.isolation, has: isolation });
+    }
+    let needed_bytes = needed.memory_bytes;
     let lent_bytes =
         offer.map_or_else(|| NodeLimits::default().memory_bytes, |offer| offer.limits.memory_bytes);
-    (memory_bytes > lent_bytes)
-        .then_some(Obstacle::Memory { needed_bytes: memory_bytes, lent_bytes })
+    if needed_bytes > lent_bytes {
+        return Some(Obstacle::Memory { needed_bytes, lent_bytes });
+    }
+    too_weak(needed.hardware, &lent?.hardware)
 }
 
 /// An offer that names no cores says nothing about them; one that names no GPU has none.
-fn too_weak(needed: Hardware, lent: &Hardware) -> Option<Obstacle> {
+fn too_weak(needed: &Hardware, lent: &Hardware) -> Option<Obstacle> {
     let too_few_cores = lent.cores != 0 && lent.cores < needed.cores;
     (too_few_cores || lent.gpu_memory_bytes < needed.gpu_memory_bytes)
-        .then(|| Obstacle::Hardware { needed, lent: lent.clone() })
+        .then(|| Obstacle::Hardware { needed: needed.clone(), lent: lent.clone() })
 }
 
 /// Why a node cannot execute a plan.
@@ -219,6 +268,20 @@ pub enum Obstacle {
     NotToThisOrg {
         /// The requester's org.
         org: OrgName,
+    },
+    /// It finishes what it has.
+    #[error("it finishes what it has and takes no more for now")]
+    Draining,
+    /// Its workers are not shut in as well as is demanded.
+    #[error(
+        "its workers are shut in at level {}, {} is demanded",
+        level_text(*has), level_text(*needed)
+    )]
+    Isolation {
+        /// The level that is demanded.
+        needed: u8,
+        /// The node's.
+        has: u8,
     },
     /// It lacks engines.
     #[error("it has no engine `{}`", missing.join("`, `"))]

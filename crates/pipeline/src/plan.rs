@@ -7,7 +7,7 @@ use guildhall_protocol::wire::{JobStage, OfferRequest};
 
 use crate::check::{PipelineError, StageInfo, check};
 
-/// A checked pipeline, ready to be placed. All its stages go to one node.
+/// A checked pipeline, ready to be placed. All its stages go to the same nodes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// Stages in order, as an executor is told.
@@ -24,17 +24,21 @@ pub struct Plan {
     pub hardware: Hardware,
     /// What the whole takes and yields.
     pub interface: Interface,
+    /// Most records that every stage's producer allows in one call.
+    pub batch_max: u32,
 }
 
 impl Plan {
-    /// What a node is asked before it is sent the job.
+    /// What a node is asked before it is sent the job; `isolation` is the least level that the requester accepts.
     #[must_use]
-    pub fn offer_request(&self, run: RunId) -> OfferRequest {
+    pub fn offer_request(&self, run: RunId, isolation: u8) -> OfferRequest {
         OfferRequest {
             run,
             stages: self.stages.iter().map(|stage| stage.package).collect(),
             engines: self.engines.clone(),
             memory_bytes: self.memory_bytes,
+            hardware: self.hardware.clone(),
+            isolation,
         }
     }
 }
@@ -51,6 +55,7 @@ pub fn plan(stages: &[StageInfo]) -> Result<Plan, PipelineError> {
     let contracts = || stages.iter().filter_map(|stage| stage.contract.as_ref());
     let job_stage = |stage: &StageInfo| JobStage {
         package: stage.package,
+        engine: None,
         config: stage.config.clone(),
         listing: stage.listing,
     };
@@ -68,5 +73,6 @@ pub fn plan(stages: &[StageInfo]) -> Result<Plan, PipelineError> {
                 .unwrap_or_default(),
         },
         interface,
+        batch_max: contracts().map(|one| one.batch_max).min().unwrap_or(1),
     })
 }

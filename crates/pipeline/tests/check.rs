@@ -78,25 +78,28 @@ fn what_does_not_fit_is_named_with_stages_ports_types_and_reason() {
         ),
         (
             vec![two_outputs(text("a")), text("b")],
-            "stage `a` yields one value: one output is needed, but it has 2 outputs: out, more",
+            "stage `b` has 1 input: in, and stage `a` before it 2 outputs: out, more: an output \
+             feeds the input of its name, and only one of each may be called differently",
         ),
         (
-            vec![text("a"), two_outputs(text("b"))],
-            "stage `b` yields one value: one output is needed, but it has 2 outputs: out, more",
-        ),
-        (
-            vec![inputs(text("a"), false, false)],
-            "stage `a` takes one value: one input is required, but it has 2 inputs: in, second",
-        ),
-        (
-            vec![text("a"), inputs(text("b"), true, true)],
-            "stage `b` takes one value: one input is required, but it has 2 inputs: in, second",
+            vec![text("a"), inputs(text("b"), false, false)],
+            "stage `b` has 2 inputs: in, second, and stage `a` before it 1 output: out: an output \
+             feeds the input of its name, and only one of each may be called differently",
         ),
     ];
     for (stages, expected) in cases {
         assert_eq!(check(&stages).unwrap_err().to_string(), expected);
     }
     assert!(check(&[text("a"), inputs(text("b"), true, false)]).is_ok(), "one is optional");
+    assert!(check(&[inputs(text("a"), false, false)]).is_ok(), "the first may take several");
+    assert!(check(&[text("a"), two_outputs(text("b"))]).is_ok(), "the last may yield several");
+    let mut named = two_outputs(text("a"));
+    named.interface.outputs[1].name = "second".into();
+    let both = [named.clone(), inputs(text("b"), false, false)];
+    assert!(check(&both).is_ok(), "one by its name, the other because it is left over");
+    named.interface.outputs[1].port_type = tensor(3);
+    let misfit = check(&[named, inputs(text("b"), false, false)]).unwrap_err().to_string();
+    assert!(misfit.contains("yields `second` (tensor(f32, 3))"), "{misfit}");
     let many: Vec<_> = (0..=PIPELINE_MAX_STAGES).map(|_| text("a")).collect();
     assert_eq!(check(&many), Err(PipelineError::TooMany { count: PIPELINE_MAX_STAGES + 1 }));
     assert!(check(&many[1..]).is_ok());
@@ -170,7 +173,7 @@ fn a_plan_needs_the_most_that_one_stage_needs() {
     assert_eq!(made.hardware, hardware_of(4, 7));
     assert_eq!(made.names, ["prepare", "score", "again"]);
     assert_eq!(made.stages[1].listing.memory_bytes, Some(2 << 20));
-    let request = made.offer_request(RunId(Hash::of(b"run")));
+    let request = made.offer_request(RunId(Hash::of(b"run")), 2);
     assert_eq!(request.stages, [package("prepare"), package("score"), package("again")]);
     assert_eq!((request.engines, request.memory_bytes), (made.engines, 8 << 20));
 

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use common::{org, package, secret};
 use guildhall_pipeline::lease::{
-    Asker, Book, GRANTED_PER_NODE_MAX, OPEN_GRACE_MS, OPEN_WITHIN_MS, OWN_SLOTS, Policy,
+    Asker, Book, GRANTED_PER_NODE_MAX, OPEN_GRACE_MS, OPEN_WITHIN_MS, OWN_SLOTS, PLACE_GRACE_MS,
+    Policy, RETRY_MAX_MS,
 };
 use guildhall_protocol::body::HardwareOffer;
 use guildhall_protocol::contract::{Hardware, LimitSet, NodeLimits};
@@ -18,12 +19,16 @@ use proptest::prelude::*;
 
 const TOTAL_MS: u64 = 5_000;
 
+/// After that nobody has a place who did not ask again.
+const PLACE_MAX_MS: u64 = 2 * RETRY_MAX_MS + PLACE_GRACE_MS;
+
 fn offer(slots: u32) -> HardwareOffer {
     HardwareOffer {
         slots,
         hardware: Hardware::default(),
         limits: NodeLimits { total_ms: TOTAL_MS, ..NodeLimits::default() },
         orgs: vec![org("lab"), org("mercy")],
+        ..HardwareOffer::default()
     }
 }
 
@@ -33,6 +38,8 @@ fn request() -> OfferRequest {
         stages: vec![package("a"), package("b")],
         engines: vec!["wasm".into()],
         memory_bytes: 1 << 20,
+        hardware: Hardware::default(),
+        isolation: 0,
     }
 }
 
@@ -46,8 +53,12 @@ fn key(n: u64) -> PublicKey {
 
 fn spec(lease: Hash) -> JobSpec {
     let request = request();
-    let stage =
-        |package| JobStage { package, config: BTreeMap::new(), listing: LimitSet::default() };
+    let stage = |package| JobStage {
+        package,
+        engine: None,
+        config: BTreeMap::new(),
+        listing: LimitSet::default(),
+    };
     JobSpec {
         lease,
         run: request.run,
@@ -63,11 +74,17 @@ struct Node {
     book: Book,
     offer: Option<HardwareOffer>,
     engines: Vec<String>,
+    isolation: u8,
 }
 
 impl Node {
     fn new(slots: u32) -> Self {
-        Self { book: Book::default(), offer: Some(offer(slots)), engines: vec!["wasm".into()] }
+        Self {
+            book: Book::default(),
+            offer: Some(offer(slots)),
+            engines: vec!["wasm".into()],
+            isolation: 2,
+        }
     }
 
     fn ask(
@@ -77,7 +94,11 @@ impl Node {
         request: &OfferRequest,
         id: Hash,
     ) -> Result<Lease, Refusal> {
-        let policy = Policy { offer: self.offer.as_ref(), engines: &self.engines };
+        let policy = Policy {
+            offer: self.offer.as_ref(),
+            engines: &self.engines,
+            isolation: self.isolation,
+        };
         self.book.grant(now_ms, request, policy, asker, id)
     }
 
@@ -86,6 +107,19 @@ impl Node {
         self.ask(now_ms, (Asker::Member(&lab), key(n)), &request(), lease(n))
             .map_err(|refusal| refusal.reason)
     }
+}
+
+fn cores(node: &mut Node, ask: &mut OfferRequest, lent: u32, needed: u32) {
+    ask.hardware.cores = needed;
+    node.offer.as_mut().unwrap().cores = lent;
+}
+
+fn memory(node: &mut Node, lent_bytes: u64) {
+    node.offer.as_mut().unwrap().memory_bytes = lent_bytes;
+}
+
+fn lend_only(node: &mut Node, engine: &str) {
+    node.offer.as_mut().unwrap().engines = vec![engine.to_owned()];
 }
 
 #[test]
@@ -104,6 +138,23 @@ fn what_is_not_lent_or_cannot_be_done_is_refused_with_its_reason() {
         (Asker::ThisNode, |_, ask| ask.engines.push("onnx".into()), Err(Reason::Unable)),
         (Asker::Member(&lab), |_, ask| ask.engines.push("onnx".into()), Err(Reason::Unable)),
         (Asker::Member(&lab), |_, ask| ask.memory_bytes = u64::MAX, Err(Reason::Unable)),
+        (Asker::Member(&lab), |_, ask| ask.isolation = 2, Ok(())),
+        (Asker::Member(&lab), |_, ask| ask.isolation = 3, Err(Reason::Unable)),
+        (Asker::ThisNode, |_, ask| ask.isolation = 3, Err(Reason::Unable)),
+        (Asker::Member(&lab), |_, ask| ask.hardware.gpu_memory_bytes = 1, Err(Reason::Unable)),
+        (Asker::OwnOrg, |_, ask| ask.hardware.gpu_memory_bytes = 1, Err(Reason::Unable)),
+        (Asker::ThisNode, |_, ask| ask.hardware.gpu_memory_bytes = 1, Ok(())),
+        (Asker::Member(&lab), |_, ask| ask.hardware.cores = 64, Ok(())),
+        (Asker::Member(&lab), |node, ask| cores(node, ask, 2, 2), Ok(())),
+        (Asker::Member(&lab), |node, ask| cores(node, ask, 2, 3), Err(Reason::Unable)),
+        (Asker::Member(&lab), |node, _| memory(node, 2 << 20), Ok(())),
+        (Asker::Member(&lab), |node, _| memory(node, (2 << 20) - 1), Err(Reason::Unable)),
+        (Asker::Member(&lab), |node, _| lend_only(node, "onnx"), Err(Reason::Unable)),
+        (Asker::ThisNode, |node, _| lend_only(node, "onnx"), Ok(())),
+        (Asker::Member(&lab), |node, _| node.book.drain(true), Err(Reason::Draining)),
+        (Asker::OwnOrg, |node, _| node.book.drain(true), Err(Reason::Draining)),
+        (Asker::ThisNode, |node, _| node.book.drain(true), Ok(())),
+        (Asker::Member(&other), |node, _| node.book.drain(true), Err(Reason::NotLent)),
         (Asker::Member(&lab), |_, ask| ask.stages.clear(), Err(Reason::Invalid)),
         (Asker::Member(&lab), |_, ask| ask.stages = vec![package("a"); 65], Err(Reason::Invalid)),
         (Asker::Member(&lab), |_, ask| ask.engines = vec!["wasm".into(); 65], Err(Reason::Invalid)),
@@ -248,6 +299,7 @@ proptest! {
         let (mut now_ms, mut next) = (0_u64, 0_u64);
         let mut out: BTreeMap<u64, Out> = BTreeMap::new();
         let mut ever_opened: Vec<u64> = Vec::new();
+        let mut asked: BTreeMap<(bool, u64), u64> = BTreeMap::new();
         let lab = org("lab");
         for command in commands {
             let expected_slots = node.offer.as_ref().map_or(0, |offer| offer.slots as usize);
@@ -263,9 +315,17 @@ proptest! {
                         (false, slots) => slots,
                     };
                     let granted = node.ask(now_ms, (asker, key(from)), &request(), lease(next));
-                    prop_assert_eq!(
-                        granted.is_ok(), taken < slots && waiting < GRANTED_PER_NODE_MAX
-                    );
+                    let may = taken < slots && waiting < GRANTED_PER_NODE_MAX;
+                    prop_assert!(may || granted.is_err());
+                    // Nobody else waits, so there is no reason to refuse.
+                    let is_alone = asked.iter().all(|(one, at)| {
+                        *one == (own, from) || now_ms >= at + PLACE_MAX_MS
+                    });
+                    prop_assert!(granted.is_ok() || !may || !is_alone);
+                    asked.insert((own, from), now_ms);
+                    if granted.is_ok() {
+                        asked.remove(&(own, from));
+                    }
                     if granted.is_ok() {
                         let until_ms = now_ms + OPEN_WITHIN_MS;
                         out.insert(next, Out { node: from, own, open: false, until_ms });

@@ -24,6 +24,7 @@ fn offer() -> HardwareOffer {
         hardware: Hardware::default(),
         limits: NodeLimits::default(),
         orgs: Vec::new(),
+        ..HardwareOffer::default()
     }
 }
 
@@ -37,7 +38,11 @@ fn node(name: &str, of: &str) -> Candidate {
         is_producer_org: false,
         offer: Some(offer()),
         engines: vec!["onnx".into(), "wasm".into()],
+        isolation: 2,
+        draining: false,
         connected: true,
+        warm: None,
+        load_percent: None,
         holds: None,
         rtt_us: None,
     }
@@ -50,7 +55,7 @@ fn this_node() -> Candidate {
 
 /// The names of the nodes in the order in which they are tried.
 fn tried(placement: &Placement, candidates: &[Candidate]) -> Result<Vec<String>, PlaceError> {
-    let placed = place(&a_plan(), &org("mine"), placement, candidates)?;
+    let placed = place(&a_plan(), &org("mine"), placement, 2, candidates)?;
     let name = |placed: &guildhall_pipeline::Placed| {
         let found = candidates.iter().find(|candidate| candidate.node == placed.node).unwrap();
         found.peer_id.trim_start_matches("12D3Koo-").to_owned()
@@ -88,6 +93,26 @@ fn nodes_are_tried_in_the_stated_order() {
             auto.clone(),
             vec![node("unknown", "lab"), far.clone(), near.clone(), holder.clone()],
             &["holder", "near", "far", "unknown"],
+        ),
+        (
+            "warm workers before held packages, little load before distance",
+            auto.clone(),
+            vec![
+                holder.clone(),
+                Candidate { load_percent: Some(90), ..near.clone() },
+                Candidate { load_percent: Some(10), ..far.clone() },
+                Candidate { warm: Some(1), ..node("warm", "lab") },
+            ],
+            &["warm", "holder", "far", "near"],
+        ),
+        (
+            "loads that differ little do not outweigh distance",
+            auto.clone(),
+            vec![
+                Candidate { load_percent: Some(70), ..near.clone() },
+                Candidate { load_percent: Some(55), ..far.clone() },
+            ],
+            &["near", "far"],
         ),
         (
             "never the producer's org by itself",
@@ -160,6 +185,28 @@ fn every_obstacle_is_told_in_words() {
         ),
         (
             Placement::Auto,
+            Candidate { draining: true, ..node("one", "lab") },
+            "lab (12D3Koo-one): it finishes what it has and takes no more for now",
+        ),
+        (
+            Placement::Auto,
+            Candidate { isolation: 1, ..node("one", "lab") },
+            "lab (12D3Koo-one): its workers are shut in at level `limits` (1), `filtered` (2) is \
+             demanded",
+        ),
+        (
+            Placement::Local,
+            Candidate { isolation: 0, draining: true, ..this_node() },
+            "mine (12D3Koo-this): its workers are shut in at level `none` (0), `filtered` (2) is \
+             demanded",
+        ),
+        (
+            Placement::Auto,
+            with_offer(|o| o.engines = vec!["wasm".into()]),
+            "lab (12D3Koo-one): it has no engine `onnx`",
+        ),
+        (
+            Placement::Auto,
             Candidate { engines: vec!["onnx".into()], ..node("one", "lab") },
             "lab (12D3Koo-one): it has no engine `wasm`",
         ),
@@ -206,7 +253,7 @@ fn a_gpu_must_be_lent_and_cores_count_when_they_are_named() {
         ((0, 8), (0, 8), true),
     ] {
         let plan = needs(Hardware { cores: needed.0, gpu_memory_bytes: needed.1 });
-        let placed = place(&plan, &org("mine"), &Placement::Auto, &[lends(lent.0, lent.1)]);
+        let placed = place(&plan, &org("mine"), &Placement::Auto, 0, &[lends(lent.0, lent.1)]);
         assert_eq!(placed.is_ok(), expected, "{needed:?} on {lent:?}");
     }
 }
@@ -228,15 +275,16 @@ fn who_is_not_there_is_said_too() {
 fn a_place_says_why_it_was_chosen() {
     let holder = Candidate { holds: Some(2), rtt_us: Some(1_250), ..node("holder", "lab") };
     let lending = Candidate { holds: Some(0), offer: Some(offer()), ..this_node() };
-    let candidates = [holder, lending, node("unknown", "mercy")];
-    let placed = place(&a_plan(), &org("mine"), &Placement::Auto, &candidates).unwrap();
+    let warm = Candidate { warm: Some(1), load_percent: Some(40), ..node("warm", "mercy") };
+    let candidates = [holder, lending, warm];
+    let placed = place(&a_plan(), &org("mine"), &Placement::Auto, 0, &candidates).unwrap();
     let why: Vec<_> = placed.iter().map(|placed| placed.why.as_str()).collect();
     assert_eq!(
         why,
         [
             "this node, which lends its hardware; holds 0 of 2 packages",
+            "a node of mercy, which lends its hardware; 1 warm; 40 % taken",
             "a node of lab, which lends its hardware; holds 2 of 2 packages; 1.2 ms away",
-            "a node of mercy, which lends its hardware",
         ]
     );
 }

@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use crate::value::check_predictions;
 
+/// How much of a text is shown before and behind the first byte that differs, bytes.
+const AROUND_BYTES: usize = 24;
+
 /// The first difference in words, or `None`. Tolerance 0 compares bytes.
 pub(crate) fn difference(
     port_type: &PortType,
@@ -36,13 +39,35 @@ pub(crate) fn difference(
 }
 
 fn bytes(found: &[u8], expected: &[u8]) -> Result<(), String> {
+    let at = found.iter().zip(expected).position(|(a, b)| a != b);
+    let shown = || {
+        let at = at.unwrap_or(found.len().min(expected.len()));
+        match (around(found, at), around(expected, at)) {
+            (Some(found), Some(expected)) => format!(": `{found}`, expected `{expected}`"),
+            _ => String::new(),
+        }
+    };
     if found.len() != expected.len() {
-        return Err(format!("{} bytes, expected {}", found.len(), expected.len()));
+        return Err(format!("{} bytes, expected {}{}", found.len(), expected.len(), shown()));
     }
-    match found.iter().zip(expected).position(|(a, b)| a != b) {
-        Some(at) => Err(format!("byte {at} differs")),
+    match at {
+        Some(at) => Err(format!("byte {at} differs{}", shown())),
         None => Ok(()),
     }
+}
+
+/// The text around a place, on one line, if it is one that people can read.
+fn around(bytes: &[u8], at: usize) -> Option<String> {
+    let is_begin = |at: &usize| bytes.get(*at).is_none_or(|byte| byte & 0xc0 != 0x80);
+    let start = (0..=at.saturating_sub(AROUND_BYTES)).rev().find(is_begin)?;
+    let end = (at.saturating_add(AROUND_BYTES)..bytes.len()).find(is_begin).unwrap_or(bytes.len());
+    let text = std::str::from_utf8(bytes.get(start..end)?).ok()?;
+    let text = text.replace('\n', "\\n");
+    if text.chars().any(char::is_control) {
+        return None;
+    }
+    let dots = |is_cut: bool| if is_cut { "..." } else { "" };
+    Some(format!("{}{text}{}", dots(start > 0), dots(end < bytes.len())))
 }
 
 fn number(
@@ -139,7 +164,7 @@ fn prediction(found: &Prediction, expected: &Prediction, tolerance: f64) -> Resu
             }
         }
         (a, b) if a == b => {}
-        (a, b) => return Err(format!("{a:?}, expected {b:?}")),
+        (a, b) => return Err(format!("{}, expected {}", shown(a), shown(b))),
     }
     if found.input != expected.input || found.location != expected.location {
         return Err("it is about another part of the input".into());
@@ -148,6 +173,16 @@ fn prediction(found: &Prediction, expected: &Prediction, tolerance: f64) -> Resu
         (Some(a), Some(b)) => number("the confidence", a, b, tolerance),
         (None, None) => Ok(()),
         _ => Err("only one of both has a confidence".into()),
+    }
+}
+
+/// A predicted value in words, as short as people need it to tell two apart.
+fn shown(value: &PredictionValue) -> String {
+    match value {
+        PredictionValue::Class(class) => format!("class `{class}`"),
+        PredictionValue::Text(text) => format!("text `{text}`"),
+        PredictionValue::Number(number) => format!("number {number}"),
+        PredictionValue::Vector(numbers) => format!("a vector of {}", numbers.len()),
     }
 }
 
@@ -193,6 +228,22 @@ mod tests {
     }
 
     #[test]
+    fn where_texts_differ_is_shown_with_what_stands_around_it() {
+        let text = |a: &str, b: &str| bytes(a.as_bytes(), b.as_bytes()).unwrap_err();
+        assert_eq!(text("the cat", "the dog"), "byte 4 differs: `the cat`, expected `the dog`");
+        assert_eq!(text("a\n", "a"), "2 bytes, expected 1: `a\\n`, expected `a`");
+        let long = "ä".repeat(40);
+        let (a, b) = (format!("{long}x{long}"), format!("{long}y{long}"));
+        let shown = format!("...{0}x{0}...", "ä".repeat(12));
+        assert!(
+            text(&a, &b).starts_with(&format!("byte 80 differs: `{shown}`")),
+            "{}",
+            text(&a, &b)
+        );
+        assert_eq!(bytes(&[0, 1], &[0, 2]).unwrap_err(), "byte 1 differs");
+    }
+
+    #[test]
     fn classes_must_be_equal_and_confidences_near() {
         let port = PortType::Prediction(PredictionType {
             value: PredictionKind::Class,
@@ -205,7 +256,10 @@ mod tests {
         };
         assert_eq!(difference(&port, &value("7", 0.5), &value("7", 0.5001), 1e-3), None);
         assert!(difference(&port, &value("7", 0.5), &value("7", 0.6), 1e-3).is_some());
-        assert!(difference(&port, &value("7", 0.5), &value("8", 0.5), 1.0).is_some());
+        assert_eq!(
+            difference(&port, &value("7", 0.5), &value("8", 0.5), 1.0).unwrap(),
+            "prediction 0: class `7`, expected class `8`"
+        );
     }
 
     #[test]

@@ -24,6 +24,12 @@ pub(crate) fn bounded(mut facts: Facts) -> Facts {
         Facts::Onnx(onnx) => {
             shorten(&mut onnx.producer);
             texts(&mut onnx.external, &mut budget);
+            texts(&mut onnx.operators, &mut budget);
+            onnx.number.iter_mut().for_each(shorten);
+            if let Some(classes) = &mut onnx.classifier {
+                [&mut classes.label, &mut classes.scores].into_iter().flatten().for_each(shorten);
+                texts(&mut classes.labels, &mut budget);
+            }
             tensors(&mut onnx.outputs, &mut budget);
             tensors(&mut onnx.inputs, &mut budget);
         }
@@ -53,7 +59,8 @@ pub(crate) fn cost_bytes(facts: &Facts) -> usize {
             .iter()
             .chain(&onnx.outputs)
             .map(tensor_bytes)
-            .chain(onnx.external.iter().map(text))
+            .chain(onnx.external.iter().chain(&onnx.operators).map(text))
+            .chain(onnx.classifier.iter().flat_map(|classes| &classes.labels).map(text))
             .sum(),
         Facts::Safetensors(weights) | Facts::Gguf(weights) => {
             weights.items.iter().map(item_bytes).sum()

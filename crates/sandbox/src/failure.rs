@@ -9,6 +9,13 @@ use serde::{Deserialize, Serialize};
 /// Longest text in a failure, bytes: what a job may send back to its requester anyway.
 pub const TEXT_MAX_BYTES: usize = JOB_ERROR_MAX_BYTES;
 
+/// Packages of WASI that lead to a network. Toolchains link them for programs that never use them.
+const NETWORK: [&str; 2] = ["wasi:sockets", "wasi:http"];
+
+/// How to build without them.
+const NETWORK_HELP: &str = "stages have no network; Python: `componentize-py ... componentize --stub-wasi`, JavaScript: \
+                            `jco componentize ... --disable all`";
+
 /// Why an inspection or a scoring gave no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -47,6 +54,12 @@ pub enum Failure {
         code: i32,
         /// The beginning of what it wrote to stderr, printable and at most [`TEXT_MAX_BYTES`] long.
         stderr_excerpt: String,
+    },
+    /// The guest gave up on this record and said why; other records of the call are not affected.
+    #[error("it failed: {why}")]
+    Stage {
+        /// Its own words, printable and at most [`TEXT_MAX_BYTES`] long.
+        why: String,
     },
     /// A module wants something of the host that stages do not get.
     #[error("it imports `{module}` `{name}`, which stages do not get")]
@@ -176,6 +189,9 @@ impl Failure {
     pub fn help(&self) -> Option<&str> {
         match self {
             Self::RefusedFormat { help, .. } => help.as_deref(),
+            Self::ForbiddenImport { module, .. } if NETWORK.contains(&module.as_str()) => {
+                Some(NETWORK_HELP)
+            }
             _ => None,
         }
     }
@@ -214,6 +230,7 @@ impl Failure {
             Self::ForbiddenImport { module, name } => [Some(module), Some(name), None],
             Self::InvalidModule { why }
             | Self::InvalidModel { why }
+            | Self::Stage { why }
             | Self::BadInput { why }
             | Self::BadOutput { why }
             | Self::WorkerDied { why }

@@ -13,22 +13,10 @@ use guildhall_protocol::wire::PortValue;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, excerpt};
+use crate::isolation::Isolation;
 
 /// Most imports or tensors in a report: a person reads it, and no interface has more ports.
 const REPORT_MAX_ITEMS: usize = 64;
-
-/// How well a worker is shut in. What a node advertises is the worst of its workers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Isolation {
-    /// Memory, processor time, descriptors, file length and core dumps are limited.
-    pub rlimits: bool,
-    /// It can gain no rights by executing something, and no core or tracer can read it.
-    pub no_new_privs: bool,
-    /// The kernel refuses every system call that is not on the worker's list.
-    pub seccomp: bool,
-    /// The kernel refuses every file and TCP port, whatever the call.
-    pub landlock: bool,
-}
 
 /// What an inspection learned about the code.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +57,9 @@ pub struct TensorInfo {
     pub shape: String,
 }
 
+/// How much compiled code goes into one frame, bytes: a quarter of what fits, so that neither side holds much twice.
+pub(crate) const PIECE_BYTES: u64 = 1 << 20;
+
 /// The first frame of a worker's life: the limits that it sets itself before it looks at anything foreign.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Setup {
@@ -76,6 +67,12 @@ pub(crate) struct Setup {
     pub(crate) data_bytes: u64,
     /// Processor time of the whole process, seconds.
     pub(crate) cpu_seconds: u64,
+    /// Whether the node moves that later; else nobody can.
+    pub(crate) cpu_moves: bool,
+    /// How far it stands back when others want the processor, 0 to 19.
+    pub(crate) nice: u8,
+    /// Whether each layer is tried out as soon as it is there. `Ready` then says only what held.
+    pub(crate) self_test: bool,
 }
 
 /// Beside [`Setup`] in the first frame: the foreign library that a worker loads before it shuts itself in.
@@ -145,12 +142,22 @@ pub(crate) enum Request {
     Examine { name: FileName, media_type: String, kind: Option<Kind> },
     /// Check the code in the file beside this frame and compile it, but keep nothing. Answer: `Inspected`.
     Inspect { stage: Box<StageSpec> },
+    /// Compile the code in the file beside this frame, and hold the result. Answer: `Compiled`.
+    Compile { stage: Box<StageSpec> },
+    /// Hand over [`PIECE_BYTES`] of the result from here on, or what is left. Answer: `Piece`.
+    Piece { at: u64 },
     /// Make the code in the file beside this frame ready. Answer: `Loaded`.
     Load { stage: Box<StageSpec> },
+    /// Make the compiled code in the file beside this frame ready. Answer: `Loaded`.
+    LoadCompiled { stage: Box<StageSpec> },
     /// Score records, a value for each input port of each. Answer: `Scored`.
     Score { records: Vec<Vec<PortValue>>, limits: CallLimits },
     /// Say where the foreign library runs graphs. Answer: `Providers`.
     Providers,
+    /// Tell the beginning of what the last record's code wrote to stderr. Answer: `Said`.
+    Said,
+    /// Try everything that a worker must not be able to do. Answer: `BrokeOut`.
+    BreakOut,
     /// Compare the output of this port of the last call's first record. Answer: `Compared`.
     Compare { expected: PortValue, tolerance: f64 },
 }
@@ -165,6 +172,13 @@ pub(crate) enum Reply {
     Checked(Box<Facts>),
     /// The code can run here.
     Inspected(CodeReport),
+    /// The code is compiled.
+    Compiled { len_bytes: u64 },
+    /// A part of it.
+    Piece {
+        #[serde(with = "serde_bytes")]
+        bytes: Vec<u8>,
+    },
     /// Records may come.
     Loaded,
     /// What became of the records, in their order. The call's time or the answer's frame may end before the last of
@@ -178,6 +192,13 @@ pub(crate) enum Reply {
     },
     /// Each place on which a graph of our own just ran.
     Providers { providers: Vec<String> },
+    /// The beginning of what code wrote to stderr.
+    Said {
+        #[serde(with = "serde_bytes")]
+        bytes: Vec<u8>,
+    },
+    /// What worked although it must not, by name.
+    BrokeOut { worked: Vec<String> },
     /// The first difference in words, or none.
     Compared { difference: Option<String> },
     /// It did not work; the worker goes on.

@@ -75,10 +75,11 @@ pub(crate) fn check_tensor(
     value: &PortValue,
     sizes: &mut DimSizes,
 ) -> Result<Vec<usize>, String> {
-    let Some(element_bytes) = tensor.dtype.len_bytes() else {
-        return Err("a tensor of text has no plain form".into());
+    // Texts have no length of their own: the list's items count as bytes.
+    let (element_bytes, len_bytes) = match tensor.dtype.len_bytes() {
+        Some(element_bytes) => (element_bytes, value.bytes.len() as u64),
+        None => (1, text_count(&value.bytes)?),
     };
-    let len_bytes = value.bytes.len() as u64;
     let dims = match &value.dims {
         Some(dims) => given_dims(tensor, dims, sizes)?,
         None => following_dims(tensor, element_bytes, len_bytes, sizes)?,
@@ -97,6 +98,13 @@ pub(crate) fn check_tensor(
         return Err("a bool is neither 0 nor 1".into());
     }
     dims.iter().map(|dim| usize::try_from(*dim).map_err(|_| TOO_LARGE.to_owned())).collect()
+}
+
+/// How many texts the plain form of a tensor of text holds.
+fn text_count(bytes: &[u8]) -> Result<u64, String> {
+    let texts: Vec<std::borrow::Cow<'_, str>> = serde_json::from_slice(bytes)
+        .map_err(|error| format!("not a JSON list of texts: {error}"))?;
+    Ok(texts.len() as u64)
 }
 
 const TOO_LARGE: &str = "its dimensions are too large";

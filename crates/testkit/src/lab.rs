@@ -165,6 +165,7 @@ pub async fn lend(node: &Node, slots: u32, others: &[&Node]) {
         hardware: Hardware::default(),
         limits: NodeLimits::default(),
         orgs: Vec::new(),
+        ..HardwareOffer::default()
     };
     let lent = node.client().set_offer(&OfferChange { offer: Some(offer) }).await;
     lent.unwrap_or_else(|error| panic!("{error}"));

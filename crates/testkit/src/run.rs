@@ -6,16 +6,14 @@ use guildhall_protocol::RunId;
 use guildhall_protocol::api::{
     InputRecord, OutputValue, Placement, RunInput, RunReport, RunRequest,
 };
-use guildhall_protocol::contract::LimitSet;
 
 use crate::lab::PATIENCE;
 
 /// Records of these values, named by their place.
 #[must_use]
 pub fn records<V: AsRef<[u8]>>(values: impl IntoIterator<Item = V>) -> RunInput {
-    let record = |(place, value): (usize, V)| InputRecord {
-        name: place.to_string(),
-        value: BASE64.encode(value.as_ref()),
+    let record = |(place, value): (usize, V)| {
+        InputRecord::new(place.to_string(), BASE64.encode(value.as_ref()))
     };
     RunInput::Records(values.into_iter().enumerate().map(record).collect())
 }
@@ -23,13 +21,8 @@ pub fn records<V: AsRef<[u8]>>(values: impl IntoIterator<Item = V>) -> RunInput 
 /// A request without limits of its own.
 #[must_use]
 pub fn request(reference: &str, input: RunInput, on: &str) -> RunRequest {
-    RunRequest {
-        reference: reference.parse().expect("a reference"),
-        input,
-        on: on.parse::<Placement>().expect("a place"),
-        limits: LimitSet::default(),
-        query_id: None,
-    }
+    let on = on.parse::<Placement>().expect("a place");
+    RunRequest { on, ..RunRequest::new(reference.parse().expect("a reference"), input) }
 }
 
 /// Starts a run, which must be accepted.
@@ -81,6 +74,6 @@ pub fn bytes_of(value: &OutputValue) -> Vec<u8> {
     match value {
         OutputValue::Base64(text) => BASE64.decode(text.as_bytes()).expect("base64"),
         OutputValue::Text(text) => text.clone().into_bytes(),
-        OutputValue::Predictions(_) => panic!("predictions are no bytes"),
+        other => panic!("{other:?} is no bytes"),
     }
 }

@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use guildhall_core::{Event, Found, PageFault};
+use guildhall_core::{Event, Found, PageFault, Settings};
 use guildhall_gateway::{Answer, ApiError, Blob, Node, OutputLines, Upload};
 use guildhall_overlay::peer_id_string;
 use guildhall_protocol::api::{
     AdoptRequest, BackupMade, BackupRequest, BlobQuery, BlobStored, BlobsKnown, CategoryCount,
-    DemandReport, Detail, FederationStatus, FetchRequest, Fetched, Follows, GcReport, GcRequest,
-    HeldPackage, InviteRequest, InviteText, ListRequest, Notice, OfferChange, Peer, PublishRequest,
-    Published, Ranking, Reindexed, ReviewRequest, ReviewShown, RunReport, RunRequest, RunStarted,
-    ScrubReport, ScrubRequest, SearchAnswer, Status, StoreReport, Subscriptions, TestLog, Transfer,
-    Unlisted, YankRequest, Yanked,
+    DemandReport, Detail, DrainChange, FederationStatus, FetchRequest, Fetched, Follows, GcReport,
+    GcRequest, HeldPackage, InferAnswer, InferRequest, InviteRequest, InviteText, Lending,
+    ListRequest, Notice, OfferChange, Peer, PublishRequest, Published, Ranking, Reindexed,
+    ReviewRequest, ReviewShown, RunReport, RunRequest, RunStarted, ScrubReport, ScrubRequest,
+    SearchAnswer, Status, StoreReport, Subscriptions, TestLog, Transfer, Unlisted, YankRequest,
+    Yanked,
 };
 use guildhall_protocol::body::HardwareOffer;
 use guildhall_protocol::facts::Facts;
@@ -32,6 +33,7 @@ use super::uploads::{blob_error, disk_full};
 use super::write::OwnLog;
 use super::{App, lock};
 use crate::clock;
+use crate::config::Config;
 
 /// How long a search may take altogether: the core's own deadline and a DHT lookup before it.
 const SEARCH_MAX: Duration = Duration::from_secs(10);
@@ -41,6 +43,13 @@ const INVITE_LIFE_MS: u64 = 24 * 60 * 60 * 1000;
 
 fn internal(error: impl std::fmt::Display) -> ApiError {
     ApiError::internal(error.to_string())
+}
+
+/// What the keeper decides while the node runs.
+struct Decided<'a> {
+    follows: &'a mut Vec<CategoryPrefix>,
+    offer: &'a mut Option<HardwareOffer>,
+    draining: &'a mut bool,
 }
 
 /// The node behind its HTTP API.
@@ -76,8 +85,20 @@ impl Node for Api {
 
     async fn set_offer(&self, change: OfferChange) -> Answer<Status> {
         let OfferChange { offer } = change;
-        self.0.decide(move |_, offers| *offers = offer.clone()).await?;
+        if let Some(offer) = &offer {
+            self.0.check_offer(offer)?;
+        }
+        self.0.decide(move |decided| *decided.offer = offer.clone()).await?;
         Ok(self.0.status())
+    }
+
+    async fn lending(&self) -> Answer<Lending> {
+        Ok(self.0.lending())
+    }
+
+    async fn drain(&self, change: DrainChange) -> Answer<Lending> {
+        self.0.decide(move |decided| *decided.draining = change.draining).await?;
+        Ok(self.0.lending())
     }
 
     async fn set_follows(&self, follows: Follows) -> Answer<Status> {
@@ -88,7 +109,7 @@ impl Node for Api {
             ));
         }
         let Follows { follows } = follows;
-        self.0.decide(move |followed, _| *followed = follows.clone()).await?;
+        self.0.decide(move |decided| *decided.follows = follows.clone()).await?;
         Ok(self.0.status())
     }
 
@@ -263,12 +284,24 @@ impl Node for Api {
         Ok(RunStarted { run_id: self.0.start_run(request).await? })
     }
 
+    async fn infer(&self, reference: Reference, request: InferRequest) -> Answer<InferAnswer> {
+        self.0.infer(reference, request).await
+    }
+
     async fn runs(&self) -> Answer<Vec<RunReport>> {
         Ok(self.0.run_reports())
     }
 
     async fn run(&self, run: RunId) -> Answer<RunReport> {
         self.0.run_report(run)
+    }
+
+    async fn cancel_run(&self, run: RunId) -> Answer<RunReport> {
+        self.0.cancel_run(run)
+    }
+
+    async fn resume_run(&self, run: RunId) -> Answer<RunReport> {
+        self.0.resume_run(run).await
     }
 
     async fn run_outputs(&self, run: RunId) -> Answer<OutputLines> {
@@ -292,19 +325,22 @@ impl App {
     /// itself, one change after the other and each to its end.
     async fn decide(
         self: &Arc<Self>,
-        change: impl Fn(&mut Vec<CategoryPrefix>, &mut Option<HardwareOffer>) + Send + Sync + 'static,
+        change: impl Fn(Decided<'_>) + Send + Sync + 'static,
     ) -> Answer<()> {
         let app = Arc::clone(self);
         let decided = self.tasks.finish("decide", async move {
             let writer = app.writer().await;
             let saved = tokio::task::block_in_place(|| {
-                app.home.update_config(|config| change(&mut config.follows, &mut config.offer))
+                app.home.update_config(|Config { follows, offer, draining, .. }| {
+                    change(Decided { follows, offer, draining });
+                })
             });
             saved.map_err(internal)?;
             {
                 let mut core = app.core();
                 let mut settings = core.settings().clone();
-                change(&mut settings.follows, &mut settings.offer);
+                let Settings { follows, offer, draining, .. } = &mut settings;
+                change(Decided { follows, offer, draining });
                 core.set_settings(settings);
             }
             Ok(writer.describe().await?)
@@ -312,6 +348,23 @@ impl App {
         decided
             .await
             .unwrap_or_else(|| Err(ApiError::unavailable("stopping", "the node is stopping")))
+    }
+
+    /// Refuses an offer that could not be fulfilled, or of an engine that is not here.
+    fn check_offer(&self, offer: &HardwareOffer) -> Answer<()> {
+        let bad =
+            |why: String| Err(ApiError::invalid("bad_offer", why).with_help("guild node offer"));
+        if let Err(error) = offer.check() {
+            return bad(error.to_string());
+        }
+        let core = self.core();
+        let engines = &core.settings().engines;
+        match offer.engines.iter().find(|engine| !engines.contains(engine)) {
+            Some(missing) => {
+                bad(format!("this node has no engine `{missing}`; it has {}", engines.join(", ")))
+            }
+            None => Ok(()),
+        }
     }
 
     fn status(&self) -> Status {
@@ -336,6 +389,7 @@ impl App {
             offer: settings.offer.clone(),
             engines: settings.engines.clone(),
             isolation: settings.isolation.clone(),
+            draining: settings.draining,
             peers: core.peers_admitted() as u64,
             records: core.logs().records(),
             listings: core.catalog().len() as u64,
@@ -365,6 +419,7 @@ impl App {
                     follows: view.body.follows.clone(),
                     offer: view.body.offer.clone(),
                     engines: view.body.engines.clone(),
+                    draining: view.body.draining,
                 };
                 (*node, peer)
             })
@@ -379,6 +434,7 @@ impl App {
                 follows: Vec::new(),
                 offer: None,
                 engines: Vec::new(),
+                draining: false,
             });
             peer.connected = true;
             peer.admitted = info.admitted;

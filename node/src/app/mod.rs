@@ -20,6 +20,7 @@ mod index;
 mod join;
 mod keeper;
 mod leases;
+mod lend;
 mod load;
 mod notices;
 mod patterns;
@@ -134,6 +135,10 @@ pub(crate) struct App {
     runs: Mutex<BTreeMap<RunId, Arc<run::Entry>>>,
     /// Jobs being executed here.
     jobs: AtomicU64,
+    /// Others used something of what is lent that is not on disk yet.
+    used: AtomicBool,
+    /// The end of the chain of what this node signed as an executor.
+    statements: tokio::sync::Mutex<run::ChainHead>,
 }
 
 /// Locks a mutex whose data stays valid even if a holder panicked: the panic stops the node anyway.

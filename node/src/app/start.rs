@@ -21,10 +21,10 @@ use tracing::{error, info, warn};
 
 use super::api::Api;
 use super::keeper::Keeper;
-use super::run::isolation_names;
+use super::run::{ChainHead, isolation_names};
 use super::{
     App, CALLS_MAX, EVENTS_MAX, HELLOS_MAX, INSPECTIONS_MAX, SERVED_MAX, answers, demand, drive,
-    effects, housekeeping, index, leases, load, lock, notices, replicas, transfer, upkeep,
+    effects, housekeeping, index, leases, lend, load, lock, notices, replicas, transfer, upkeep,
 };
 use crate::config::{Config, NoS3};
 use crate::home::{self, Home};
@@ -103,13 +103,14 @@ pub(crate) async fn start(home: Home, options: Options) -> Result<Running, Start
     let mut core = new_core(&home, &config, identity, founding, isolation)?;
     core.set_addresses(addresses.clone());
     demand::restore(&store, &mut core);
+    lend::restore(&store, &mut core)?;
     let (catalog, index) = index::open(home.path(), &store, core.federation().id());
     core.set_catalog(catalog);
     let provided = load::load_records(&store, &mut core)?;
     check_name(&core)?;
     let parts = (tasks.clone(), spawner);
     let (app, inbox) =
-        assemble((home, &config), store, overlay, (core, index), parts, format!("http://{api}"));
+        assemble((home, &config), store, overlay, (core, index), parts, format!("http://{api}"))?;
     let federation = app.core().federation().id();
     app.overlay.set_federation(federation).await;
     app.perform(provided, effects::Context::default()).await;
@@ -127,6 +128,7 @@ pub(crate) async fn start(home: Home, options: Options) -> Result<Running, Start
     tasks.spawn("demand", demand::run(Arc::clone(&app)));
     tasks.spawn("index", index::run(Arc::clone(&app)));
     tasks.spawn("replicas", replicas::run(Arc::clone(&app)));
+    tasks.spawn("lend", lend::run(Arc::clone(&app)));
     tasks.spawn("housekeeping", housekeeping::run(Arc::clone(&app)));
 
     let (http, http_token) = serve_http(&app, listener, token);
@@ -236,6 +238,7 @@ pub(super) fn new_core(
             .map(|name| name.to_string())
             .collect(),
         isolation,
+        draining: config.draining,
         software: format!("guildhall/{}", env!("CARGO_PKG_VERSION")),
         lease_seed: home.lease_seed()?,
     };
@@ -252,7 +255,8 @@ fn assemble(
     (core, index): (Core, index::Index),
     (tasks, spawner): (Tasks, Spawner),
     url: String,
-) -> (Arc<App>, mpsc::Receiver<Event>) {
+) -> Result<(Arc<App>, mpsc::Receiver<Event>), StartError> {
+    let statements = ChainHead::load(&store)?;
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
     let keeper = Keeper::start(&tasks, &store);
     let notices = notices::Notices::load(&store);
@@ -301,8 +305,10 @@ fn assemble(
         doubted: Mutex::new(BTreeSet::new()),
         runs: Mutex::new(BTreeMap::new()),
         jobs: AtomicU64::new(0),
+        statements: tokio::sync::Mutex::new(statements),
+        used: AtomicBool::new(false),
     };
-    (Arc::new(app), inbox)
+    Ok((Arc::new(app), inbox))
 }
 
 impl Running {

@@ -143,6 +143,10 @@ fn status_table(status: &Status) -> Table {
     table.field("federation", format!("{} ({})", federation.name, list(&federation.members)));
     table.field("follows", list(&status.follows));
     table.field("lends", offer_text(status.offer.as_ref()));
+    if status.draining {
+        let said = "finishes what others have here and takes no more; guild node drain --stop";
+        table.field("draining", said);
+    }
     table.field("engines", list(&status.engines));
     table.field("isolation", list(&status.isolation));
     table.field("peers", status.peers.to_string());
@@ -181,7 +185,10 @@ fn peers_table(peers: &[Peer]) -> Table {
             peer.org.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
             state(peer).to_owned(),
             short_peer(&peer.peer_id),
-            clipped(&offer_text(peer.offer.as_ref()), LENDS_SHOWN),
+            match peer.draining {
+                true => "drains".to_owned(),
+                false => clipped(&offer_text(peer.offer.as_ref()), LENDS_SHOWN),
+            },
             clipped(&list(&peer.follows), FOLLOWS_SHOWN),
         ]);
     }

@@ -1,33 +1,39 @@
-//! What `run --input` means: a file, a folder of files, stdin, or a data package.
+//! What `run --input` means: files, folders, stdin or a data package, made into records of the interface.
+//!
+//! Each `--input` feeds one port, or whatever ports its content names. Several for one port follow each other; those for
+//! different ports are columns of the same records. What a file is taken for follows from its name and the port's type
+//! ([`form`]) and is said in a note. Every record is read as the node will read it, so that what is wrong with it is
+//! said with the file and the line. Blocks while it reads.
+
+mod form;
+mod lines;
+mod npy;
+mod record;
+mod rows;
 
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use data_encoding::BASE64;
 use guildhall_client::package::ByteSize;
-use guildhall_protocol::api::{InputRecord, RunInput};
-use guildhall_protocol::limits::VALUE_MAX_BYTES;
+use guildhall_protocol::api::RunInput;
+use guildhall_protocol::interface::Port;
 use guildhall_protocol::name::Reference;
+use guildhall_protocol::values::{self, nearest};
 
+pub(super) use self::form::As;
+use self::form::Target;
+use self::record::{Entry, REQUEST_MAX_BYTES, Records};
+use super::federation::list;
 use super::table::counted;
 use super::{Failure, exit};
-
-/// Most bytes of records in one request, with base64 and the JSON around them: what a gateway takes, less a margin
-/// for the rest of the request.
-const REQUEST_MAX_BYTES: usize = 63 * 1024 * 1024;
-
-/// What JSON adds to a record besides its name and value, at most.
-const RECORD_FRAME_BYTES: usize = 64;
 
 /// Everything that was given as `--input`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Inputs {
-    /// The input port, when one was named.
-    pub(super) port: Option<String>,
     /// The records.
     pub(super) input: RunInput,
-    /// What was left out, for people.
+    /// What files were taken for and what was left out, for people.
     pub(super) notes: Vec<String>,
 }
 
@@ -51,34 +57,113 @@ enum Source {
     Package(Reference),
 }
 
-/// Reads what was given. Blocks while it reads.
-pub(super) fn read(given: &[String]) -> Result<Inputs, Failure> {
-    let mut port = None;
-    let mut records = Records::default();
-    for text in given {
-        let (named, source) = look_up(text)?;
-        if let Some(named) = named {
-            if port.as_ref().is_some_and(|port| *port != named) {
-                let message = "a run takes its records at one port, and two are named";
-                return Err(Failure::new(exit::USAGE, message));
-            }
-            port = Some(named);
-        }
-        match source {
-            Source::Package(reference) if given.len() == 1 => {
-                let input = RunInput::Package(reference);
-                return Ok(Inputs { port, input, notes: Vec::new() });
-            }
-            Source::Package(_) => {
-                let message = "a data package cannot be mixed with other input";
-                return Err(Failure::new(exit::USAGE, message));
-            }
-            Source::Stdin => records.read("stdin", Path::new("-"), io::stdin())?,
-            Source::File(path) => records.file(&path)?,
-            Source::Folder(path) => records.folder(&path)?,
+/// The records that one port gets, or that name their ports themselves.
+struct Column {
+    port: Option<String>,
+    entries: Vec<Entry>,
+}
+
+/// Reads what was given for an interface with these inputs; `forced` is what files are, whatever their names say.
+pub(super) fn read(
+    given: &[String],
+    forced: Option<As>,
+    ports: &[Port],
+) -> Result<Inputs, Failure> {
+    let sources = given.iter().map(|text| look_up(text)).collect::<Result<Vec<_>, _>>()?;
+    for named in sources.iter().filter_map(|(named, _)| named.as_deref()) {
+        check_port(named, ports)?;
+    }
+    if sources.iter().filter(|(_, source)| matches!(source, Source::Stdin)).count() > 1 {
+        return Err(Failure::new(exit::USAGE, "stdin can be read only once"));
+    }
+    if sources.iter().any(|(_, source)| matches!(source, Source::Package(_))) {
+        return package(sources);
+    }
+    let named: Vec<String> = sources.iter().filter_map(|(named, _)| named.clone()).collect();
+    let mut notes = Vec::new();
+    let mut columns: Vec<Column> = Vec::new();
+    for (port, source) in sources {
+        let target = Target::new(ports, port.as_deref(), &named);
+        let entries = entries(&source, forced, &target, &mut notes)?;
+        match columns.iter_mut().find(|column| column.port == port) {
+            Some(column) => column.entries.extend(entries),
+            None => columns.push(Column { port, entries }),
         }
     }
-    Ok(Inputs { port, input: RunInput::Records(records.records), notes: records.notes })
+    let mut records = Records::new(ports);
+    zip(columns, &mut records, &mut notes)?;
+    Ok(Inputs { input: RunInput::Records(records.finish()), notes })
+}
+
+/// A port that is named must be one, so that nobody believes to have filled another.
+fn check_port(named: &str, ports: &[Port]) -> Result<(), Failure> {
+    if ports.iter().any(|port| port.name == named) {
+        return Ok(());
+    }
+    let names: Vec<_> = ports.iter().map(|port| port.name.as_str()).collect();
+    let failure = Failure::new(exit::USAGE, format!("there is no input `{named}`"))
+        .with_cause(format!("the inputs are: {}", list(&names)));
+    Err(match nearest(named, names.iter().copied()) {
+        Some(nearest) => failure.with_help(format!("--input {nearest}=...")),
+        None => failure,
+    })
+}
+
+fn package(sources: Vec<(Option<String>, Source)>) -> Result<Inputs, Failure> {
+    match <[_; 1]>::try_from(sources) {
+        Ok([(_, Source::Package(reference))]) => {
+            Ok(Inputs { input: RunInput::Package(reference), notes: Vec::new() })
+        }
+        _ => {
+            let message = "a data package cannot be mixed with other input";
+            Err(Failure::new(exit::USAGE, message))
+        }
+    }
+}
+
+/// Puts the columns side by side: all as long as each other, or of one value, which is then repeated.
+fn zip(
+    columns: Vec<Column>,
+    records: &mut Records<'_>,
+    notes: &mut Vec<String>,
+) -> Result<(), Failure> {
+    let total = columns.iter().map(|column| column.entries.len()).max().unwrap_or_default();
+    let shown = |column: &Column| column.port.clone().unwrap_or_else(|| "the others".to_owned());
+    if columns.iter().any(|column| column.entries.len() != total && column.entries.len() != 1) {
+        let counts = columns
+            .iter()
+            .map(|column| format!("{}: {}", shown(column), counted(column.entries.len(), "value")));
+        let message = "the inputs are not as many for each port; one value alone is repeated";
+        return Err(
+            Failure::new(exit::USAGE, message).with_cause(counts.collect::<Vec<_>>().join(", "))
+        );
+    }
+    let repeated = columns.iter().filter(|column| column.entries.len() == 1 && total > 1);
+    notes.extend(repeated.map(|column| {
+        let name = column.entries.first().map(|entry| entry.name.as_str()).unwrap_or_default();
+        format!("{name} is used for {} in each of the {total} records", shown(column))
+    }));
+    let main = columns.iter().position(|column| column.entries.len() == total).unwrap_or(0);
+    let (mut repeated, mut each) = (Vec::new(), Vec::new());
+    for (at, mut column) in columns.into_iter().enumerate() {
+        match column.entries.len() == 1 && total > 1 {
+            true => repeated.extend(column.entries.pop()),
+            false => each.push((at == main, column.entries.into_iter())),
+        }
+    }
+    for _ in 0..total {
+        let mut record = Entry::default();
+        for (is_main, entries) in &mut each {
+            if let Some(entry) = entries.next() {
+                record.take(entry, *is_main)?;
+            }
+        }
+        for entry in &repeated {
+            record.take(entry.clone(), false)?;
+        }
+        records.add(record)?;
+    }
+    Ok(())
 }
 
 /// `[PORT=]FILE|DIR|REF`. What is there as a file is a file, whatever else its name could mean.
@@ -125,139 +210,110 @@ fn unreadable(path: &Path, error: &io::Error) -> Failure {
         .with_cause(error.to_string())
 }
 
-/// Records as they are collected, within what one request can carry.
-#[derive(Default)]
-struct Records {
-    records: Vec<InputRecord>,
-    request_bytes: usize,
-    notes: Vec<String>,
+fn entries(
+    source: &Source,
+    forced: Option<As>,
+    target: &Target<'_>,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Entry>, Failure> {
+    match source {
+        Source::Stdin => {
+            let bytes = whole(Path::new("-"), io::stdin())?;
+            form::entries("stdin", bytes, forced.unwrap_or(As::Raw), target, notes)
+        }
+        Source::File(path) => file(path, forced, target, notes),
+        Source::Folder(path) => folder(path, forced, target, notes),
+        // Looked at before any file is read.
+        Source::Package(_) => Ok(Vec::new()),
+    }
 }
 
-impl Records {
-    /// Each file is one record, in order of name; hidden files and folders are none.
-    fn folder(&mut self, folder: &Path) -> Result<(), Failure> {
-        let mut paths = Vec::new();
-        let (mut hidden, mut folders, mut special) = (0_usize, 0_usize, 0_usize);
-        for entry in fs::read_dir(folder).map_err(|error| unreadable(folder, &error))? {
-            let path = entry.map_err(|error| unreadable(folder, &error))?.path();
-            let name = path.file_name().unwrap_or_default();
-            if name.as_encoded_bytes().starts_with(b".") {
-                hidden += 1;
-            } else if path.is_file() {
-                paths.push(path);
-            } else if path.is_dir() {
-                folders += 1;
-            } else {
-                special += 1;
-            }
+/// The files of a folder, in order of name; hidden files and folders are left out.
+fn folder(
+    folder: &Path,
+    forced: Option<As>,
+    target: &Target<'_>,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Entry>, Failure> {
+    let mut paths = Vec::new();
+    let (mut hidden, mut folders, mut special) = (0_usize, 0_usize, 0_usize);
+    for entry in fs::read_dir(folder).map_err(|error| unreadable(folder, &error))? {
+        let path = entry.map_err(|error| unreadable(folder, &error))?.path();
+        let name = path.file_name().unwrap_or_default();
+        if name.as_encoded_bytes().starts_with(b".") {
+            hidden += 1;
+        } else if path.is_file() {
+            paths.push(path);
+        } else if path.is_dir() {
+            folders += 1;
+        } else {
+            special += 1;
         }
-        let left_out = [(folders, "subfolder"), (hidden, "hidden file"), (special, "special file")];
-        let left_out: Vec<_> = left_out.iter().filter(|(count, _)| *count > 0).collect();
-        if !left_out.is_empty() {
-            let each = left_out.iter().map(|(count, what)| counted(count, what));
-            let each = each.collect::<Vec<_>>().join(", ");
-            self.notes.push(format!("{}: left out {each}", folder.display()));
-        }
-        paths.sort();
-        if paths.is_empty() {
-            let message = format!("there are no files in {}", folder.display());
-            return Err(Failure::new(exit::NOT_FOUND, message));
-        }
-        paths.iter().try_for_each(|path| self.file(path))
     }
+    let left_out = [(folders, "subfolder"), (hidden, "hidden file"), (special, "special file")];
+    let left_out: Vec<_> = left_out.iter().filter(|(count, _)| *count > 0).collect();
+    if !left_out.is_empty() {
+        let each = left_out.iter().map(|(count, what)| counted(count, what));
+        let each = each.collect::<Vec<_>>().join(", ");
+        notes.push(format!("{}: left out {each}", folder.display()));
+    }
+    paths.sort();
+    if paths.is_empty() {
+        let message = format!("there are no files in {}", folder.display());
+        return Err(Failure::new(exit::NOT_FOUND, message));
+    }
+    let mut entries = Vec::new();
+    let mut bytes = 0_usize;
+    for path in &paths {
+        let read = file(path, forced, target, notes)?;
+        bytes += read.iter().map(Entry::len_bytes).sum::<usize>();
+        // What does not fit a request is not read to its end either.
+        if bytes > REQUEST_MAX_BYTES {
+            return Err(record::too_much());
+        }
+        entries.extend(read);
+    }
+    Ok(entries)
+}
 
-    fn file(&mut self, path: &Path) -> Result<(), Failure> {
-        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-        let file = fs::File::open(path).map_err(|error| unreadable(path, &error))?;
-        self.read(&name, path, file)
-    }
+fn file(
+    path: &Path,
+    forced: Option<As>,
+    target: &Target<'_>,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Entry>, Failure> {
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+    let file = fs::File::open(path).map_err(|error| unreadable(path, &error))?;
+    let bytes = whole(path, file)?;
+    let form = match forced {
+        Some(form) => form,
+        None => form::of_name(path, &bytes, target)?,
+    };
+    form::entries(&name, bytes, form, target, notes)
+}
 
-    fn read(&mut self, name: &str, path: &Path, source: impl Read) -> Result<(), Failure> {
-        let mut value = Vec::new();
-        let most = u64::try_from(VALUE_MAX_BYTES).unwrap_or(u64::MAX);
-        source
-            .take(most.saturating_add(1))
-            .read_to_end(&mut value)
-            .map_err(|error| unreadable(path, &error))?;
-        if value.len() > VALUE_MAX_BYTES {
-            let message =
-                format!("{} is longer than a record may be, {}", path.display(), ByteSize(most));
-            return Err(Failure::new(exit::REFUSED, message));
-        }
-        let value = BASE64.encode(&value);
-        self.request_bytes += value.len() + name.len() * 2 + RECORD_FRAME_BYTES;
-        if self.request_bytes > REQUEST_MAX_BYTES {
-            return Err(Failure::new(exit::REFUSED, "this is more than one run can be sent")
-                .with_cause("publish it as a data package, and run over its reference")
-                .with_help("guild publish DIR"));
-        }
-        self.records.push(InputRecord { name: name.to_owned(), value });
-        Ok(())
+/// All of a file, if it can be sent at all: records are not much shorter as JSON than they are in a file.
+fn whole(path: &Path, source: impl Read) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let most = u64::try_from(REQUEST_MAX_BYTES).unwrap_or(u64::MAX);
+    source
+        .take(most.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(|error| unreadable(path, &error))?;
+    if bytes.len() > REQUEST_MAX_BYTES {
+        let message = format!("{} is longer than {}", path.display(), ByteSize(most));
+        return Err(Failure::new(exit::REFUSED, message)
+            .with_cause(record::PUBLISH_IT)
+            .with_help(record::PUBLISH_HELP));
     }
+    Ok(bytes)
+}
+
+/// A failure that names the place in a file.
+fn at(place: &str, error: &values::ValueError) -> Failure {
+    Failure::new(exit::USAGE, format!("{place}: {error}"))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
-mod tests {
-    use super::*;
-
-    fn names(inputs: &Inputs) -> Vec<&str> {
-        match &inputs.input {
-            RunInput::Records(records) => {
-                records.iter().map(|record| record.name.as_str()).collect()
-            }
-            RunInput::Package(_) => Vec::new(),
-        }
-    }
-
-    #[test]
-    fn a_folder_is_its_files_in_order_of_name() {
-        let dir = tempfile::tempdir().unwrap();
-        for name in ["10.pgm", "2.pgm", "01.pgm", ".hidden"] {
-            fs::write(dir.path().join(name), name).unwrap();
-        }
-        fs::create_dir(dir.path().join("folder")).unwrap();
-        let inputs = read(&[dir.path().display().to_string()]).unwrap();
-        assert_eq!(names(&inputs), ["01.pgm", "10.pgm", "2.pgm"]);
-        assert_eq!(inputs.names(), names(&inputs));
-        let note = inputs.notes.join("\n");
-        assert!(note.ends_with(": left out 1 subfolder, 1 hidden file"), "{note}");
-        let RunInput::Records(records) = inputs.input else { panic!("records were given") };
-        assert_eq!(records[0].value, BASE64.encode(b"01.pgm"));
-        let empty = tempfile::tempdir().unwrap();
-        assert_eq!(read(&[empty.path().display().to_string()]).unwrap_err().code, exit::NOT_FOUND);
-    }
-
-    #[test]
-    fn files_win_over_references_and_ports() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = |name: &str| dir.path().join(name).display().to_string();
-        fs::write(path("a=b"), "x").unwrap();
-        fs::write(path("c"), "x").unwrap();
-        let plain = read(&[path("a=b"), path("c")]).unwrap();
-        assert_eq!((plain.port.as_deref(), names(&plain)), (None, vec!["a=b", "c"]));
-        let named = read(&[format!("image={}", path("c"))]).unwrap();
-        assert_eq!((named.port.as_deref(), names(&named)), (Some("image"), vec!["c"]));
-        let two = read(&[format!("a={}", path("c")), format!("b={}", path("c"))]);
-        assert_eq!(two.unwrap_err().code, exit::USAGE);
-    }
-
-    #[test]
-    fn what_is_no_file_may_be_a_package() {
-        let reference = "lab-a/digits-images@1.0.0";
-        let package = RunInput::Package(reference.parse().unwrap());
-        assert_eq!(read(&[reference.into()]).unwrap().input, package);
-        let named = read(&[format!("image={reference}")]).unwrap();
-        assert_eq!((named.port.as_deref(), named.input), (Some("image"), package));
-        assert_eq!(read(&[reference.into(), reference.into()]).unwrap_err().code, exit::USAGE);
-        assert_eq!(read(&["no/such file".into()]).unwrap_err().code, exit::NOT_FOUND);
-    }
-
-    #[test]
-    fn a_record_that_is_too_long_is_refused_before_it_is_sent() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("long");
-        fs::write(&path, vec![0; VALUE_MAX_BYTES + 1]).unwrap();
-        assert_eq!(read(&[path.display().to_string()]).unwrap_err().code, exit::REFUSED);
-    }
-}
+mod tests;

@@ -9,17 +9,19 @@
 //! |---|---|
 //! | `local` | arguments of `init`, `up`, `demo` |
 //! | `federation` | `invite`, `join`, `status`, `peers` |
+//! | `new`, `build` | `new`, `build` |
 //! | `publish`, `test`, `diff` | `publish`, `test`, `diff` |
 //! | `find`, `show` | `search`, `show` |
 //! | `categories`, `demand` | `categories`, `demand` |
 //! | `opinions` | `list`, `review`, `reviews`, `yank` |
 //! | `get` | `get` |
 //! | `run`, `runs`, `outfile` | `run`, `runs`, and the file of their `-o` |
-//! | `node`, `rank` | `node offer`, `node follow`, `node rank` |
+//! | `node`, `rank` | `node offer`, `node drain`, `node follow`, `node rank` |
 //! | `store` | `store df`, `gc`, `scrub`, `pin`, `unpin`, `backup`, `restore`, `reindex` |
 //!
 //! `category` reads categories as people give them, `screen` and `table` lay text out in columns, `escape` makes strangers' text safe to show.
 
+mod build;
 mod categories;
 mod category;
 mod context;
@@ -33,6 +35,7 @@ mod find;
 mod get;
 mod input;
 mod local;
+mod new;
 mod node;
 mod opinions;
 mod outfile;
@@ -53,6 +56,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub(crate) use build::BuildArgs;
 pub(crate) use categories::CategoriesArgs;
 pub(crate) use context::{Context, Globals};
 pub(crate) use demand::DemandArgs;
@@ -63,6 +67,7 @@ pub(crate) use federation::{InviteArgs, JoinArgs};
 pub(crate) use find::SearchArgs;
 pub(crate) use get::GetArgs;
 pub(crate) use local::{DemoArgs, InitArgs, UpArgs};
+pub(crate) use new::NewArgs;
 pub(crate) use node::NodeCommand;
 pub(crate) use opinions::{ListArgs, ReviewArgs, ReviewsArgs, YankArgs};
 pub(crate) use output::Output;
@@ -105,6 +110,10 @@ pub(crate) enum Command {
     Status,
     /// The other nodes it knows
     Peers,
+    /// Begin a stage: a folder that builds, passes its tests and can be published
+    New(NewArgs),
+    /// Assemble the WebAssembly text (.wat) in a folder
+    Build(BuildArgs),
     /// Test, sign and list the package in a folder
     Publish(PublishArgs),
     /// Test the package in a folder as a node would, without one
@@ -210,6 +219,8 @@ async fn ask(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Join(args) => federation::join(context, &args).await,
         Command::Status => federation::status(context).await,
         Command::Peers => federation::peers(context).await,
+        Command::New(args) => new::new(context, args),
+        Command::Build(args) => build::build(context, &args),
         Command::Publish(args) => publish::publish(context, args).await,
         Command::Test(args) => test::test(context, args).await,
         Command::Diff(args) => diff::diff(context, &args).await,
@@ -225,6 +236,7 @@ async fn ask(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Run(args) => run::run(context, args).await,
         Command::Runs(args) => runs::runs(context, &args).await,
         Command::Node(NodeCommand::Offer(args)) => node::offer(context, args).await,
+        Command::Node(NodeCommand::Drain(args)) => node::drain(context, args).await,
         Command::Node(NodeCommand::Follow(args)) => node::follow(context, args).await,
         Command::Node(NodeCommand::Rank(args)) => rank::rank(context, &args).await,
         Command::Store(command) => store::store(context, command).await,
@@ -290,6 +302,10 @@ mod tests {
             "guild demand --subscribe Vision",
             "guild review lab/digits",
             "guild search --memory lots",
+            "guild new --lang perl x",
+            "guild new --lang c",
+            "guild new x",
+            "guild build",
             "guild publish x --visible all",
             "guild publish x --kind modle",
             "guild publish x --force",
@@ -300,6 +316,10 @@ mod tests {
             "guild run lab/digits --input x --on Bad_Org",
             "guild run lab/digits --input x --timeout-ms 0",
             "guild node offer --none --slots 2",
+            "guild node offer --to lab-a --to-all",
+            "guild node offer --time-per-job 10",
+            "guild node offer --quota lots",
+            "guild node drain --stop --wait",
             "guild node follow",
             "guild invite --expires soon",
             "guild invite --expires 8d",

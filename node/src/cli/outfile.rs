@@ -3,6 +3,10 @@
 //! A new file appears when it is complete, or not at all. A regular file that exists is replaced only with `--force`,
 //! in the same way and with the permissions it had; links are followed to what they name. Anything else that exists, a
 //! device or a pipe, is written into and stays what it is.
+//!
+//! A file called `.csv` gets rows ([`rows`]), any other one JSON value a line.
+
+mod rows;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -29,6 +33,8 @@ pub(super) fn is_stdout(path: &Path) -> bool {
 /// Where the outputs of a run go.
 pub(super) struct OutFile {
     shown: PathBuf,
+    is_csv: bool,
+    is_begun: bool,
     to: To,
 }
 
@@ -81,7 +87,8 @@ impl OutFile {
                 Err(error) => return Err(failed(&error)),
             }
         };
-        Ok(Self { shown: path.to_owned(), to })
+        let is_csv = path.extension().is_some_and(|name| name.eq_ignore_ascii_case("csv"));
+        Ok(Self { shown: path.to_owned(), is_csv, is_begun: false, to })
     }
 
     fn beside(target: PathBuf, replaces: Option<fs::Permissions>) -> io::Result<To> {
@@ -95,15 +102,22 @@ impl OutFile {
     /// # Errors
     /// When it cannot be written.
     pub(super) fn line(&mut self, line: &OutputLine) -> Result<(), Failure> {
+        let mut text = match self.is_csv {
+            true if self.is_begun => rows::of(line),
+            true => format!("{}{}", rows::head(), rows::of(line)),
+            false => serde_json::to_string(line)
+                .map_err(|error| cannot_write(&self.shown, &io::Error::from(error)))?,
+        };
+        if !self.is_csv {
+            text.push('\n');
+        }
+        self.is_begun = true;
         let to: &mut dyn Write = match &mut self.to {
             To::Stdout(stdout) => stdout,
             To::Straight(file) => file,
             To::File { temporary, .. } => temporary,
         };
-        serde_json::to_writer(&mut *to, line)
-            .map_err(io::Error::from)
-            .and_then(|()| to.write_all(b"\n"))
-            .map_err(|error| cannot_write(&self.shown, &error))
+        to.write_all(text.as_bytes()).map_err(|error| cannot_write(&self.shown, &error))
     }
 
     /// Says that everything was added.

@@ -7,8 +7,10 @@ use guildhall_protocol::api::{
 use guildhall_protocol::contract::{Limit, Limits, Party};
 use guildhall_protocol::interface::{Prediction, PredictionValue};
 use guildhall_protocol::receipt::{JobStatement, Outcome};
+use serde_json::Value;
 
 use super::period::duration_text;
+use super::table::counted;
 use super::{Failure, Table, exit};
 
 /// Longest part of a text output that is shown in a table, characters.
@@ -16,6 +18,9 @@ const SHOWN_MAX_CHARS: usize = 72;
 
 /// Most predictions of one record that are shown in a table.
 const PREDICTIONS_SHOWN: usize = 4;
+
+/// Most numbers of a tensor that are shown in a table.
+const NUMBERS_SHOWN: usize = 8;
 
 /// The essential of an output value, on one line.
 pub(super) fn value_text(value: &OutputValue) -> String {
@@ -26,6 +31,12 @@ pub(super) fn value_text(value: &OutputValue) -> String {
         }
         OutputValue::Text(text) => text.clone(),
         OutputValue::Base64(text) => text.clone(),
+        OutputValue::Tensor(numbers) => numbers.to_string(),
+        OutputValue::Ports(ports) => {
+            let each = ports.iter().map(|(port, value)| format!("{port}={}", value_text(value)));
+            each.collect::<Vec<_>>().join(" ")
+        }
+        OutputValue::Failed(failure) => format!("failed: {}: {}", failure.cause, failure.message),
     }
 }
 
@@ -49,10 +60,15 @@ fn shown(value: &OutputValue) -> String {
             }
             each.join(", ")
         }
-        OutputValue::Text(text) => match text.char_indices().nth(SHOWN_MAX_CHARS) {
-            Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
-            None => text.clone(),
-        },
+        OutputValue::Text(text) => short(text),
+        OutputValue::Tensor(numbers) => tensor(numbers),
+        OutputValue::Ports(ports) => {
+            let each = ports.iter().map(|(port, value)| format!("{port}: {}", shown(value)));
+            each.collect::<Vec<_>>().join("; ")
+        }
+        OutputValue::Failed(failure) => {
+            short(&format!("failed: {}: {}", failure.cause, failure.message))
+        }
         OutputValue::Base64(text) => {
             let padding = text.bytes().rev().take_while(|byte| *byte == b'=').count();
             format!("{} bytes", (text.len() / 4 * 3).saturating_sub(padding))
@@ -60,7 +76,50 @@ fn shown(value: &OutputValue) -> String {
     }
 }
 
-fn prediction_text(value: &PredictionValue) -> String {
+fn short(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_MAX_CHARS) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+/// The first numbers of a tensor and, where it is more than a short row, its shape.
+fn tensor(numbers: &Value) -> String {
+    let mut shape = Vec::new();
+    let mut inner = numbers;
+    while let Value::Array(items) = inner {
+        shape.push(items.len());
+        let Some(first) = items.first() else { break };
+        inner = first;
+    }
+    // A large one comes as an object with its shape and bytes.
+    if let Value::Object(fields) = numbers {
+        let shown = |name: &str| fields.get(name).map(ToString::to_string).unwrap_or_default();
+        return format!("{} of shape {}", shown("dtype").replace('"', ""), shown("shape"));
+    }
+    let mut first = Vec::new();
+    leaves(numbers, &mut first);
+    let first = first.join(", ");
+    match shape.as_slice() {
+        [] | [0..=NUMBERS_SHOWN] => first,
+        shape => {
+            let shape: Vec<_> = shape.iter().map(ToString::to_string).collect();
+            format!("{first}, ... (shape {})", shape.join("x"))
+        }
+    }
+}
+
+/// The first numbers or texts of nested lists.
+fn leaves(json: &Value, found: &mut Vec<String>) {
+    match json {
+        _ if found.len() >= NUMBERS_SHOWN => {}
+        Value::Array(items) => items.iter().for_each(|item| leaves(item, found)),
+        Value::String(text) => found.push(short(text)),
+        other => found.push(other.to_string()),
+    }
+}
+
+pub(super) fn prediction_text(value: &PredictionValue) -> String {
     match value {
         PredictionValue::Text(text) | PredictionValue::Class(text) => text.clone(),
         PredictionValue::Number(number) => number.to_string(),
@@ -87,8 +146,25 @@ pub(super) fn report_table(report: &RunReport) -> Table {
     table.field("run", report.run_id.to_string());
     table.field("ref", report.reference.to_string());
     table.field("state", state(report.state));
-    table.field("executed on", report.executed_on.as_ref().map(executor).unwrap_or_default());
-    table.field("records", report.records.to_string());
+    match report.executors.as_slice() {
+        [] | [_] => {
+            let on = report.executed_on.as_ref().map(executor).unwrap_or_default();
+            table.field("executed on", on);
+        }
+        several => {
+            for share in several {
+                let records = counted(share.records, "record");
+                table.field("executed on", format!("{}: {records}", executor(&share.node)));
+            }
+        }
+    }
+    let of = report.total.filter(|total| *total != report.records);
+    let of = of.map(|total| format!(" of {total}")).unwrap_or_default();
+    let failed = match report.failed {
+        0 => String::new(),
+        failed => format!(", {failed} of them failed"),
+    };
+    table.field("records", format!("{}{of}{failed}", report.records));
     table.field("time", format!("{:.3} s", report.seconds));
     let accuracy = report.accuracy.map(|accuracy| format!("{accuracy:.4} of the labels"));
     table.field("accuracy", accuracy.unwrap_or_default());
@@ -100,6 +176,8 @@ pub(super) const fn state(state: RunState) -> &'static str {
         RunState::Running => "running",
         RunState::Completed => "completed",
         RunState::Failed => "failed",
+        RunState::Cancelled => "cancelled",
+        RunState::Interrupted => "interrupted",
     }
 }
 
@@ -177,14 +255,29 @@ fn milliseconds(us: u64) -> String {
 
 /// The failure of a run, if it failed, with the file of the record that failed when its name is known.
 pub(super) fn failure(report: &RunReport, names: &[String]) -> Option<Failure> {
-    if report.state != RunState::Failed {
-        return None;
-    }
-    let help = format!("guild runs {}", report.run_id);
-    let Some(cause) = &report.failure else {
-        return Some(Failure::new(exit::FAILED, "the run failed").with_help(help));
+    let (what, help) = match report.state {
+        RunState::Running => return None,
+        RunState::Completed if report.failed == 0 => return None,
+        RunState::Completed => {
+            ("records failed; the first", format!("guild runs {}", report.run_id))
+        }
+        RunState::Failed if report.records == 0 || report.total == Some(report.records) => {
+            ("the run failed", format!("guild runs {}", report.run_id))
+        }
+        RunState::Failed => ("the run failed", format!("guild runs resume {}", report.run_id)),
+        RunState::Cancelled => ("it did not end", format!("guild runs resume {}", report.run_id)),
+        RunState::Interrupted => ("it did not end", format!("guild runs resume {}", report.run_id)),
     };
-    let message = format!("the run failed: {}: {}", cause.cause, cause.message);
+    let Some(cause) = &report.failure else {
+        return Some(Failure::new(exit::FAILED, what).with_help(help));
+    };
+    let message = match report.state {
+        RunState::Completed => {
+            let of = format!("{} of {}", report.failed, report.records);
+            format!("{of} {what}: {}: {}", cause.cause, cause.message)
+        }
+        _ => format!("{what}: {}: {}", cause.cause, cause.message),
+    };
     let mut failure = Failure::new(exit_code(&cause.cause), message).with_help(help);
     let record = cause.record.and_then(|record| usize::try_from(record).ok());
     if let Some(name) = record.and_then(|record| names.get(record)) {
@@ -238,6 +331,12 @@ mod tests {
         let value = OutputValue::Predictions(vec![class("7", Some(0.98765)), class("1", None)]);
         assert_eq!(shown(&value), "7 (0.988), 1");
         assert_eq!(value_text(&value), "7 1");
+        let tensor = |json| shown(&OutputValue::Tensor(json));
+        assert_eq!(tensor(serde_json::json!([0.1, "NaN"])), "0.1, NaN");
+        let large = serde_json::json!(vec![[1, 2, 3]; 4]);
+        assert_eq!(tensor(large), "1, 2, 3, 1, 2, 3, 1, 2, ... (shape 4x3)");
+        let bytes = serde_json::json!({"dtype": "f32", "shape": [2, 2], "base64": ""});
+        assert_eq!(tensor(bytes), "f32 of shape [2,2]");
         let many = OutputValue::Predictions(vec![class("x", None); 6]);
         assert_eq!(shown(&many), "x, x, x, x, and 2 more");
         let long = OutputValue::Text("ä".repeat(100));

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use guildhall_client::Client;
 use guildhall_protocol::RunId;
 use guildhall_protocol::api::{OutputLine, RunReport, RunState, TestLog};
@@ -19,6 +19,9 @@ use super::{Context, Failure, Table, exit};
 
 /// Outputs that people are shown; all of them are in the file, in JSON, and in quiet output.
 const OUTPUTS_SHOWN: usize = 10;
+
+/// Length of the bar that shows how far a run is.
+const BAR_CHARS: u64 = 24;
 
 /// Hex digits of a run's id in a table: among the runs that a node remembers, no two begin with the same ones.
 const ID_DIGITS: usize = 12;
@@ -67,11 +70,16 @@ impl RunPrefix {
 
 /// `guild runs`.
 #[derive(Clone, Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct RunsArgs {
+    /// What to do with one run
+    #[command(subcommand)]
+    pub(crate) action: Option<Action>,
     /// One run, with its outputs and receipts; the beginning of its id is enough
     #[arg(value_name = "ID")]
     pub(crate) run: Option<RunPrefix>,
-    /// File for the outputs, one JSON value a line; `-` is stdout, which then takes nothing else
+    /// File for the outputs: rows if it is called .csv, else one JSON value a line; `-` is stdout, which then takes
+    /// nothing else
     #[arg(short = 'o', long = "out", value_name = "FILE", requires = "run")]
     pub(crate) out: Option<PathBuf>,
     /// Replace the file if it exists
@@ -79,8 +87,119 @@ pub(crate) struct RunsArgs {
     pub(crate) force: bool,
 }
 
+/// What can be done with a run.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Action {
+    /// End a run that is under way; what came out is kept, and it can be resumed
+    Cancel {
+        /// The beginning of its id is enough
+        #[arg(value_name = "ID")]
+        run: RunPrefix,
+    },
+    /// Go on with a run that was cancelled, interrupted or failed, behind what came out
+    Resume {
+        /// The beginning of its id is enough
+        #[arg(value_name = "ID")]
+        run: RunPrefix,
+        /// File for all its outputs, one JSON value a line; `-` is stdout, which then takes nothing else
+        #[arg(short = 'o', long = "out", value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// Replace the file if it exists
+        #[arg(long, requires = "out")]
+        force: bool,
+    },
+}
+
+async fn act(context: &Context, client: &Client, action: &Action) -> Result<(), Failure> {
+    let (Action::Cancel { run } | Action::Resume { run, .. }) = action;
+    let run = match run.0.parse() {
+        Ok(run) => run,
+        Err(_) => run.find(client.runs().await?.iter().map(|report| report.run_id))?,
+    };
+    match action {
+        Action::Cancel { .. } => {
+            client.cancel_run(run).await?;
+            let report = client.wait_run(run, |_| {}).await?;
+            if context.output.is_json() {
+                return context.output.json(&report);
+            }
+            let of = report.total.map(|total| format!(" of {total}")).unwrap_or_default();
+            context.output.note(&format!("cancelled after {}{of} records", report.records));
+            context.output.note(&format!("guild runs resume {run} goes on from there"));
+            Ok(())
+        }
+        Action::Resume { out, force, .. } => {
+            let out = Destination::open(out.as_deref(), *force).await?;
+            client.resume_run(run).await?;
+            let report = watch(context, client, run).await?;
+            show_ended(context, client, &report, out, &[]).await
+        }
+    }
+}
+
+/// Waits for the end of a run, and shows how far it is.
+pub(super) async fn watch(
+    context: &Context,
+    client: &Client,
+    run: RunId,
+) -> Result<RunReport, Failure> {
+    let output = &context.output;
+    let mut told = 0;
+    let report = client
+        .wait_run(run, |report| {
+            for line in report.log.iter().skip(told) {
+                output.note(line);
+            }
+            told = told.max(report.log.len());
+            output.progress(&progress(report));
+        })
+        .await?;
+    output.clear_progress();
+    Ok(report)
+}
+
+/// How far a run is, on one line: a bar, records, rate, and how long it will still take.
+fn progress(report: &RunReport) -> String {
+    let mut parts = Vec::new();
+    if let Some(total) = report.total.filter(|total| *total > 1) {
+        let done = report.records.min(total).saturating_mul(BAR_CHARS) / total;
+        let bar: String = (0..BAR_CHARS).map(|at| if at < done { '=' } else { ' ' }).collect();
+        parts.push(format!("[{bar}] {} of {total} records", report.records));
+    } else {
+        parts.push(counted(report.records, "record"));
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+    let rate = report.records as f64 / report.seconds;
+    if report.records > 0 && rate.is_finite() {
+        parts.push(format!("{rate:.0}/s"));
+    }
+    if report.failed > 0 {
+        parts.push(format!("{} failed", report.failed));
+    }
+    match report.left_seconds {
+        Some(left) => parts.push(format!("{} left", span(left))),
+        None => parts.push(span(report.seconds)),
+    }
+    if report.executors.len() > 1 {
+        parts.push(counted(report.executors.len(), "node"));
+    }
+    parts.join(", ")
+}
+
+/// A time for people who wait.
+fn span(seconds: f64) -> String {
+    match seconds {
+        seconds if seconds < 100.0 => format!("{seconds:.0} s"),
+        seconds if seconds < 6_000.0 => format!("{:.0} min", seconds / 60.0),
+        seconds => format!("{:.1} h", seconds / 3_600.0),
+    }
+}
+
 pub(super) async fn runs(context: &Context, args: &RunsArgs) -> Result<(), Failure> {
     let client = context.client().await?;
+    if let Some(action) = &args.action {
+        return act(context, &client, action).await;
+    }
     let Some(prefix) = &args.run else {
         return show_all(context, &client.runs().await?, &client.tests().await?);
     };
@@ -336,6 +455,10 @@ mod tests {
             run_id: RunId(Hash::of(b"run")),
             reference: "lab-a/digits-classification@1.0.0".parse().unwrap(),
             state: RunState::Completed,
+            executors: Vec::new(),
+            failed: 0,
+            total: None,
+            left_seconds: None,
             executed_on: Some(ExecutedOn {
                 org: "lab-b".parse().unwrap(),
                 peer_id: "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN".into(),

@@ -300,9 +300,6 @@ impl Reader<'_> {
 
     fn tensor(&mut self) -> Result<TensorType, String> {
         let dtype = element(&self.word("the type of the elements")?.0)?;
-        if dtype == ElementType::Text {
-            return Err("a tensor holds numbers, no text".to_owned());
-        }
         let mut dims = Vec::new();
         while self.takes(',') {
             let (word, has_quotes) = self.word("a dimension")?;

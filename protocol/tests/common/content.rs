@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use guildhall_protocol::body::{
     Acceptance, AccuracyClaim, Admission, Claims, Confirmation, Demand, HardwareOffer,
-    LatencyClaim, Listing, NodeBody, Release, Review, Suggested, Unmet, Visibility, Yank,
+    LatencyClaim, Listing, NodeBody, OrgQuota, Release, Review, Suggested, Unmet, Visibility, Yank,
 };
 use guildhall_protocol::contract::{Contract, Determinism, Hardware, Import, NodeLimits};
 use guildhall_protocol::interface::{
@@ -57,10 +57,28 @@ pub(crate) fn node() -> NodeBody {
             hardware: Hardware { cores: 2, gpu_memory_bytes: 0 },
             limits: NodeLimits::default(),
             orgs: vec!["lab".parse().expect("a name")],
+            ..HardwareOffer::default()
         }),
         isolation: vec!["rlimits".into(), "seccomp".into()],
+        draining: false,
         software: "guild 0.1.0".into(),
     }
+}
+
+/// A node that says everything that a node can say.
+pub(crate) fn lending_node() -> NodeBody {
+    let offer = HardwareOffer {
+        slots: 4,
+        hardware: Hardware { cores: 2, gpu_memory_bytes: 1 << 34 },
+        limits: NodeLimits::default(),
+        orgs: Vec::new(),
+        cores: 8,
+        memory_bytes: 1 << 34,
+        engines: vec!["onnx".into()],
+        quota_core_seconds_per_day: 36_000,
+        quotas: vec![OrgQuota { org: "lab".parse().expect("a name"), core_seconds_per_day: 0 }],
+    };
+    NodeBody { offer: Some(offer), draining: true, ..node() }
 }
 
 pub(crate) fn release() -> Release {
@@ -222,6 +240,7 @@ fn model(empty: Manifest, files: [FileEntry; 2]) -> Manifest {
     let port_file = |port: &str| PortFile { port: port.into(), file: test.name.clone() };
     Manifest {
         code: Some(Code::Onnx(OnnxCode {
+            engine: None,
             model: graph.name.clone(),
             inputs: vec![bind("pixels", "input:0")],
             outputs: vec![bind("digit", "scores")],

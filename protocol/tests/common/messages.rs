@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use guildhall_protocol::contract::{LimitSet, Limits, NodeLimits};
+use guildhall_protocol::contract::{Determinism, Hardware, LimitSet, Limits, NodeLimits};
 use guildhall_protocol::query::Query;
 use guildhall_protocol::receipt::{EdgeHasher, JobStatement, Outcome, Receipt, RunStatement, Used};
 use guildhall_protocol::record::{Position, Record};
 use guildhall_protocol::statement::{Role, Signed};
 use guildhall_protocol::wire::{
     BlobReply, BlobRequest, ExecutorFrame, Hello, Invite, JobFailure, JobInput, JobSpec, JobStage,
-    Lease, LogHead, OfferRequest, PiecePart, Reason, RecordFrame, Refusal, Request, RequesterFrame,
-    Response,
+    Lease, LogHead, OfferRequest, PartEnd, PartFrame, PartRecords, PiecePart, PortValue, Reason,
+    RecordEnd, RecordFrame, RecordResult, Refusal, Request, RequesterFrame, Response, ResultsFrame,
 };
 use guildhall_protocol::{PackageId, RunId};
 use serde_bytes::ByteBuf;
@@ -99,19 +99,29 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
                 stages: vec![PackageId(hash(0x58)), PackageId(hash(0x59))],
                 engines: vec!["wasm".into(), "onnx".into()],
                 memory_bytes: 64 << 20,
+                hardware: Hardware { cores: 2, gpu_memory_bytes: 0 },
+                isolation: 2,
             })),
         ),
     ]
 }
 
 fn refusal() -> Refusal {
-    Refusal::new(Reason::Busy, "both slots are taken")
+    let refusal = Refusal::new(Reason::Busy, "both slots are taken");
+    Refusal { retry_after_ms: Some(500), ..refusal }
 }
 
 pub(crate) fn responses() -> Vec<(&'static str, Response)> {
     let heads =
         vec![LogHead { author: public(0x11), len: 2 }, LogHead { author: public(0x21), len: 1 }];
-    let lease = Lease { lease: hash(0x71), run: run_id(), open_within_ms: 30_000 };
+    let lease = Lease {
+        lease: hash(0x71),
+        run: run_id(),
+        open_within_ms: 30_000,
+        warm: 1,
+        held: 2,
+        load_percent: 50,
+    };
     vec![
         ("hello", Response::Hello(hello())),
         ("joined", Response::Joined { founding: signed_founding() }),
@@ -130,6 +140,8 @@ pub(crate) fn reasons() -> Vec<Reason> {
         Reason::NotLent,
         Reason::Unable,
         Reason::Busy,
+        Reason::Quota,
+        Reason::Draining,
         Reason::BadInvite,
         Reason::Invalid,
         Reason::Unknown,
@@ -144,6 +156,7 @@ pub(crate) fn requester_frames() -> Vec<(&'static str, RequesterFrame)> {
             nonce: hash(0x72),
             stages: vec![JobStage {
                 package: PackageId(hash(0x58)),
+                engine: Some("wasm".to_owned()),
                 config: BTreeMap::from([("threshold".to_owned(), "0.5".to_owned())]),
                 listing: LimitSet { scoring_ms: Some(40), ..LimitSet::default() },
             }],
@@ -155,10 +168,27 @@ pub(crate) fn requester_frames() -> Vec<(&'static str, RequesterFrame)> {
     vec![
         ("start-stream", spec(JobInput::Stream)),
         ("start-package", spec(JobInput::Package(PackageId(hash(0x5a))))),
-        ("record", RequesterFrame::Record(RecordFrame { index: 0, value: b"pixels".to_vec() })),
+        ("part", RequesterFrame::Part(PartFrame { part: 0, records: PartRecords::Values(two()) })),
+        ("part-positions", positions()),
         ("end", RequesterFrame::End),
         ("countersigned", RequesterFrame::Countersigned(receipt().run)),
     ]
+}
+
+fn value(bytes: &[u8]) -> Vec<PortValue> {
+    vec![PortValue::new("image", bytes)]
+}
+
+fn two() -> Vec<RecordFrame> {
+    let shaped = PortValue { dims: Some(vec![2, 2]), ..PortValue::new("image", b"more") };
+    vec![
+        RecordFrame { index: 0, values: value(b"pixels") },
+        RecordFrame { index: 1, values: vec![shaped] },
+    ]
+}
+
+fn positions() -> RequesterFrame {
+    RequesterFrame::Part(PartFrame { part: 1, records: PartRecords::Positions(vec![2, 3]) })
 }
 
 pub(crate) fn executor_frames() -> Vec<(&'static str, ExecutorFrame)> {
@@ -171,11 +201,19 @@ pub(crate) fn executor_frames() -> Vec<(&'static str, ExecutorFrame)> {
     };
     vec![
         ("ready", ExecutorFrame::Ready { limits: vec![limits()] }),
-        ("record", ExecutorFrame::Record(RecordFrame { index: 0, value: b"{}".to_vec() })),
+        ("results", ExecutorFrame::Results(results(failure.clone()))),
         ("failed", ExecutorFrame::Failed(failure)),
         ("finished", ExecutorFrame::Finished { jobs: receipt().jobs }),
         ("refused", ExecutorFrame::Refused(refusal())),
     ]
+}
+
+fn results(failure: JobFailure) -> ResultsFrame {
+    let records = vec![
+        RecordResult { index: 0, end: RecordEnd::Values(value(b"{}")) },
+        RecordResult { index: 3, end: RecordEnd::Failed(failure) },
+    ];
+    ResultsFrame { part: 0, records, end: Some(PartEnd { wall_us: 1_200 }) }
 }
 
 fn limits() -> Limits {
@@ -187,7 +225,7 @@ fn limits() -> Limits {
 fn edge(values: &[&[u8]]) -> guildhall_protocol::Hash {
     let mut hasher = EdgeHasher::new(&hash(0x72));
     for (index, value) in (0..).zip(values) {
-        hasher.record(index, value);
+        hasher.record(index, &[PortValue::new("image", *value)]);
     }
     hasher.commitment()
 }
@@ -202,13 +240,23 @@ pub(crate) fn job(stage: u32) -> JobStatement {
         executor: founder().node.public(),
         requester: joiner().node.public(),
         engine: "wasm 48.0.8".into(),
+        determinism: Determinism::Bitwise,
         isolation: vec!["rlimits".into(), "seccomp".into()],
         limits: limits(),
         input: edges[stage as usize],
         output: edges[stage as usize + 1],
         records: 2,
-        used: Used { wall_us: 900, longest_us: 500, memory_peak_bytes: 1 << 20, output_bytes: 10 },
+        failed: 1,
+        used: Used {
+            wall_us: 900,
+            longest_us: 500,
+            calls: 2,
+            memory_peak_bytes: 1 << 20,
+            output_bytes: 10,
+        },
         outcome: Outcome::Completed,
+        number: u64::from(stage),
+        before: (stage > 0).then(|| hash(0x73)),
         time_ms: NOW_MS,
     }
 }

@@ -9,7 +9,7 @@ use guildhall_protocol::api::{
     InputRecord, OfferChange, Placement, RunInput, RunReport, RunRequest, RunState,
 };
 use guildhall_protocol::body::HardwareOffer;
-use guildhall_protocol::contract::{LimitSet, NodeLimits};
+use guildhall_protocol::contract::NodeLimits;
 use guildhall_protocol::name::Reference;
 
 use super::{Row, quantile_ms};
@@ -91,6 +91,7 @@ fn offer() -> HardwareOffer {
         hardware: guildhall_protocol::contract::Hardware::default(),
         limits: NodeLimits::default(),
         orgs: Vec::new(),
+        ..HardwareOffer::default()
     }
 }
 
@@ -100,14 +101,10 @@ async fn run_on(
     reference: &Reference,
     image: &[u8],
 ) -> Result<RunReport, NetworkError> {
-    let record = InputRecord { name: "image".to_owned(), value: BASE64.encode(image) };
-    let request = RunRequest {
-        reference: reference.clone(),
-        input: RunInput::Records(vec![record]),
-        on: Placement::Node(executor.ready().peer_id.clone()),
-        limits: LimitSet::default(),
-        query_id: None,
-    };
+    let record = InputRecord::new("image", BASE64.encode(image));
+    let input = RunInput::Records(vec![record]);
+    let on = Placement::Node(executor.ready().peer_id.clone());
+    let request = RunRequest { on, ..RunRequest::new(reference.clone(), input) };
     let run = requester.client().start_run(&request).await?;
     loop {
         let report = requester.client().run(run).await?;

@@ -13,7 +13,8 @@ use guildhall_protocol::interface::{
     PredictionKind, PredictionType, TableType, TensorType,
 };
 use guildhall_protocol::manifest::{
-    Binding, Code, CommandCode, Kind, OnnxCode, PortFile, RecordSet, UnitTest,
+    Binding, Code, CommandCode, ComponentCode, Kind, NamedModel, OnnxCode, PortFile, RecordSet,
+    UnitTest,
 };
 use guildhall_protocol::name::{Category, FileName, OrgName, PackageName, Reference, Version};
 use serde::Deserialize;
@@ -264,16 +265,32 @@ impl From<WrittenHardware> for Hardware {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub(super) enum WrittenCode {
-    Command { module: FileName },
-    Onnx { model: FileName, inputs: Vec<Binding>, outputs: Vec<Binding> },
+    Command {
+        module: FileName,
+    },
+    Onnx {
+        model: FileName,
+        #[serde(default)]
+        engine: Option<String>,
+        inputs: Vec<Binding>,
+        outputs: Vec<Binding>,
+    },
+    Component {
+        component: FileName,
+        #[serde(default)]
+        models: Vec<NamedModel>,
+    },
 }
 
 impl From<WrittenCode> for Code {
     fn from(written: WrittenCode) -> Self {
         match written {
             WrittenCode::Command { module } => Self::Command(CommandCode { module }),
-            WrittenCode::Onnx { model, inputs, outputs } => {
-                Self::Onnx(OnnxCode { model, inputs, outputs })
+            WrittenCode::Onnx { model, engine, inputs, outputs } => {
+                Self::Onnx(OnnxCode { model, engine, inputs, outputs })
+            }
+            WrittenCode::Component { component, models } => {
+                Self::Component(ComponentCode { component, models })
             }
         }
     }

@@ -88,7 +88,7 @@ pub use error::PackageError;
 pub use files::{OnReading, Reading, hash_file};
 pub use incoming::Incoming;
 pub use media::media_type;
-pub use propose::{FactsOf, Proposal, Proposed, Question, Source, Unsaid};
+pub use propose::{FactsOf, Proposal, Proposed, Question, Source, Unsaid, name_of};
 pub use publish::{OnSent, PublishError};
 pub use size::{ByteSize, ByteSizeError};
 pub use sketch::{Sketch, SketchStage};

@@ -61,6 +61,7 @@ pub(crate) fn settings(org: &str, follows: &[&str]) -> Settings {
         offer: None,
         engines: vec!["onnx".into()],
         isolation: vec!["rlimits".into()],
+        draining: false,
         software: "guildhall/test".into(),
         lease_seed: Hash::of(org.as_bytes()),
     }

@@ -1,6 +1,6 @@
 //! What a node promises to execute, and for whom.
 
-use guildhall_core::Event;
+use guildhall_core::{Event, Settings};
 use guildhall_protocol::body::HardwareOffer;
 use guildhall_protocol::contract::{Hardware, LimitSet, NodeLimits};
 use guildhall_protocol::wire::{
@@ -19,6 +19,8 @@ fn request(run: &str) -> OfferRequest {
         stages: vec![PackageId(Hash::of(b"package"))],
         engines: vec!["onnx".into()],
         memory_bytes: 1 << 20,
+        hardware: Hardware::default(),
+        isolation: 0,
     }
 }
 
@@ -26,6 +28,7 @@ fn spec(run: &str, lease: &Lease) -> JobSpec {
     let request = request(run);
     let stage = |package: &PackageId| JobStage {
         package: *package,
+        engine: None,
         config: std::collections::BTreeMap::new(),
         listing: LimitSet::default(),
     };
@@ -50,6 +53,7 @@ fn lender(slots: u32) -> World {
         hardware: Hardware::default(),
         limits: NodeLimits::default(),
         orgs: Vec::new(),
+        ..HardwareOffer::default()
     });
     world.nodes[0].core.set_settings(settings);
     world.describe(0);
@@ -130,4 +134,91 @@ fn a_missing_engine_is_said_and_an_open_job_that_never_ends_is_noted() {
     let effects = world.nodes[0].core.handle(opened.until_ms, Event::Tick);
     assert!(format!("{effects:?}").contains("taken for lost"));
     assert!(ask(&mut world, 2, "next").is_ok());
+}
+
+/// alpha lends one slot; bravo holds it, charlie waits.
+#[test]
+fn who_waits_is_told_when_to_ask_again_and_gets_the_slot_before_who_had_one() {
+    let mut world = lender(1);
+    let lease = ask(&mut world, 1, "first").unwrap();
+    let refusal = match world.ask(2, 0, &Request::Offer(Box::new(request("second")))).unwrap() {
+        Response::Refused(refusal) => refusal,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refusal.reason, Reason::Busy);
+    assert!(refusal.retry_after_ms.is_some() && refusal.detail.contains("place 1"), "{refusal:?}");
+    world.nodes[0].core.close_lease(&lease.lease);
+    assert_eq!(ask(&mut world, 1, "third"), Err(Reason::Busy), "it is charlie's turn");
+    assert!(ask(&mut world, 2, "second").is_ok());
+}
+
+#[test]
+fn quotas_bind_other_orgs_and_outlive_a_restart() {
+    let mut world = lender(1);
+    let mut settings = world.nodes[0].core.settings().clone();
+    settings.offer.as_mut().unwrap().quota_core_seconds_per_day = 10;
+    world.nodes[0].core.set_settings(settings);
+    let lease = ask(&mut world, 1, "first").unwrap();
+    let now_ms = world.now_ms;
+    let bravo = world.nodes[1].key();
+    let core = &mut world.nodes[0].core;
+    let opened = core.open_lease(now_ms, &spec("first", &lease), bravo).unwrap();
+    assert!(core.count_use(now_ms, &opened.user, 11_000_000));
+    core.close_lease(&lease.lease);
+    let kept = core.usage();
+    assert_eq!(ask(&mut world, 1, "second"), Err(Reason::Quota));
+    let core = &mut world.nodes[0].core;
+    let bravo = core.lent_to(now_ms).into_iter().next().unwrap();
+    assert_eq!((bravo.org.as_str(), bravo.used_core_seconds), ("bravo", 11));
+    assert_eq!(bravo.quota_core_seconds_per_day, Some(10));
+    core.restore_usage(now_ms, guildhall_pipeline::lease::Usage::default());
+    assert!(core.lent_to(now_ms).is_empty());
+    core.restore_usage(now_ms, kept);
+    assert_eq!(ask(&mut world, 1, "third"), Err(Reason::Quota));
+    assert!(ask(&mut world, 2, "fourth").is_ok(), "each org has its own");
+}
+
+#[test]
+fn a_draining_node_finishes_says_so_in_its_record_and_runs_its_own_jobs() {
+    let mut world = lender(2);
+    let lease = ask(&mut world, 1, "first").unwrap();
+    let settings = world.nodes[0].core.settings().clone();
+    world.nodes[0].core.set_settings(Settings { draining: true, ..settings.clone() });
+    world.describe(0);
+    world.run_for(1_000);
+    let told = world.nodes[1].core.nodes().filter(|(_, view)| view.body.draining).count();
+    assert_eq!(told, 1);
+    assert_eq!(ask(&mut world, 2, "second"), Err(Reason::Draining));
+    let now_ms = world.now_ms;
+    let core = &mut world.nodes[0].core;
+    assert!(core.grant_own(now_ms, &request("own")).is_ok());
+    assert!(!core.is_drained());
+    core.close_lease(&lease.lease);
+    assert!(core.is_drained());
+    core.set_settings(settings);
+    assert!(ask(&mut world, 2, "third").is_ok());
+}
+
+#[test]
+fn a_lease_tells_what_is_there_already_and_how_much_is_taken() {
+    let mut world = lender(4);
+    world.nodes[0].core.set_warm([PackageId(Hash::of(b"package"))].into());
+    let lease = ask(&mut world, 1, "first").unwrap();
+    assert_eq!((lease.warm, lease.held, lease.load_percent), (1, 0, 25));
+    let lease = ask(&mut world, 2, "second").unwrap();
+    assert_eq!(lease.load_percent, 50);
+}
+
+#[test]
+fn a_level_of_isolation_can_be_demanded() {
+    let mut world = lender(1);
+    let demanding = OfferRequest { isolation: 1, ..request("run") };
+    let refused = world.ask(1, 0, &Request::Offer(Box::new(demanding.clone()))).unwrap();
+    assert!(matches!(refused, Response::Refused(refusal) if refusal.reason == Reason::Unable
+        && refusal.detail.contains("`limits` (1) is demanded")));
+    let mut settings = world.nodes[0].core.settings().clone();
+    settings.isolation.push("no-new-privs".to_owned());
+    world.nodes[0].core.set_settings(settings);
+    let granted = world.ask(1, 0, &Request::Offer(Box::new(demanding))).unwrap();
+    assert!(matches!(granted, Response::Lease(_)));
 }

@@ -1,6 +1,7 @@
 //! Who is let in to ask, and what becomes of those who lie.
 
 use guildhall_core::{CallId, DelegatedKey, Effect, Event, GossipId, ReplyId};
+use guildhall_protocol::contract::Hardware;
 use guildhall_protocol::limits::DELEGATION_MAX_LIFE_MS;
 use guildhall_protocol::record::{Body, Position, Record};
 use guildhall_protocol::statement::{Role, Signed};
@@ -54,6 +55,8 @@ fn a_peer_that_is_not_admitted_is_refused_everything_but_hello_and_join() {
         stages: vec![PackageId(Hash::of(b"package"))],
         engines: Vec::new(),
         memory_bytes: 0,
+        hardware: Hardware::default(),
+        isolation: 0,
     };
     for request in [
         Request::Heads { after: None },

@@ -1,17 +1,19 @@
 //! A node that answers from constants and remembers blobs.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures::StreamExt;
 use guildhall_gateway::{Answer, ApiError, Blob, Node, Options, OutputLines, Upload, serve};
 use guildhall_protocol::api::{
     AdoptRequest, BackupMade, BackupRequest, BlobQuery, BlobStored, BlobsKnown, CategoryCount,
-    DemandReport, Detail, FetchRequest, Fetched, Follows, GcReport, GcRequest, HeldPackage,
-    InviteRequest, InviteText, KeptFor, ListRequest, Notice, OfferChange, OutputLine, OutputValue,
-    Peer, PublishRequest, Published, Ranking, Reindexed, ReviewRequest, ReviewShown, RunReport,
-    RunRequest, RunStarted, ScrubReport, ScrubRequest, SearchAnswer, Status, StoreReport,
-    Subscriptions, TestLog, Transfer, Unlisted, Via, YankRequest, Yanked,
+    DemandReport, Detail, DrainChange, FetchRequest, Fetched, Follows, GcReport, GcRequest,
+    HeldPackage, InferAnswer, InferRequest, InviteRequest, InviteText, KeptFor, Lending,
+    ListRequest, Machine, Notice, OfferChange, OutputLine, OutputValue, Peer, PublishRequest,
+    Published, Ranking, Reindexed, ReviewRequest, ReviewShown, RunReport, RunRequest, RunStarted,
+    ScrubReport, ScrubRequest, SearchAnswer, Status, StoreReport, Subscriptions, TestLog, Transfer,
+    Unlisted, Via, YankRequest, Yanked,
 };
 use guildhall_protocol::facts::Facts;
 use guildhall_protocol::manifest::{Kind, MANIFEST_FORMAT, Manifest};
@@ -33,6 +35,7 @@ pub(crate) const RECORDS: u64 = 1000;
 pub(crate) struct Fake {
     blobs: Mutex<BTreeMap<Hash, Vec<u8>>>,
     follows: Mutex<Vec<CategoryPrefix>>,
+    draining: AtomicBool,
 }
 
 /// A gateway over a [`Fake`] on a port of its own.
@@ -123,6 +126,22 @@ impl Node for Fake {
 
     async fn set_offer(&self, _change: OfferChange) -> Answer<Status> {
         self.status().await
+    }
+
+    async fn lending(&self) -> Answer<Lending> {
+        Ok(Lending {
+            has: Machine::default(),
+            offer: None,
+            draining: self.draining.load(Ordering::Relaxed),
+            jobs: Vec::new(),
+            own_jobs: 3,
+            orgs: Vec::new(),
+        })
+    }
+
+    async fn drain(&self, change: DrainChange) -> Answer<Lending> {
+        self.draining.store(change.draining, Ordering::Relaxed);
+        self.lending().await
     }
 
     async fn set_follows(&self, follows: Follows) -> Answer<Status> {
@@ -357,6 +376,20 @@ impl Node for Fake {
     }
 
     async fn run(&self, run: RunId) -> Answer<RunReport> {
+        if run == run_id() { Ok(report(run)) } else { unknown("run") }
+    }
+
+    async fn infer(&self, reference: Reference, request: InferRequest) -> Answer<InferAnswer> {
+        let outputs = json!({ "run_id": run_id(), "executed_on": null, "seconds": 0.1,
+            "outputs": { "ref": reference, "inputs": request.inputs } });
+        Ok(serde_json::from_value(outputs).unwrap())
+    }
+
+    async fn cancel_run(&self, run: RunId) -> Answer<RunReport> {
+        if run == run_id() { Ok(report(run)) } else { unknown("run") }
+    }
+
+    async fn resume_run(&self, run: RunId) -> Answer<RunReport> {
         if run == run_id() { Ok(report(run)) } else { unknown("run") }
     }
 

@@ -10,9 +10,8 @@ use std::time::Duration;
 use fake::{Running, manifest, package_id, run_id};
 use guildhall_client::{Client, Error};
 use guildhall_protocol::api::{
-    Follows, InviteRequest, OfferChange, Placement, RunInput, RunRequest, RunState,
+    Follows, InviteRequest, OfferChange, RunInput, RunRequest, RunState,
 };
-use guildhall_protocol::contract::LimitSet;
 use guildhall_protocol::query::Query;
 use guildhall_protocol::{Hash, RecordId, RunId};
 
@@ -26,6 +25,8 @@ async fn every_route_reaches_its_method_and_comes_back_typed() {
     assert_eq!(client.invite(&expires).await.unwrap(), "guild-invite:Some(60)");
     assert_eq!(client.join("guild-invite:good").await.unwrap().org.as_str(), "lab-a");
     client.set_offer(&OfferChange { offer: None }).await.unwrap();
+    assert_eq!(client.lending().await.unwrap().own_jobs, 3);
+    assert!(client.drain(true).await.unwrap().draining);
     let follows = Follows { follows: vec!["vision".parse().unwrap()] };
     assert_eq!(client.set_follows(&follows).await.unwrap().follows, follows.follows);
     let query = Query { text: Some("digits".into()), ..Query::default() };
@@ -71,13 +72,8 @@ async fn a_blob_that_the_node_refuses_is_refused_in_words() {
 #[tokio::test]
 async fn runs_are_waited_for_and_their_outputs_stream() {
     let client = Running::start(None).await.client();
-    let request = RunRequest {
-        reference: "lab-a/digits".parse().unwrap(),
-        input: RunInput::Package("lab-b/digits-images".parse().unwrap()),
-        on: Placement::Auto,
-        limits: LimitSet::default(),
-        query_id: None,
-    };
+    let input = RunInput::Package("lab-b/digits-images".parse().unwrap());
+    let request = RunRequest::new("lab-a/digits".parse().unwrap(), input);
     let run = client.start_run(&request).await.unwrap();
     let mut seen = 0;
     let report = client.wait_run(run, |_| seen += 1).await.unwrap();

@@ -14,9 +14,9 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     match guildhall_sandbox::try_to_break_out() {
-        Ok((isolation, worked)) => {
+        Ok((isolation, tried, worked)) => {
             let mut stdout = std::io::stdout();
-            let _nobody_listens = writeln!(stdout, "{isolation:?}\n{}", worked.join("\n"));
+            let _nobody_listens = writeln!(stdout, "{isolation:?}\n{tried}\n{}", worked.join("\n"));
             ExitCode::SUCCESS
         }
         Err(_) => ExitCode::FAILURE,

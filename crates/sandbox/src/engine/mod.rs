@@ -4,7 +4,7 @@
 pub(crate) mod graph;
 mod onnx;
 pub(crate) mod onnxruntime;
-mod wasm;
+pub(crate) mod wasm;
 
 use guildhall_protocol::manifest::Code;
 use guildhall_protocol::wire::PortValue;
@@ -42,6 +42,12 @@ pub(crate) trait LoadedStage {
     fn is_threaded(&self) -> bool {
         false
     }
+
+    /// The beginning of what the last record's code wrote to stderr; nothing where an engine has no such thing. It may
+    /// quote the record, so only the stage's own developer is shown all of it.
+    fn said(&self) -> Vec<u8> {
+        Vec::new()
+    }
 }
 
 /// Records to be scored, and under what.
@@ -60,6 +66,15 @@ pub(crate) struct Input {
 /// What a record led to; not yet checked against the interface.
 pub(crate) struct Outputs {
     pub(crate) values: Vec<PortValue>,
+    /// Figures that the stage reported, in order; a call's are on its first record that has outputs.
+    #[cfg_attr(
+        not(test),
+        expect(
+            dead_code,
+            reason = "workers do not say them to the node yet; nobody else may hear them"
+        )
+    )]
+    pub(crate) metrics: Vec<(String, f64)>,
     /// Most memory the stage held, bytes, if the engine counts it.
     pub(crate) memory_peak_bytes: Option<u64>,
 }
@@ -71,6 +86,13 @@ const ENGINES: [&dyn Engine; 2] = [&wasm::Wasm, &onnx::Onnx];
 #[must_use]
 pub fn engine_names() -> Vec<&'static str> {
     ENGINES.iter().map(|engine| engine.name()).collect()
+}
+
+/// Which of a graph's operators, as its facts list them, the engine `onnx` lacks; where there are none, it can run the
+/// graph as far as that goes. Operators that lead to no bound output do not matter in the end.
+#[must_use]
+pub fn onnx_lacks(operators: &[String]) -> Vec<String> {
+    onnx::lacks(operators)
 }
 
 /// Whether an engine of this name takes such code.

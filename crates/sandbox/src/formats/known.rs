@@ -115,7 +115,8 @@ fn of_ending(name: &str) -> Option<Format> {
         | "lua" | "r" => Format::Script,
         "txt" | "md" | "rst" | "toml" | "yaml" | "yml" | "xml" | "html" | "svg" | "css" | "ini"
         | "cfg" | "c" | "h" | "cc" | "cpp" | "hpp" | "rs" | "go" | "java" | "ts" | "sql"
-        | "tex" | "bib" | "wat" | "wit" | "proto" | "pbtxt" | "log" => Format::Text,
+        | "tex" | "bib" | "wat" | "wit" | "proto" | "pbtxt" | "log" | "zig" | "zon" | "mod"
+        | "sum" | "lock" => Format::Text,
         _ => return None,
     })
 }

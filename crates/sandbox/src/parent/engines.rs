@@ -193,7 +193,7 @@ impl Spawner {
 
     /// The engine that workers of this spawner execute such code with.
     #[must_use]
-    pub fn engine_of(&self, code: &Code) -> &'static str {
+    pub fn engine_of<'c>(&self, code: &'c Code) -> &'c str {
         match (code, &self.onnxruntime) {
             (Code::Onnx(_), Some(_)) => onnxruntime::NAME,
             _ => code.engine(),
@@ -228,6 +228,9 @@ impl Spawner {
         let setup = Setup {
             data_bytes: ONNX_ALLOWANCE_BYTES.saturating_add(memory_of(library)),
             cpu_seconds: ASKED_CPU_SECONDS,
+            cpu_moves: false,
+            nice: 0,
+            self_test: false,
         };
         let mut process = Process::start_with(self, setup, Some(library.setup.clone()), 0)?;
         let reply = process.request(&Request::Providers, None, Wait::Answer)?;

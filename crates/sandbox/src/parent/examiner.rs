@@ -102,7 +102,13 @@ impl Examiner {
             return Ok(worker);
         }
         let left = wanted.saturating_add(Duration::from_secs(WORKER_SECONDS));
-        let setup = Setup { data_bytes: EXAMINE_MEMORY_BYTES, cpu_seconds: left.as_secs() };
+        let setup = Setup {
+            data_bytes: EXAMINE_MEMORY_BYTES,
+            cpu_seconds: left.as_secs(),
+            cpu_moves: false,
+            nice: 0,
+            self_test: false,
+        };
         Ok(Worker { process: Process::start(&self.spawner, setup, EXAMINE_MEMORY_BYTES)?, left })
     }
 }

@@ -13,12 +13,13 @@ use serde::{Deserialize, Serialize};
 use super::examiner::EXAMINE_MEMORY_BYTES;
 use super::process::{Process, Wait};
 use super::{
-    COMPILE_MAX_MS, ONNX_ALLOWANCE_BYTES, PackageFiles, Spawner, WASM_ALLOWANCE_BYTES,
-    onnx_allowance_bytes,
+    BACKGROUND_NICE, COMPILE_MAX_MS, COMPILE_MEMORY_BYTES, ONNX_ALLOWANCE_BYTES, PackageFiles,
+    Spawner, further_compile_ms, onnx_allowance_bytes,
 };
 use crate::facts;
 use crate::failure::Failure;
-use crate::message::{CodeReport, Isolation, Reply, Request, Role, Setup};
+use crate::isolation::Isolation;
+use crate::message::{CodeReport, Reply, Request, Role, Setup};
 
 /// Slowest hashing and parsing that still counts as working, bytes of a package for each second of processor time.
 const BYTES_PER_CPU_SECOND: u64 = 8 << 20;
@@ -85,17 +86,22 @@ impl Spawner {
         // Only a graph is loaded whole; a module is compiled, and that is the engine's own memory.
         let (memory_bytes, allowance_bytes) = match code {
             Some((Code::Onnx(_), entry, _)) => (limits.memory_bytes, onnx_allowance_bytes(entry)),
-            Some(_) => (0, WASM_ALLOWANCE_BYTES),
+            Some(_) => (0, COMPILE_MEMORY_BYTES),
             None => (0, ONNX_ALLOWANCE_BYTES),
         };
+        let code_bytes = code.map_or(0, |(_, entry, _)| entry.len_bytes);
+        let compile_ms = limits.compile_ms.saturating_add(further_compile_ms(code_bytes));
         let setup = Setup {
             data_bytes: memory_bytes
                 .saturating_add(allowance_bytes)
                 .saturating_add(code.map_or(0, |(code, ..)| self.library_bytes(code)))
                 .max(EXAMINE_MEMORY_BYTES),
             cpu_seconds: (manifest.len_bytes() / BYTES_PER_CPU_SECOND)
-                .saturating_add(limits.compile_ms / 1000)
+                .saturating_add(compile_ms / 1000)
                 .saturating_add(CPU_SLACK_SECONDS),
+            cpu_moves: false,
+            nice: BACKGROUND_NICE,
+            self_test: false,
         };
         let runtime = code.and_then(|(code, ..)| self.runtime_for(code));
         let mut process = Process::start_with(self, setup, runtime, setup.data_bytes)?;
@@ -106,7 +112,7 @@ impl Spawner {
                 let stage = package.stage(engine, contract.memory_bytes, &BTreeMap::new())?;
                 let stage = Box::new(stage);
                 let file = package.open(entry)?;
-                let wait = Wait::Compile { limit_ms: limits.compile_ms };
+                let wait = Wait::Compile { limit_ms: compile_ms };
                 match process.request(&Request::Inspect { stage }, Some(file.as_fd()), wait)? {
                     Reply::Inspected(report) => Some(report),
                     _ => return Err(process.broke_protocol()),
@@ -188,7 +194,7 @@ impl<'a> Roles<'a> {
         if self.vectors.contains(name) {
             return Role::Vector;
         }
-        let is_code = self.manifest.code.as_ref().is_some_and(|code| code.file() == name);
+        let is_code = self.manifest.code.as_ref().is_some_and(|code| code.uses(name));
         let is_record = self.manifest.records.as_ref().is_some_and(|records| {
             let below = name.as_str().strip_prefix(records.folder.as_str());
             records.labels.as_ref() == Some(name) || below.is_some_and(|rest| rest.starts_with('/'))

@@ -1,42 +1,83 @@
 //! The node's side: starts workers, asks them, kills them. Everything here blocks; the node calls it from threads that
 //! may wait.
 
+mod compile;
 mod engines;
 mod examiner;
 mod inspection;
 mod process;
 mod run;
 mod unit_tests;
+mod warm;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
 use guildhall_protocol::contract::{Contract, Import};
 use guildhall_protocol::manifest::{Code, FileEntry, Manifest};
 
+pub use self::compile::{
+    COMPILE_CACHE_BYTES, COMPILE_MEMORY_BYTES, Compiled, Compiler, CompilerSettings, CompilerStats,
+    cache_key,
+};
 pub use self::engines::{EngineInfo, Engines, LibraryProblem, OnnxRuntime};
 pub use self::examiner::{EXAMINE_MEMORY_BYTES, Examiner};
 pub use self::inspection::{INSPECTION_FACTS_MAX, InspectLimits, Inspection};
-use self::process::Process;
 pub use self::process::{KILL_GRACE_MS, Killer};
+use self::process::{Process, Wait};
 pub use self::run::{Batch, RunWorker, Scored};
-pub use self::unit_tests::{TestOutcome, run_tests};
+pub use self::unit_tests::{
+    TestOutcome, Took, UNIT_TEST_SEED, inputs as unit_test_inputs, run_tests,
+};
+pub use self::warm::{Lent, Wanted, Warm, Workers, WorkersSettings, WorkersStats};
 use crate::failure::Failure;
-use crate::message::{Isolation, Setup, StageSpec};
+use crate::isolation::Isolation;
+use crate::message::{Reply, Request, Setup, StageSpec};
 
-/// Longest time to check, compile and load a package's code, milliseconds. What real compilers emit takes a tenth of it;
-/// modules made to be slow take minutes.
+/// Longest time to check, compile and load a package's code of up to [`COMPILE_QUICK_BYTES`], milliseconds. What real
+/// compilers emit takes a tenth of it; modules of some hundred kilobytes that are made to be slow take minutes.
 pub const COMPILE_MAX_MS: u64 = 10_000;
 
-/// Writable memory that compiling and running a module may take beside the guest's own, bytes. A worker that inspects
-/// has the same, so what passes inspection also loads.
-const WASM_ALLOWANCE_BYTES: u64 = 1 << 30;
+/// Code that compiles within [`COMPILE_MAX_MS`] however it was made, unless it was made to be slow, bytes.
+const COMPILE_QUICK_BYTES: u64 = 4 << 20;
+
+/// Further time for each further mebibyte, milliseconds. Components that bring their language along have 11 to 18 MiB
+/// and take ten seconds of a core; the rest is for slow and busy machines.
+const COMPILE_MS_PER_MIB: u64 = 3_000;
+
+/// Longest time however long the code is, milliseconds.
+const COMPILE_LONGEST_MS: u64 = 90_000;
+
+/// Time to check, compile and load code of this length beyond [`COMPILE_MAX_MS`], milliseconds.
+const fn further_compile_ms(len_bytes: u64) -> u64 {
+    let further = (len_bytes.saturating_sub(COMPILE_QUICK_BYTES) >> 20) * COMPILE_MS_PER_MIB;
+    if further < COMPILE_LONGEST_MS - COMPILE_MAX_MS {
+        further
+    } else {
+        COMPILE_LONGEST_MS - COMPILE_MAX_MS
+    }
+}
+
+/// Writable memory that a compiled module may take beside the guest's own, bytes, apart from the compiled code: the
+/// engine, its tables, and room for one record's input and output in each of the forms that they pass through.
+const WASM_ALLOWANCE_BYTES: u64 = 256 << 20;
+
+/// How often compiled code is in memory while it is loaded: as read, and as mapped.
+const COMPILED_COPIES: u64 = 2;
 
 /// Writable memory of the graph engine beside the graph, bytes.
 const ONNX_ALLOWANCE_BYTES: u64 = 64 << 20;
+
+/// Processor time of the worker that tries out its own jail, seconds: it needs milliseconds.
+const SELF_TEST_SECONDS: u64 = 10;
+
+/// How far workers that inspect or compile stand back when others want the processor: the node's own requests and
+/// records being scored come first, and nobody waits for an inspection with a stopwatch.
+const BACKGROUND_NICE: u8 = 10;
 
 /// How often a graph's bytes are in memory while it is loaded: as read, as decoded, as planned.
 const ONNX_COPIES: u64 = 3;
@@ -103,10 +144,11 @@ impl PackageFiles<'_> {
 }
 
 /// Writable memory that the engine may take beside what the stage may, bytes.
-fn allowance_bytes(code: &Code, file: &FileEntry) -> u64 {
-    match code {
-        Code::Onnx(_) => onnx_allowance_bytes(file),
-        _ => WASM_ALLOWANCE_BYTES,
+fn allowance_bytes(file: &FileEntry, compiled: Option<&Compiled>) -> u64 {
+    match compiled {
+        None => onnx_allowance_bytes(file),
+        Some(compiled) => WASM_ALLOWANCE_BYTES
+            .saturating_add(compiled.len_bytes().saturating_mul(COMPILED_COPIES)),
     }
 }
 
@@ -121,13 +163,20 @@ pub struct Spawner {
     program: PathBuf,
     args: Vec<OsString>,
     onnxruntime: Option<OnnxRuntime>,
+    /// What held when it was tried out; shared by clones.
+    tested: Arc<OnceLock<Isolation>>,
 }
 
 impl Spawner {
     /// Workers are `program` with `args`, which calls [`crate::worker_main`].
     #[must_use]
     pub fn new(program: impl Into<PathBuf>, args: impl IntoIterator<Item = OsString>) -> Self {
-        Self { program: program.into(), args: args.into_iter().collect(), onnxruntime: None }
+        Self {
+            program: program.into(),
+            args: args.into_iter().collect(),
+            onnxruntime: None,
+            tested: Arc::default(),
+        }
     }
 
     /// Workers are this very program with `args`, even if its file is replaced while it runs.
@@ -136,12 +185,52 @@ impl Spawner {
         Self::new("/proc/self/exe", args)
     }
 
-    /// How well workers are shut in on this machine. Starts one to find out.
+    /// How well workers are shut in on this machine. Starts one that tries out each layer, and then tries to break out
+    /// of all of them; what did not hold is not in the answer, nor in what later workers of this spawner say of
+    /// themselves.
     ///
     /// # Errors
     /// [`Failure::Internal`] or [`Failure::WorkerDied`] if none starts.
     pub fn isolation(&self) -> Result<Isolation, Failure> {
-        let setup = Setup { data_bytes: ONNX_ALLOWANCE_BYTES, cpu_seconds: 1 };
+        let setup = Setup {
+            data_bytes: ONNX_ALLOWANCE_BYTES,
+            cpu_seconds: SELF_TEST_SECONDS,
+            cpu_moves: false,
+            nice: 0,
+            self_test: true,
+        };
+        let mut process = Process::start(self, setup, 0)?;
+        let mut isolation = process.isolation();
+        if isolation.seccomp {
+            let reply = process.request(&Request::BreakOut, None, Wait::Answer)?;
+            let Reply::BrokeOut { worked } = reply else { return Err(process.broke_protocol()) };
+            if !worked.is_empty() {
+                tracing::warn!(?worked, "the filter of system calls does not hold on this machine");
+                isolation.seccomp = false;
+            }
+        }
+        let _said_before = self.tested.set(isolation);
+        Ok(isolation)
+    }
+
+    /// What a worker says of itself, whatever was tried out. For the benchmark: it starts a worker and ends it.
+    ///
+    /// # Errors
+    /// As [`Spawner::isolation`].
+    #[doc(hidden)]
+    pub fn isolation_untested(&self) -> Result<Isolation, Failure> {
+        let setup = Setup {
+            data_bytes: ONNX_ALLOWANCE_BYTES,
+            cpu_seconds: SELF_TEST_SECONDS,
+            cpu_moves: false,
+            nice: 0,
+            self_test: false,
+        };
         Process::start(self, setup, 0).map(|process| process.isolation())
+    }
+
+    /// What a worker says of itself, without what was tried out and did not hold.
+    fn held(&self, said: Isolation) -> Isolation {
+        self.tested.get().map_or(said, |tested| said.and(*tested))
     }
 }

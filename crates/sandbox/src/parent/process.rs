@@ -7,14 +7,18 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Rlimit, Signal, getrlimit, pidfd_open, pidfd_send_signal, prlimit,
+};
 
 use super::Spawner;
 use crate::channel::{Channel, ChannelError};
 use crate::failure::{Failure, TEXT_MAX_BYTES, excerpt};
-use crate::message::{Isolation, Reply, Request, RuntimeSetup, Setup};
+use crate::isolation::Isolation;
+use crate::message::{Reply, Request, RuntimeSetup, Setup};
 
 /// How long after a record's limit the worker is killed, milliseconds: time for an engine that interrupts itself to do
 /// so and answer, which keeps its worker.
@@ -91,6 +95,20 @@ impl Wait {
     }
 }
 
+/// Whether a worker that reports this is as it was before: the engine noticed, ended the guest, and went on. A guest that
+/// ran out of time or memory went on too, but it was at its limits, and so were parts of the engine that are seldom
+/// there; its worker serves nobody else.
+const fn is_clean(failure: &Failure) -> bool {
+    matches!(
+        failure,
+        Failure::BadInput { .. }
+            | Failure::BadOutput { .. }
+            | Failure::OutputLimit { .. }
+            | Failure::Exited { .. }
+            | Failure::Trap { .. }
+    )
+}
+
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -106,7 +124,10 @@ pub(super) struct Process {
     memory_bytes: u64,
     /// What the process itself takes before it holds anything of a package, bytes.
     baseline_bytes: u64,
+    /// Whether it can still be asked.
     is_dead: bool,
+    /// Whether something happened after which nobody else should get it.
+    is_spoiled: bool,
 }
 
 impl Process {
@@ -150,6 +171,7 @@ impl Process {
             memory_bytes,
             baseline_bytes: 0,
             is_dead: false,
+            is_spoiled: false,
         };
         process.killer = killer.map_err(|errno| broken(errno.into()))?;
         let until = Some(Instant::now() + Duration::from_millis(START_MAX_MS));
@@ -158,7 +180,7 @@ impl Process {
             .send(&(setup, runtime), None, until)
             .and_then(|()| process.channel.receive::<Reply>(until));
         match ready {
-            Ok(Reply::Ready(isolation)) => process.isolation = isolation,
+            Ok(Reply::Ready(isolation)) => process.isolation = spawner.held(isolation),
             Ok(_) => return Err(process.broke_protocol()),
             Err(error) => return Err(process.failed(error, Wait::Answer, Instant::now())),
         }
@@ -198,7 +220,10 @@ impl Process {
             Err(error) => return Err(self.failed(error, wait, asked)),
         }
         match self.channel.receive(until) {
-            Ok(Reply::Failed(failure)) => Err(self.in_our_numbers(failure, asked)),
+            Ok(Reply::Failed(failure)) => {
+                self.is_spoiled |= !is_clean(&failure);
+                Err(self.in_our_numbers(failure, asked))
+            }
             Ok(Reply::GaveUp(failure)) => {
                 self.end();
                 Err(self.in_our_numbers(failure, asked))
@@ -206,6 +231,66 @@ impl Process {
             Ok(reply) => Ok(reply),
             Err(error) => Err(self.failed(error, wait, asked)),
         }
+    }
+
+    /// Takes writable memory away down to `data_bytes`, of which the stage has `memory_bytes`. Neither the worker nor the
+    /// node can give it back.
+    pub(super) fn confine(&mut self, data_bytes: u64, memory_bytes: u64) -> Result<(), Failure> {
+        self.memory_bytes = memory_bytes;
+        let limit = Some(data_bytes);
+        self.limit(Resource::Data, Rlimit { current: limit, maximum: limit })
+    }
+
+    /// Lets it have so much more processor time than it has had; a process that uses more ends. Where the system does not
+    /// say what it has had, it may have any.
+    pub(super) fn allow_cpu(&mut self, seconds: u64) -> Result<(), Failure> {
+        // What it inherited from this process.
+        let maximum = getrlimit(Resource::Cpu).maximum;
+        let until = self.cpu_seconds().map(|used| used.saturating_add(seconds));
+        let current = match (until, maximum) {
+            (Some(until), Some(maximum)) => Some(until.min(maximum)),
+            (until, maximum) => until.or(maximum),
+        };
+        self.limit(Resource::Cpu, Rlimit { current, maximum })
+    }
+
+    fn limit(&mut self, resource: Resource, limit: Rlimit) -> Result<(), Failure> {
+        match prlimit(Some(Pid::from_child(&self.child)), resource, limit) {
+            Ok(_) => Ok(()),
+            Err(_) if !self.is_alive() => {
+                Err(self.failed(ChannelError::Closed, Wait::Answer, Instant::now()))
+            }
+            Err(errno) => {
+                self.end();
+                Err(Failure::Internal { why: format!("limiting a worker: {errno}") })
+            }
+        }
+    }
+
+    /// Processor time it has had, seconds, rounded up.
+    pub(super) fn cpu_seconds(&self) -> Option<u64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).ok()?;
+        // The name in parentheses may hold anything; user and system time are the 12th and 13th field after it.
+        let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+        let user: u64 = fields.nth(11)?.parse().ok()?;
+        let system: u64 = fields.next()?.parse().ok()?;
+        let ticks = rustix::param::clock_ticks_per_second();
+        Some(user.saturating_add(system).div_ceil(ticks.max(1)))
+    }
+
+    /// Memory that it holds of its own now, bytes.
+    pub(super) fn resident_bytes(&self) -> u64 {
+        self.status_bytes("RssAnon:").unwrap_or(0)
+    }
+
+    /// Whether somebody else may get it: it lives, and nothing happened in it but what stages do every day.
+    pub(super) fn is_clean(&mut self) -> bool {
+        !self.is_spoiled && self.is_alive()
+    }
+
+    /// Notes what happened to a record.
+    pub(super) fn note(&mut self, failure: &Failure) {
+        self.is_spoiled |= !is_clean(failure);
     }
 
     /// A worker's own failure with the limits and times that this side knows better, and its texts made harmless.
@@ -277,6 +362,9 @@ impl Process {
 
     /// Whether it still can be asked.
     pub(super) fn is_alive(&mut self) -> bool {
+        if !self.is_dead && self.killer.was_used() {
+            self.end();
+        }
         if !self.is_dead && !matches!(self.child.try_wait(), Ok(None)) {
             self.is_dead = true;
         }
@@ -300,24 +388,36 @@ impl Drop for Process {
 /// Kills a worker from another thread, while its owner waits for an answer. Killing a dead one does nothing.
 #[derive(Clone, Debug)]
 pub struct Killer {
+    target: Option<Arc<Target>>,
+}
+
+#[derive(Debug)]
+struct Target {
     /// A descriptor, not a number: the number may belong to another process by then.
-    process: Option<Arc<OwnedFd>>,
+    process: OwnedFd,
+    /// A process lives on for a moment after it was killed.
+    is_killed: AtomicBool,
 }
 
 impl Killer {
     fn of(child: &Child) -> Result<Self, rustix::io::Errno> {
         let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
-        Ok(Self { process: Some(Arc::new(process)) })
+        Ok(Self { target: Some(Arc::new(Target { process, is_killed: AtomicBool::new(false) })) })
     }
 
     const fn none() -> Self {
-        Self { process: None }
+        Self { target: None }
     }
 
     /// Kills the worker. Whoever waits for it gets [`Failure::WorkerDied`].
     pub fn kill(&self) {
-        if let Some(process) = &self.process {
-            let _already_dead = pidfd_send_signal(process.as_fd(), Signal::KILL);
+        if let Some(target) = &self.target {
+            target.is_killed.store(true, Ordering::Relaxed);
+            let _already_dead = pidfd_send_signal(target.process.as_fd(), Signal::KILL);
         }
+    }
+
+    fn was_used(&self) -> bool {
+        self.target.as_ref().is_some_and(|target| target.is_killed.load(Ordering::Relaxed))
     }
 }

@@ -1,6 +1,7 @@
 //! A worker that executes one package, record after record.
 
 use std::collections::BTreeMap;
+use std::io::Seek as _;
 use std::os::fd::AsFd as _;
 use std::time::Instant;
 
@@ -10,13 +11,17 @@ use guildhall_protocol::wire::PortValue;
 use serde::{Deserialize, Serialize};
 
 use super::process::{Killer, Process, Wait};
-use super::{COMPILE_MAX_MS, PackageFiles, Spawner, allowance_bytes};
+use super::{COMPILE_MAX_MS, Compiled, PackageFiles, Spawner, allowance_bytes, further_compile_ms};
 use crate::failure::Failure;
-use crate::message::{CallLimits, Isolation, RecordEnd, Reply, Request, Setup};
+use crate::isolation::Isolation;
+use crate::message::{CallLimits, RecordEnd, Reply, Request, Setup};
 
 /// Processor time granted beyond the job's wall time, seconds: start, compiling, rounding. A backstop for a process
 /// that nobody kills, not a limit that anyone should meet.
 const CPU_SLACK_SECONDS: u64 = 60;
+
+/// Most of a stage's stderr that is handed on, bytes: some screens of text. An engine may keep less.
+const SAID_MAX_BYTES: usize = 64 * 1024;
 
 /// A run worker with loaded code. Dropping it kills the process.
 #[derive(Debug)]
@@ -26,6 +31,8 @@ pub struct RunWorker {
     memory_bytes: u64,
     /// For calls that say nothing else.
     limits: CallLimits,
+    /// Calls so far.
+    calls: u64,
 }
 
 /// What scoring one record gave and took.
@@ -68,38 +75,75 @@ impl Spawner {
         config: &BTreeMap<String, String>,
         seed: u64,
     ) -> Result<RunWorker, Failure> {
-        let (code, entry, _) = package.code()?;
+        let compiled = self.compile_once(package)?;
         let memory_bytes = limits.memory_bytes.value;
-        // An output travels in one frame, whatever the parties agreed on.
-        let output_bytes = limits.output_bytes.value.min(VALUE_MAX_BYTES as u64);
-        let stage = package.stage(self.engine_of(code), memory_bytes, config)?;
-        let file = package.open(entry)?;
+        let (code, entry, _) = package.code()?;
+        let allowance_bytes =
+            allowance_bytes(entry, compiled.as_ref()).saturating_add(self.library_bytes(code));
         let setup = Setup {
-            data_bytes: memory_bytes
-                .saturating_add(allowance_bytes(code, entry))
-                .saturating_add(self.library_bytes(code)),
-            cpu_seconds: (limits.total_ms.value / 1000)
-                .saturating_mul(self.threads_for(code))
-                .saturating_add(CPU_SLACK_SECONDS),
+            data_bytes: memory_bytes.saturating_add(allowance_bytes),
+            cpu_seconds: cpu_seconds(limits, self.threads_for(code)),
+            cpu_moves: false,
+            nice: 0,
+            self_test: false,
         };
-        let mut process = Process::start_with(self, setup, self.runtime_for(code), memory_bytes)?;
-        let request = Request::Load { stage: Box::new(stage) };
-        let wait = Wait::Compile { limit_ms: COMPILE_MAX_MS };
+        let runtime = self.runtime_for(code);
+        let process = Process::start_with(self, setup, runtime, memory_bytes)?;
+        RunWorker::load(process, package, self.engine_of(code), compiled, limits, config, seed)
+    }
+}
+
+/// Processor time that calls under these limits may take together, on so many threads, seconds.
+pub(super) const fn cpu_seconds(limits: &Limits, threads: u64) -> u64 {
+    (limits.total_ms.value / 1000).saturating_mul(threads).saturating_add(CPU_SLACK_SECONDS)
+}
+
+/// What a call may take if it says nothing else.
+pub(super) fn call_limits(limits: &Limits, seed: u64) -> CallLimits {
+    // An output travels in one frame, whatever the parties agreed on.
+    let output_bytes = limits.output_bytes.value.min(VALUE_MAX_BYTES as u64);
+    CallLimits { scoring_ms: limits.scoring_ms.value, output_bytes, seed }
+}
+
+impl RunWorker {
+    /// Makes a package's code ready in a worker that has none yet and is as confined as the stage has to be.
+    pub(super) fn load(
+        mut process: Process,
+        package: &PackageFiles<'_>,
+        engine: &str,
+        compiled: Option<Compiled>,
+        limits: &Limits,
+        config: &BTreeMap<String, String>,
+        seed: u64,
+    ) -> Result<Self, Failure> {
+        let (_, entry, _) = package.code()?;
+        let memory_bytes = limits.memory_bytes.value;
+        let stage = Box::new(package.stage(engine, memory_bytes, config)?);
+        let (request, mut file) = match compiled {
+            Some(compiled) => (Request::LoadCompiled { stage }, compiled.file),
+            None => (Request::Load { stage }, package.open(entry)?),
+        };
+        // Who read it before left it somewhere.
+        file.rewind().map_err(|error| Failure::MissingFile {
+            file: entry.name.to_string(),
+            why: error.to_string(),
+        })?;
+        let limit_ms = COMPILE_MAX_MS.saturating_add(further_compile_ms(entry.len_bytes));
+        let wait = Wait::Compile { limit_ms };
         match process.request(&request, Some(file.as_fd()), wait)? {
             Reply::Loaded => {}
             _ => return Err(process.broke_protocol()),
         }
         let ports = &package.manifest.interface.outputs;
-        Ok(RunWorker {
+        Ok(Self {
             process,
             output_ports: ports.iter().map(|port| port.name.clone()).collect(),
             memory_bytes,
-            limits: CallLimits { scoring_ms: limits.scoring_ms.value, output_bytes, seed },
+            limits: call_limits(limits, seed),
+            calls: 0,
         })
     }
-}
 
-impl RunWorker {
     /// Scores one record, a value for each input port, under the limits that the worker was started with.
     ///
     /// # Errors
@@ -129,6 +173,7 @@ impl RunWorker {
         let output_bytes = limits.output_bytes.min(VALUE_MAX_BYTES as u64);
         let limits = CallLimits { output_bytes, ..*limits };
         let request = Request::Score { records, limits };
+        self.calls = self.calls.saturating_add(1);
         let reply = self.process.request(&request, None, wait)?;
         let Reply::Scored { records, cpu_us, memory_peak_bytes } = reply else {
             return Err(self.process.broke_protocol());
@@ -142,11 +187,22 @@ impl RunWorker {
         if !is_in_bounds || !records.iter().all(is_possible) {
             return Err(self.process.broke_protocol());
         }
-        let memory_peak_bytes =
-            memory_peak_bytes.unwrap_or_else(|| self.process.memory_peak_bytes());
+        // An engine that counts says nothing of records that failed, and what the process takes is none of theirs.
+        let has_outputs = records.iter().any(|end| matches!(end, RecordEnd::Outputs(_)));
+        let memory_peak_bytes = match memory_peak_bytes {
+            Some(bytes) => bytes,
+            None if has_outputs => self.process.memory_peak_bytes(),
+            None => 0,
+        };
         // The kernel stops a graph only when it takes the engine's share too; what it took beyond its own shows now.
         if memory_peak_bytes > self.memory_bytes {
+            self.process.note(&Failure::MemoryLimit { limit_bytes: self.memory_bytes });
             return Err(Failure::MemoryLimit { limit_bytes: self.memory_bytes });
+        }
+        for end in &records {
+            if let RecordEnd::Failed(failure) = end {
+                self.process.note(failure);
+            }
         }
         let in_our_numbers = |end| match end {
             RecordEnd::Outputs(outputs) => Ok(outputs),
@@ -174,6 +230,44 @@ impl RunWorker {
             Reply::Compared { difference } => Ok(difference),
             _ => Err(self.process.broke_protocol()),
         }
+    }
+
+    /// The beginning of what the code wrote to stderr in the last record, for its own developer: it may quote the input.
+    /// Empty when the worker had to be killed.
+    ///
+    /// # Errors
+    /// [`Failure::WorkerDied`] if the worker broke its rules.
+    pub fn said(&mut self) -> Result<Vec<u8>, Failure> {
+        if !self.is_alive() {
+            return Ok(Vec::new());
+        }
+        match self.process.request(&Request::Said, None, Wait::Answer)? {
+            Reply::Said { mut bytes } => {
+                bytes.truncate(SAID_MAX_BYTES);
+                Ok(bytes)
+            }
+            _ => Err(self.process.broke_protocol()),
+        }
+    }
+
+    /// What the next calls may take that say nothing else.
+    pub(super) fn set_limits(&mut self, limits: CallLimits) {
+        self.limits = limits;
+    }
+
+    /// Calls since it was loaded, or since they were last forgotten.
+    pub(super) const fn calls(&self) -> u64 {
+        self.calls
+    }
+
+    /// Counts from nothing again.
+    pub(super) fn forget_calls(&mut self) {
+        self.calls = 0;
+    }
+
+    /// The process, for those who keep workers.
+    pub(super) fn process(&mut self) -> &mut Process {
+        &mut self.process
     }
 
     /// Whether it can score another record.

@@ -9,11 +9,11 @@ use guildhall_protocol::manifest::{PortFile, UnitTest};
 use guildhall_protocol::wire::PortValue;
 use serde::{Deserialize, Serialize};
 
-use super::{PackageFiles, RunWorker, Spawner};
+use super::{PackageFiles, RunWorker, Scored, Spawner};
 use crate::failure::Failure;
 
 /// Seed of every unit test, so that a test that passes once passes again.
-const SEED: u64 = 0;
+pub const UNIT_TEST_SEED: u64 = 0;
 
 /// How one unit test went.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,43 @@ pub struct TestOutcome {
     pub passed: bool,
     /// What went wrong, in words; empty if it passed.
     pub why: String,
+    /// What scoring it took; none when that failed.
+    #[serde(default)]
+    pub took: Option<Took>,
+}
+
+/// What scoring one record took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Took {
+    /// From handing the record over until its outputs were here, microseconds.
+    pub wall_us: u64,
+    /// Most memory the stage held, bytes.
+    pub memory_peak_bytes: u64,
+    /// Length of its outputs together, bytes.
+    pub output_bytes: u64,
+}
+
+impl Took {
+    /// What a record took that gave these outputs.
+    #[must_use]
+    pub fn of(scored: &Scored) -> Self {
+        let output_bytes: usize = scored.outputs.iter().map(|value| value.bytes.len()).sum();
+        Self {
+            wall_us: scored.wall_us,
+            memory_peak_bytes: scored.memory_peak_bytes,
+            output_bytes: output_bytes as u64,
+        }
+    }
+
+    /// The larger of each figure.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            wall_us: self.wall_us.max(other.wall_us),
+            memory_peak_bytes: self.memory_peak_bytes.max(other.memory_peak_bytes),
+            output_bytes: self.output_bytes.max(other.output_bytes),
+        }
+    }
 }
 
 /// Runs every unit test of a package, in order. A test that kills its worker fails; the next gets a new one.
@@ -40,14 +77,15 @@ pub fn run_tests(
     for test in &package.manifest.tests {
         let mut ready = match worker.take().and_then(|mut old| old.is_alive().then_some(old)) {
             Some(alive) => alive,
-            None => spawner.start(package, limits, &BTreeMap::new(), SEED)?,
+            None => spawner.start(package, limits, &BTreeMap::new(), UNIT_TEST_SEED)?,
         };
-        let why = match run(&mut ready, package, test) {
+        let mut took = None;
+        let why = match run(&mut ready, package, test, &mut took) {
             Ok(None) => String::new(),
             Ok(Some(difference)) => difference,
             Err(failure) => failure.to_string(),
         };
-        outcomes.push(TestOutcome { name: test.name.clone(), passed: why.is_empty(), why });
+        outcomes.push(TestOutcome { name: test.name.clone(), passed: why.is_empty(), why, took });
         worker = Some(ready);
     }
     Ok(outcomes)
@@ -58,9 +96,10 @@ fn run(
     worker: &mut RunWorker,
     package: &PackageFiles<'_>,
     test: &UnitTest,
+    took: &mut Option<Took>,
 ) -> Result<Option<String>, Failure> {
-    let inputs = test.inputs.iter().map(|file| value(package, file)).collect::<Result<_, _>>()?;
-    worker.score(inputs)?;
+    let inputs = inputs(package, test)?;
+    *took = Some(Took::of(&worker.score(inputs)?));
     for file in &test.outputs {
         let expected = value(package, file)?;
         if let Some(difference) = worker.compare(expected, test.tolerance)? {
@@ -68,6 +107,14 @@ fn run(
         }
     }
     Ok(None)
+}
+
+/// The values that a test begins with.
+///
+/// # Errors
+/// A [`Failure`] about a file that is missing or too long.
+pub fn inputs(package: &PackageFiles<'_>, test: &UnitTest) -> Result<Vec<PortValue>, Failure> {
+    test.inputs.iter().map(|file| value(package, file)).collect()
 }
 
 /// The bytes of a test's file; the node looks at none of them.

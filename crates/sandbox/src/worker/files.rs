@@ -56,6 +56,15 @@ pub(super) fn load(file: &File, entry: &FileEntry, max_bytes: u64) -> Result<Vec
     Ok(bytes)
 }
 
+/// Reads a whole file that the node vouches for.
+pub(super) fn read_all(mut file: &File) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    match file.read_to_end(&mut bytes) {
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(Failure::Internal { why: format!("reading compiled code: {error}") }),
+    }
+}
+
 /// Hands out the file in chunks and fails unless its length and hash are the entry's.
 fn read(file: &File, entry: &FileEntry, mut each: impl FnMut(&[u8])) -> Result<(), Failure> {
     let mismatch = |why: String| Failure::FileMismatch { file: entry.name.to_string(), why };

@@ -7,6 +7,8 @@
 mod escape;
 mod files;
 mod isolate;
+mod namespaces;
+mod raw;
 mod watch;
 
 use std::any::Any;
@@ -28,9 +30,13 @@ pub(crate) use self::watch::Alarm;
 use crate::channel::{Channel, ChannelError};
 use crate::compare;
 use crate::engine::onnxruntime::{self, OnnxRuntime, check_one_thread};
+use crate::engine::wasm::{Compiled, Wasm};
 use crate::engine::{Call, Engines, Input, LoadedStage, Outputs};
 use crate::failure::{Failure, excerpt};
-use crate::message::{CallLimits, RecordEnd, Reply, Request, RuntimeSetup, Setup, StageSpec};
+use crate::isolation::Isolation;
+use crate::message::{
+    CallLimits, PIECE_BYTES, RecordEnd, Reply, Request, RuntimeSetup, Setup, StageSpec,
+};
 use crate::value::{DimSizes, check_side};
 
 /// Exit code when a person started it by hand.
@@ -51,6 +57,10 @@ const FAILURE_MAX_BYTES: usize = 4 * crate::failure::TEXT_MAX_BYTES;
 /// What the `guild worker` command does: serve the node at the other end of stdin.
 #[must_use]
 pub fn worker_main() -> ExitCode {
+    if let Err(error) = raw::close_inherited() {
+        complain(&format!("closing what it inherited: {error}"));
+        return ExitCode::FAILURE;
+    }
     let stdin = std::io::stdin();
     let is_socket = rustix::net::sockopt::socket_type(&stdin).is_ok();
     let channel = stdin.as_fd().try_clone_to_owned().map(Channel::from_descriptor);
@@ -90,12 +100,16 @@ enum ServeError {
 fn serve(channel: &Channel) -> Result<(), ServeError> {
     let (setup, runtime): (Setup, Option<RuntimeSetup>) = channel.receive(None)?;
     let onnxruntime = runtime.as_ref().map(bring_up).transpose()?;
+    let parent = escape::parent();
     let isolation = isolate::shut_in(&setup)?;
     watch::end_with(channel.watch()?)?;
     let mut worker = Worker {
         alarm: Alarm::start()?,
         engines: Engines::new(onnxruntime),
+        isolation,
+        parent,
         stage: None,
+        compiled: Vec::new(),
         outputs: Vec::new(),
     };
     std::panic::set_hook(Box::new(|_| {}));
@@ -141,8 +155,11 @@ enum Blame {
 impl Blame {
     fn of(request: &Request) -> Self {
         match request {
-            Request::Inspect { stage } | Request::Load { stage } => match stage.code {
-                Code::Command(_) => Self::Module,
+            Request::Inspect { stage }
+            | Request::Compile { stage }
+            | Request::Load { stage }
+            | Request::LoadCompiled { stage } => match stage.code {
+                Code::Command(_) | Code::Component(_) => Self::Module,
                 _ => Self::Model,
             },
             Request::CheckFile { entry, .. } => Self::File(entry.name.clone()),
@@ -179,7 +196,12 @@ impl Blame {
 struct Worker {
     alarm: Alarm,
     engines: Engines,
+    isolation: Isolation,
+    /// The node's process, which must be out of reach.
+    parent: i32,
     stage: Option<Stage>,
+    /// Compiled code to be handed over.
+    compiled: Vec<u8>,
     /// Outputs of the last call's first record, for comparisons.
     outputs: Vec<PortValue>,
 }
@@ -218,9 +240,42 @@ impl Worker {
                 Ok(Reply::Loaded)
             }
             Request::Providers => Ok(Reply::Providers { providers: self.engines.providers() }),
+            Request::Compile { stage } => {
+                let engine = self.engines.of(&stage)?;
+                let code = files::load(&file()?, &stage.file, engine.code_max_bytes())?;
+                self.compiled = Wasm::precompile(&stage, &code)?;
+                Ok(Reply::Compiled { len_bytes: self.compiled.len() as u64 })
+            }
+            Request::Piece { at } => self.piece(at),
+            Request::LoadCompiled { stage } => {
+                let compiled = match self.isolation.empty_root {
+                    true => Compiled::File(file()?),
+                    // Mapping a file takes a call that is not on the list then.
+                    false => Compiled::Bytes(files::read_all(&file()?)?),
+                };
+                let loaded = Wasm::load_compiled(&stage, compiled)?;
+                let StageSpec { interface, .. } = *stage;
+                self.stage = Some(Stage { interface, loaded });
+                Ok(Reply::Loaded)
+            }
+            Request::BreakOut => {
+                let worked = escape::worked(self.parent).into_iter().map(str::to_owned).collect();
+                Ok(Reply::BrokeOut { worked })
+            }
             Request::Score { records, limits } => self.score(records, &limits),
+            Request::Said => {
+                let stage = self.stage.as_ref().ok_or_else(nothing_loaded)?;
+                Ok(Reply::Said { bytes: stage.loaded.said() })
+            }
             Request::Compare { expected, tolerance } => self.compare(&expected, tolerance),
         }
+    }
+
+    fn piece(&self, at: u64) -> Result<Reply, Failure> {
+        let rest = usize::try_from(at).ok().and_then(|at| self.compiled.get(at..));
+        let rest = rest.ok_or_else(|| Failure::Internal { why: "no such piece".into() })?;
+        let len = usize::try_from(PIECE_BYTES).unwrap_or(usize::MAX).min(rest.len());
+        Ok(Reply::Piece { bytes: rest.get(..len).unwrap_or_default().to_vec() })
     }
 
     fn score(

@@ -58,6 +58,17 @@ fn a_record_that_fails_does_not_touch_the_others() {
 }
 
 #[test]
+fn a_record_that_gives_up_is_not_said_to_have_wanted_memory() {
+    // The module has 2.5 MiB; its worker takes more than 3 MiB.
+    let mut limits = patient();
+    limits.memory_bytes.value = 3 << 20;
+    let mut worker = moody().start(&limits).unwrap();
+    assert_eq!(ends(&worker.score_all(records("X"), &LIMITS).unwrap().records), "3");
+    assert_eq!(ends(&worker.score_all(records("XX"), &LIMITS).unwrap().records), "33");
+    assert_eq!(ends(&worker.score_all(records("a"), &LIMITS).unwrap().records), "a");
+}
+
+#[test]
 fn when_the_time_is_over_the_rest_is_not_touched_and_the_worker_goes_on() {
     let mut worker = moody().start(&patient()).unwrap();
     let quick = CallLimits { scoring_ms: 300, ..LIMITS };

@@ -82,6 +82,10 @@ fn a_failing_unit_test_says_what_differs() {
     let outcomes = run_tests(&spawner(), &package.files(), &patient()).unwrap();
     let passed: Vec<_> = outcomes.iter().map(|outcome| outcome.passed).collect();
     assert_eq!(passed, [true, false, false]);
-    assert!(outcomes[1].why.starts_with("port `out`: prediction 0: Class("), "{}", outcomes[1].why);
+    assert!(
+        outcomes[1].why.starts_with("port `out`: prediction 0: class `"),
+        "{}",
+        outcomes[1].why
+    );
     assert!(outcomes[2].why.starts_with("the input does not match"), "{}", outcomes[2].why);
 }

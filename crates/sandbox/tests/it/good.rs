@@ -13,7 +13,7 @@ fn digits(name: &str) -> Vec<u8> {
     std::fs::read(format!("{DIGITS}/{name}")).unwrap()
 }
 
-fn examine(name: &str, bytes: &[u8]) -> Result<Facts, Failure> {
+pub(crate) fn examine(name: &str, bytes: &[u8]) -> Result<Facts, Failure> {
     examine_in_process(&name.parse().unwrap(), "application/octet-stream", None, bytes)
 }
 

@@ -116,12 +116,30 @@ fn an_operator_that_does_not_exist_is_named_at_inspection() {
 }
 
 #[test]
-fn an_engine_that_panics_is_a_failure_of_the_model() {
-    // An output that nothing yields: the reader looks it up without asking.
+fn every_operator_that_is_missing_is_named_but_none_that_no_output_needs() {
+    let parts = [
+        node("Frobnicate", &["x"], "a"),
+        node("Add", &["a", "x"], "b"),
+        node("Twirl", &["b"], "y"),
+        node("Unneeded", &["x"], "z"),
+        value(11, "x", &[2]),
+        value(12, "y", &[2]),
+    ];
+    let package = package(&graph(&parts), &[2]);
+    match spawner().inspect(&package.files(), &InspectLimits::default()).unwrap_err() {
+        Failure::InvalidModel { why } => {
+            assert_eq!(why, "the engine `onnx` lacks its operators Frobnicate, Twirl");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_output_that_nothing_yields_is_named() {
     let parts = [node("Add", &["x", "x"], "z"), value(11, "x", &[2]), value(12, "y", &[2])];
     let package = package(&graph(&parts), &[2]);
     match spawner().inspect(&package.files(), &InspectLimits::default()).unwrap_err() {
-        Failure::InvalidModel { why } => assert!(why.contains("gave up"), "{why}"),
+        Failure::InvalidModel { why } => assert_eq!(why, "nothing in it yields `y`"),
         other => panic!("{other:?}"),
     }
 }

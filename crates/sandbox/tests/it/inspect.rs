@@ -136,6 +136,7 @@ fn graphs_that_are_none_or_do_not_match_the_interface_are_invalid() {
     let right = ("probabilities", digit_classes());
     assert!(inspect(&of(&whole, ("X", 64), right.clone())).is_ok());
     assert!(inspect(&of(&whole, ("X", 64), ("probabilities", floats(10)))).is_ok());
+    assert!(inspect(&of(&whole, ("X", 64), ("label", digit_classes()))).is_ok());
     for (what, package) in [
         ("cut short", of(&whole[..whole.len() / 2], ("X", 64), right.clone())),
         ("garbage", of(b"onnx?", ("X", 64), right.clone())),
@@ -144,7 +145,7 @@ fn graphs_that_are_none_or_do_not_match_the_interface_are_invalid() {
         ("no such output", of(&whole, ("X", 64), ("scores", digit_classes()))),
         ("wrong length", of(&whole, ("X", 63), right)),
         ("wrong length out", of(&whole, ("X", 64), ("probabilities", floats(9)))),
-        ("labels are no scores", of(&whole, ("X", 64), ("label", digit_classes()))),
+        ("a label is no row of numbers", of(&whole, ("X", 64), ("label", floats(10)))),
     ] {
         let failure = inspect(&package).unwrap_err();
         assert!(is_of_code(&failure), "{what}: {failure:?}");
@@ -167,7 +168,7 @@ fn nested_loops() -> Vec<u8> {
 }
 
 /// One loop around a ladder of if-blocks, each setting four of as many locals.
-fn ladder(rungs: usize) -> Vec<u8> {
+pub(crate) fn ladder(rungs: usize) -> Vec<u8> {
     let body: String = (0..rungs)
         .map(|rung| {
             let set = |n: usize| {

@@ -6,16 +6,26 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod batch;
+mod catalogue;
+mod compile;
+mod component;
 mod digits;
+mod encode;
 mod examine;
 mod good;
 mod graphs;
 mod hostile;
 mod inspect;
+mod kills;
+mod leaks;
+mod misdeeds;
 mod mutations;
 mod onnxruntime;
 mod package;
 mod process;
 mod refused;
 mod sample;
+mod sklearn;
+mod torch;
+mod warm;
 mod world;

@@ -76,7 +76,7 @@ pub(crate) fn patient() -> Limits {
     limits(PATIENT_MS, 256 << 20, 1 << 20)
 }
 
-fn contract() -> Contract {
+pub(crate) fn contract() -> Contract {
     Contract {
         scoring_ms: PATIENT_MS,
         measured_on: "a test".into(),
@@ -160,6 +160,7 @@ impl Package {
             Interface { inputs: vec![port("in", input.1)], outputs: vec![port("out", output.1)] };
         self.manifest.contract = Some(contract());
         self.manifest.code = Some(Code::Onnx(OnnxCode {
+            engine: None,
             model: model.parse().unwrap(),
             inputs: vec![binding("in", input.0)],
             outputs: vec![binding("out", output.0)],

@@ -99,7 +99,7 @@ impl App {
     /// Blobs that belong to packages which are here, their files and their manifests; and the outputs of runs.
     pub(super) fn live_blobs(&self, packages: &BTreeSet<PackageId>) -> Live {
         let mut live = Live::default();
-        live.blobs.extend(self.run_outputs_kept());
+        live.blobs.extend(self.run_blobs_kept());
         for package in packages {
             live.blobs.insert(package.0);
             match self.manifest(*package) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use guildhall_overlay::{Stream, peer_id_string};
 use guildhall_pipeline as pipeline;
+use guildhall_pipeline::lease::User;
 use guildhall_protocol::contract::{LimitSet, Limits, NodeLimits};
 use guildhall_protocol::manifest::{FileEntry, Manifest};
 use guildhall_protocol::receipt::{JobStatement, Outcome, Receipt, RunStatement};
@@ -15,16 +16,17 @@ use guildhall_protocol::wire::{
     ExecutorFrame, JobFailure, JobInput, JobSpec, JobStage, Reason, Refusal, RequesterFrame,
 };
 use guildhall_protocol::{Hash, PublicKey, cbor};
-use guildhall_sandbox::{Failure, PackageFiles};
-use guildhall_store::{Batch, Collection};
+use guildhall_sandbox::{Failure, PackageFiles, RunWorker};
+use guildhall_store::{Batch, Collection, ReadError, Store};
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::super::App;
 use super::super::frames::{self, FrameError};
+use super::chain::{Chain, PackageRecords, StageRun, seed};
 use super::input::record_files;
-use super::stages::{Chain, StageRun};
 use super::{pump, receipt_key, shorten};
 use crate::app::fetch::Purpose;
 use crate::clock;
@@ -34,6 +36,26 @@ const START_MAX: Duration = Duration::from_secs(10);
 
 /// How long the requester may take to sign the run after the last frame.
 const COUNTERSIGN_MAX: Duration = Duration::from_secs(10);
+
+/// Where the head of this node's chain of job statements is kept.
+const CHAIN_HEAD: &[u8] = b"statements";
+
+/// The end of this node's chain of job statements.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::app) struct ChainHead {
+    /// Statements signed so far.
+    number: u64,
+    /// Hash of the last one.
+    before: Option<Hash>,
+}
+
+impl ChainHead {
+    /// What is on disk; the beginning where nothing is.
+    pub(in crate::app) fn load(store: &Store) -> Result<Self, ReadError> {
+        let bytes = store.document(Collection::Identity, CHAIN_HEAD)?;
+        Ok(bytes.and_then(|bytes| cbor::decode(&bytes, bytes.len()).ok()).unwrap_or_default())
+    }
+}
 
 impl App {
     /// Executes a job for a member's node, on a stream that it opened.
@@ -69,7 +91,7 @@ impl App {
         };
         let time = Duration::from_millis(opened.until_ms.saturating_sub(opened_ms));
         self.jobs.fetch_add(1, Ordering::Relaxed);
-        let executing = self.execute_leased(peer, &spec, &mut reader, &mut writer);
+        let executing = self.execute_leased(peer, &spec, opened.user, (&mut reader, &mut writer));
         let done = tokio::select! {
             biased;
             () = self.tasks.token().cancelled() => Ok(()),
@@ -77,6 +99,7 @@ impl App {
         };
         self.jobs.fetch_sub(1, Ordering::Relaxed);
         self.core().close_lease(&spec.lease);
+        self.keep_usage().await;
         done
     }
 
@@ -85,14 +108,14 @@ impl App {
         self: &Arc<Self>,
         peer: PublicKey,
         spec: &JobSpec,
-        reader: &mut R,
-        writer: &mut W,
+        user: User,
+        (reader, writer): (&mut R, &mut W),
     ) -> Result<(), FrameError>
     where
         R: AsyncRead + Send + Unpin,
         W: AsyncWrite + Send + Unpin,
     {
-        let (chain, files) = match self.prepare(spec).await {
+        let mut chain = match self.prepare(spec).await {
             Ok(prepared) => prepared,
             Err(detail) => {
                 info!(run = %spec.run, detail, "a job is not started");
@@ -100,24 +123,24 @@ impl App {
                 return frames::send(writer, &ExecutorFrame::Refused(refusal)).await;
             }
         };
+        chain.user = Some(user);
         let limits = chain.stages.iter().map(|stage| stage.limits).collect();
         frames::send(writer, &ExecutorFrame::Ready { limits }).await?;
 
-        let (jobs, signed) = self.exchange(peer, spec, chain, files, (reader, writer)).await?;
+        let (jobs, signed) = self.exchange(peer, spec, chain, (reader, writer)).await?;
         self.keep_receipt(peer, spec, jobs, signed).await;
         // The requester may have hung up already; everything was said.
         let _closed = writer.shutdown().await;
         Ok(())
     }
 
-    /// Records in, records out, statements, and the requester's signature if it comes. Both directions of the stream go
+    /// Parts in, results out, statements, and the requester's signature if it comes. Both directions of the stream go
     /// on side by side, so that neither end waits for the other while sending.
     async fn exchange<R, W>(
         self: &Arc<Self>,
         peer: PublicKey,
         spec: &JobSpec,
         chain: Chain,
-        files: Option<Vec<FileEntry>>,
         (reader, writer): (&mut R, &mut W),
     ) -> Result<(Vec<Signed>, Option<Signed>), FrameError>
     where
@@ -125,31 +148,21 @@ impl App {
         W: AsyncWrite + Send + Unpin,
     {
         let over = CancellationToken::new();
-        let (to_workers, inputs) = pump::records();
-        let (from_stream, from_files) = match files {
-            Some(files) => (None, Some((files, to_workers))),
-            None => (Some(to_workers), None),
-        };
-        let feeding = async {
-            match from_files {
-                Some((files, to_workers)) => pump::feed_files(self, files, to_workers, &over).await,
-                None => Ok(()),
-            }
-        };
+        let (to_workers, parts) = pump::parts();
+        let in_package = chain.records.as_ref().map(|records| records.files.len() as u64);
         let scoring = async {
-            let scored = pump::score(chain, inputs, &over, writer);
-            let ((), (chain, failure)) = tokio::try_join!(feeding, scored)?;
+            let (chain, failure) = pump::score(self, chain, parts, &over, writer).await?;
             if let Some(failure) = &failure {
-                info!(run = %spec.run, stage = failure.stage, cause = failure.cause, "a stage failed");
+                info!(run = %spec.run, stage = failure.stage, cause = failure.cause, "a job ended early");
             }
-            let jobs = self.sign_jobs(peer, spec, &chain, failure.as_ref());
+            let jobs = self.sign_jobs(peer, spec, &chain, failure.as_ref()).await;
             // With the workers gone nothing of this node is held: the slot is free before the requester knows.
             drop(chain);
             self.core().close_lease(&spec.lease);
             frames::send(writer, &ExecutorFrame::Finished { jobs: jobs.clone() }).await?;
             Ok::<_, FrameError>(jobs)
         };
-        let mut taking = pin!(pump::take_frames(reader, from_stream, &over));
+        let mut taking = pin!(pump::take_frames(reader, to_workers, in_package, &over));
         let mut scoring = pin!(scoring);
         let mut signed = None;
         let jobs = loop {
@@ -166,11 +179,8 @@ impl App {
         Ok((jobs, signed))
     }
 
-    /// Gets every package and starts a worker for each stage; with the record files, if the input is a data package.
-    async fn prepare(
-        self: &Arc<Self>,
-        spec: &JobSpec,
-    ) -> Result<(Chain, Option<Vec<FileEntry>>), String> {
+    /// Gets every package and starts a worker for each stage.
+    async fn prepare(self: &Arc<Self>, spec: &JobSpec) -> Result<Chain, String> {
         match self.try_prepare(spec).await {
             // A file was damaged after it was hashed. Everything is hashed once more, and what is bad is replaced.
             Err(_) if spec.stages.iter().any(|stage| self.is_doubted(&stage.package)) => {
@@ -180,10 +190,7 @@ impl App {
         }
     }
 
-    async fn try_prepare(
-        self: &Arc<Self>,
-        spec: &JobSpec,
-    ) -> Result<(Chain, Option<Vec<FileEntry>>), String> {
+    async fn try_prepare(self: &Arc<Self>, spec: &JobSpec) -> Result<Chain, String> {
         let files = match spec.input {
             JobInput::Package(package) => Some(self.fetch_records(package, &spec.holders).await?),
             _ => None,
@@ -191,22 +198,32 @@ impl App {
         let mut manifests = Vec::new();
         for stage in &spec.stages {
             let manifest = self.complete_package(stage.package, &spec.holders).await;
-            manifests.push(manifest.map_err(|error| error.to_string())?);
+            manifests.push(Arc::new(manifest.map_err(|error| error.to_string())?));
         }
+        let first = manifests.first().map(|manifest| pipeline::fed_port(&manifest.interface));
+        let port = first.and_then(Result::ok).map(|port| port.name.clone());
         let node =
             self.core().settings().offer.as_ref().map_or_else(NodeLimits::default, |o| o.limits);
         let (stages, nonce, requested) = (spec.stages.clone(), spec.nonce, spec.limits);
         let app = Arc::clone(self);
         let started = tokio::task::spawn_blocking(move || {
-            let stages = stages.iter().zip(&manifests);
-            let started = stages
-                .map(|(stage, manifest)| app.start_stage(stage, manifest, node, requested, &nonce));
+            let before = [None].into_iter().chain(manifests.iter().map(Some));
+            let stages = stages.into_iter().zip(&manifests).zip(before);
+            let started = stages.map(|((stage, manifest), before)| {
+                app.start_stage(stage, manifest, before.map(|one| &**one), node, requested, &nonce)
+            });
             started.collect::<Result<Vec<_>, _>>()
         });
         let stages = started.await.map_err(|error| error.to_string())??;
-        let records = files.iter().flatten().map(|file| file.hash);
-        let _records_stay = files.is_some().then(|| self.leases.hold(records));
-        Ok((Chain { stages, _records_stay }, files))
+        let records = match files {
+            Some(files) => {
+                let hashes: Vec<_> = files.iter().map(|file| file.hash).collect();
+                let port = port.ok_or("the first stage does not take one value")?;
+                Some(PackageRecords { files, port, _stay: self.leases.hold(hashes) })
+            }
+            None => None,
+        };
+        Ok(Chain { stages, records, user: None })
     }
 
     /// Gets the records of a data package, and nothing else of it: who scores records has no need to see the right
@@ -226,31 +243,41 @@ impl App {
 
     fn start_stage(
         &self,
-        stage: &JobStage,
-        manifest: &Manifest,
+        stage: JobStage,
+        manifest: &Arc<Manifest>,
+        before: Option<&Manifest>,
         node: NodeLimits,
         requested: LimitSet,
         nonce: &Hash,
     ) -> Result<StageRun, String> {
         let contract = manifest.contract.as_ref().map(LimitSet::from).unwrap_or_default();
         let limits = Limits::smallest(pipeline::tighter(contract, stage.listing), node, requested);
-        let open = |file: &FileEntry| self.open_file(file);
-        let files = PackageFiles { manifest, open: &open };
-        // The seed follows from the run, so that a second execution of it draws the same numbers.
-        let seed =
-            nonce.as_bytes().iter().take(8).fold(0, |seed, byte| (seed << 8) | u64::from(*byte));
-        let worker =
-            self.spawner.start(&files, &limits, &stage.config, seed).map_err(|failure| {
-                if matches!(failure, Failure::FileMismatch { .. } | Failure::MissingFile { .. }) {
-                    self.doubt(&stage.package);
-                }
-                format!("{}: {failure}", stage.package)
-            })?;
-        StageRun::new(stage.package, manifest, limits, worker, nonce)
+        let worker = self
+            .start_worker(&stage, manifest, &limits, seed(nonce))
+            .map_err(|failure| format!("{}: {failure}", stage.package))?;
+        StageRun::new(stage, Arc::clone(manifest), before, limits, worker, nonce)
     }
 
-    /// A statement for each stage, signed by this node.
-    fn sign_jobs(
+    /// A worker with a stage's code.
+    pub(super) fn start_worker(
+        &self,
+        stage: &JobStage,
+        manifest: &Manifest,
+        limits: &Limits,
+        seed: u64,
+    ) -> Result<RunWorker, Failure> {
+        let open = |file: &FileEntry| self.open_file(file);
+        let files = PackageFiles { manifest, open: &open };
+        let started = self.spawner.start(&files, limits, &stage.config, seed);
+        if let Err(Failure::FileMismatch { .. } | Failure::MissingFile { .. }) = started {
+            self.doubt(&stage.package);
+        }
+        started
+    }
+
+    /// A statement for each stage, signed by this node, each behind the one it signed before. That they were signed is
+    /// on disk before anybody sees them: a chain that was written twice would look like a fork.
+    async fn sign_jobs(
         &self,
         peer: PublicKey,
         spec: &JobSpec,
@@ -258,31 +285,46 @@ impl App {
         failure: Option<&JobFailure>,
     ) -> Vec<Signed> {
         let isolation = chain.isolation();
-        let core = self.core();
-        let key = &core.identity().node.secret;
-        let statements = (0_u32..).zip(&chain.stages).map(|(stage, ran)| JobStatement {
-            run: spec.run,
-            stage,
-            package: ran.package,
-            executor: key.public(),
-            requester: peer,
-            engine: ran.engine.clone(),
-            isolation: isolation.clone(),
-            limits: ran.limits,
-            input: ran.input.commitment(),
-            output: ran.output.commitment(),
-            records: ran.records,
-            used: ran.used,
-            outcome: match failure {
-                Some(failure) if failure.stage == stage => {
-                    Outcome::Failed { cause: failure.cause.clone(), record: failure.record }
-                }
-                Some(_) => Outcome::Stopped,
-                None => Outcome::Completed,
-            },
-            time_ms: clock::now_ms(),
-        });
-        statements.map(|statement| Signed::new(&statement, key)).collect()
+        let key = self.core().identity().node.secret.clone();
+        let mut head = self.statements.lock().await;
+        let mut signed = Vec::new();
+        for (stage, ran) in (0_u32..).zip(&chain.stages) {
+            let statement = JobStatement {
+                run: spec.run,
+                stage,
+                package: ran.package(),
+                executor: key.public(),
+                requester: peer,
+                engine: ran.engine.clone(),
+                determinism: ran.determinism,
+                isolation: isolation.clone(),
+                limits: ran.limits,
+                input: ran.account.input.commitment(),
+                output: ran.account.output.commitment(),
+                records: ran.account.records,
+                failed: ran.account.failed,
+                used: ran.account.used,
+                outcome: match failure {
+                    Some(failure) if failure.stage == stage => {
+                        Outcome::Failed { cause: failure.cause.clone(), record: failure.record }
+                    }
+                    Some(_) => Outcome::Stopped,
+                    None => Outcome::Completed,
+                },
+                number: head.number,
+                before: head.before,
+                time_ms: clock::now_ms(),
+            };
+            let statement = Signed::new(&statement, &key);
+            *head = ChainHead { number: head.number + 1, before: Some(statement.hash()) };
+            signed.push(statement);
+        }
+        let mut batch = Batch::new();
+        batch.put_document(Collection::Identity, CHAIN_HEAD, cbor::encode(&*head));
+        if let Err(error) = self.store.commit(batch).await {
+            warn!(%error, "the head of the chain of statements is not on disk");
+        }
+        signed
     }
 
     /// Keeps the receipt that the requester's signature under the run completes.
@@ -301,11 +343,8 @@ impl App {
         match receipt.verify() {
             Ok((RunStatement { requester, .. }, _)) if requester == peer => {
                 let mut batch = Batch::new();
-                batch.put_document(
-                    Collection::Receipts,
-                    &receipt_key(spec.run, &peer),
-                    cbor::encode(&receipt),
-                );
+                let key = receipt_key(spec.run, &peer, &receipt);
+                batch.put_document(Collection::Receipts, &key, cbor::encode(&receipt));
                 if let Err(error) = self.store.commit(batch).await {
                     warn!(%error, run = %spec.run, "the receipt is not kept");
                 }

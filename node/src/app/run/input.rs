@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use guildhall_protocol::PackageId;
 use guildhall_protocol::limits::{JOB_MAX_RECORDS, VALUE_MAX_BYTES};
 use guildhall_protocol::manifest::{FileEntry, Manifest};
+use guildhall_protocol::wire::{JobInput, PartRecords, PortValue, RecordFrame};
+use serde::{Deserialize, Serialize};
 
 use super::super::App;
 
@@ -14,21 +16,62 @@ const LABELS_MAX_BYTES: u64 = 40 * 1024 * 1024;
 /// A run's records, as far as the requester's node knows them.
 #[derive(Clone, Debug)]
 pub(super) enum Input {
-    /// The requester's own: name and value.
-    Records(Vec<(String, Vec<u8>)>),
+    /// The requester's own.
+    Records(Vec<NamedRecord>),
     /// The records of a data package, which the executor fetches.
     Package { package: PackageId, manifest: Box<Manifest> },
+}
+
+/// A record of the requester's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct NamedRecord {
+    /// To find its output by.
+    pub(super) name: String,
+    pub(super) values: Vec<PortValue>,
 }
 
 impl Input {
     /// Names of the records, in order.
     pub(super) fn names(&self) -> Vec<String> {
         match self {
-            Self::Records(records) => records.iter().map(|(name, _)| name.clone()).collect(),
+            Self::Records(records) => records.iter().map(|record| record.name.clone()).collect(),
             Self::Package { manifest, .. } => {
                 manifest.record_files().map(|file| file.name.to_string()).collect()
             }
         }
+    }
+
+    /// Lengths of the records, bytes, in order.
+    pub(super) fn lens(&self) -> Vec<usize> {
+        match self {
+            Self::Records(records) => {
+                records.iter().map(|record| PortValue::len_bytes(&record.values)).collect()
+            }
+            Self::Package { manifest, .. } => manifest
+                .record_files()
+                .map(|file| usize::try_from(file.len_bytes).unwrap_or(usize::MAX))
+                .collect(),
+        }
+    }
+
+    /// What an executor is told about where the records come from.
+    pub(super) fn for_executors(&self) -> JobInput {
+        match self {
+            Self::Records(_) => JobInput::Stream,
+            Self::Package { package, .. } => JobInput::Package(*package),
+        }
+    }
+
+    /// These records as a part carries them.
+    pub(super) fn part(&self, positions: &[u64]) -> PartRecords {
+        let Self::Records(records) = self else {
+            return PartRecords::Positions(positions.to_vec());
+        };
+        let record = |index: &u64| {
+            let values = records.get(usize::try_from(*index).ok()?)?.values.clone();
+            Some(RecordFrame { index: *index, values })
+        };
+        PartRecords::Values(positions.iter().filter_map(record).collect())
     }
 }
 

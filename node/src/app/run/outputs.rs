@@ -1,77 +1,172 @@
-//! What comes out of a run: a line of JSON for each record, written to a blob as it arrives.
+//! What comes out of a run: a line of JSON for each record, in order, written to blobs as it arrives.
+//!
+//! The lines go into *segments*. A segment that is cut is a blob that the run's state names, so a run that is
+//! interrupted goes on behind its last segment; what was written since is computed again.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use data_encoding::BASE64;
-use guildhall_protocol::api::{OutputLine, OutputValue};
-use guildhall_protocol::interface::{PortType, Prediction, PredictionValue};
-use guildhall_store::{BlobError, BlobWriter, StagedBlob, Store};
+use guildhall_protocol::Hash;
+use guildhall_protocol::api::{OutputLine, OutputValue, RecordFailure};
+use guildhall_protocol::interface::{Port, Prediction, PredictionValue};
+use guildhall_protocol::values;
+use guildhall_protocol::wire::{JobFailure, RecordEnd};
+use guildhall_store::{Batch, BlobError, BlobWriter, Store, WriteError};
+use serde::{Deserialize, Serialize};
 
-/// Most bytes of outputs that a run keeps.
-const OUTPUTS_MAX_BYTES: u64 = 64 * 1024 * 1024 * 1024;
+use super::super::App;
+use super::super::leases::Hold;
 
-/// The outputs of one run, over all its attempts.
-pub(super) struct Outputs {
-    writer: BlobWriter,
-    names: Vec<String>,
-    output_type: PortType,
-    labels: BTreeMap<String, String>,
+/// Most bytes of outputs that one segment takes; a run keeps as many segments as it has.
+const SEGMENT_MAX_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How long a segment grows before it is cut, at first: what a killed node has to compute again, at most.
+const SEGMENT_TIME: Duration = Duration::from_secs(10);
+
+/// Segments after which they grow twice as long, and so on: a day's run has some hundred of them.
+const SEGMENTS_PER_STEP: u32 = 32;
+
+/// What has come out of a run so far, over all its starts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Tally {
+    /// The segments, in order.
+    pub(super) segments: Vec<Hash>,
+    /// Records in them.
+    pub(super) records: u64,
+    /// Of those, records without a value.
+    pub(super) failed: u64,
+    /// The first of them.
+    pub(super) first_failure: Option<JobFailure>,
+    /// Records whose right answer is known, and those that have it.
     compared: u64,
     right: u64,
 }
 
+/// The outputs of one run.
+pub(super) struct Outputs {
+    app: Arc<App>,
+    names: Vec<String>,
+    ports: Vec<Port>,
+    labels: BTreeMap<String, String>,
+    /// What is in segments.
+    kept: Tally,
+    /// What is there with the segment that is being written.
+    now: Tally,
+    writer: Option<BlobWriter>,
+    written_bytes: u64,
+    since: Instant,
+    /// Until the run's state names them.
+    stay: Vec<Hold>,
+}
+
 impl Outputs {
     pub(super) fn new(
-        store: &Store,
+        app: &Arc<App>,
         names: Vec<String>,
-        output_type: PortType,
+        ports: Vec<Port>,
         labels: BTreeMap<String, String>,
-    ) -> Result<Self, BlobError> {
-        let writer = store.blob_writer(None, OUTPUTS_MAX_BYTES)?;
-        Ok(Self { writer, names, output_type, labels, compared: 0, right: 0 })
+        kept: Tally,
+    ) -> Self {
+        Self {
+            app: Arc::clone(app),
+            names,
+            ports,
+            labels,
+            now: kept.clone(),
+            kept,
+            writer: None,
+            written_bytes: 0,
+            since: Instant::now(),
+            stay: Vec::new(),
+        }
     }
 
     /// Takes the next record.
-    pub(super) fn deliver(&mut self, index: u64, value: &[u8]) -> Result<(), BlobError> {
+    pub(super) fn deliver(&mut self, index: u64, end: &RecordEnd) -> Result<(), OutputError> {
         let name = usize::try_from(index).ok().and_then(|at| self.names.get(at)).cloned();
         let line =
-            OutputLine { index, name: name.unwrap_or_default(), value: self.readable(value) };
+            OutputLine { index, name: name.unwrap_or_default(), value: readable(&self.ports, end) };
+        self.now.records += 1;
+        if let RecordEnd::Failed(failure) = end {
+            self.now.failed += 1;
+            self.now.first_failure.get_or_insert_with(|| failure.clone());
+        }
         if let (Some(label), OutputValue::Predictions(predictions)) =
             (self.labels.get(&line.name), &line.value)
         {
-            self.compared += 1;
-            self.right += u64::from(predicts(predictions, label));
+            self.now.compared += 1;
+            self.now.right += u64::from(predicts(predictions, label));
         }
         // Every field is a number, a text or a list of them: JSON can hold it.
         let mut text = serde_json::to_vec(&line).unwrap_or_default();
         text.push(b'\n');
-        self.writer.write_all(&text)
+        self.written_bytes = self.written_bytes.saturating_add(text.len() as u64);
+        self.writer(&self.app.store.clone())?.write_all(&text)?;
+        Ok(())
     }
 
+    fn writer(&mut self, store: &Store) -> Result<&mut BlobWriter, BlobError> {
+        match &mut self.writer {
+            Some(writer) => Ok(writer),
+            none => Ok(none.insert(store.blob_writer(None, u64::MAX)?)),
+        }
+    }
+
+    /// Whether the segment is long or old enough to be cut.
+    pub(super) fn is_due(&self) -> bool {
+        let steps = u32::try_from(self.kept.segments.len()).unwrap_or(u32::MAX) / SEGMENTS_PER_STEP;
+        let time = SEGMENT_TIME.saturating_mul(1_u32.checked_shl(steps.min(8)).unwrap_or(u32::MAX));
+        self.writer.is_some()
+            && (self.written_bytes >= SEGMENT_MAX_BYTES || self.since.elapsed() >= time)
+    }
+
+    /// Puts what was written since the last cut on disk, and returns what is there now.
+    pub(super) async fn cut(&mut self) -> Result<&Tally, OutputError> {
+        if let Some(writer) = self.writer.take() {
+            let staged = tokio::task::block_in_place(|| writer.finish())?;
+            let hash = staged.hash();
+            self.stay.push(self.app.leases.hold([hash]));
+            let mut batch = Batch::new();
+            batch.add_blob(staged);
+            self.app.store.commit(batch).await?;
+            self.now.segments.push(hash);
+            self.kept = self.now.clone();
+        }
+        (self.written_bytes, self.since) = (0, Instant::now());
+        Ok(&self.kept)
+    }
+
+    /// What came out so far, with what is not on disk yet.
+    pub(super) const fn now(&self) -> &Tally {
+        &self.now
+    }
+}
+
+impl Tally {
     /// The share of records whose predicted class is the right one; `None` when nothing says what is right.
     pub(super) fn accuracy(&self) -> Option<f64> {
         #[expect(clippy::cast_precision_loss, reason = "counts of records are far below 2^52")]
         let share = self.right as f64 / self.compared as f64;
         (self.compared > 0).then_some(share)
     }
+}
 
-    /// Ends the outputs.
-    pub(super) fn finish(self) -> Result<StagedBlob, BlobError> {
-        self.writer.finish()
-    }
-
-    fn readable(&self, value: &[u8]) -> OutputValue {
-        let text = || std::str::from_utf8(value).ok().map(str::to_owned);
-        let readable = match self.output_type {
-            PortType::Prediction(_) => {
-                serde_json::from_slice::<Vec<Prediction>>(value).ok().map(OutputValue::Predictions)
-            }
-            PortType::Text | PortType::Json(_) | PortType::Table(_) => {
-                text().map(OutputValue::Text)
-            }
-            _ => None,
-        };
-        readable.unwrap_or_else(|| OutputValue::Base64(BASE64.encode(value)))
+/// A record's end as people and programs read it.
+pub(super) fn readable(ports: &[Port], end: &RecordEnd) -> OutputValue {
+    match end {
+        RecordEnd::Values(values) => values::to_output(ports, values),
+        RecordEnd::Failed(failure) => OutputValue::Failed(RecordFailure {
+            stage: failure.stage,
+            cause: failure.cause.clone(),
+            message: failure.detail.clone(),
+        }),
+        _ => OutputValue::Failed(RecordFailure {
+            stage: 0,
+            cause: "internal".to_owned(),
+            message: "this node does not know how the record ended".to_owned(),
+        }),
     }
 }
 
@@ -82,4 +177,13 @@ fn predicts(predictions: &[Prediction], label: &str) -> bool {
         .iter()
         .reduce(|best, next| if confidence(next) > confidence(best) { next } else { best });
     best.is_some_and(|best| matches!(&best.value, PredictionValue::Class(class) if class == label))
+}
+
+/// Why outputs are not kept.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OutputError {
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    #[error(transparent)]
+    Commit(#[from] WriteError),
 }

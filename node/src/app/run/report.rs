@@ -1,19 +1,19 @@
 //! What is told and kept about runs.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::sync::Arc;
 
 use futures::StreamExt as _;
 use guildhall_gateway::{Answer, ApiError, OutputLines};
-use guildhall_protocol::api::{OutputLine, RunFailure, RunReport, RunState};
-use guildhall_protocol::{Hash, RunId};
+use guildhall_protocol::RunId;
+use guildhall_protocol::api::{OutputLine, RunReport, RunState};
 use guildhall_store::{Batch, Collection};
 use tokio::io::AsyncBufReadExt as _;
 use tracing::{error, warn};
 
 use super::super::{App, lock};
-use super::{Entry, Kept, RUNS_MAX, receipt_key};
+use super::request::failure;
+use super::{Entry, Kept, RUNS_MAX};
 
 impl App {
     /// Reads the runs of earlier starts; those that were under way when the node died have failed. Of more than
@@ -58,19 +58,18 @@ impl App {
 
     fn remember(&self, mut kept: Kept) {
         if kept.report.state == RunState::Running {
-            kept.report.state = RunState::Failed;
-            kept.report.failure = Some(RunFailure {
-                cause: "interrupted".to_owned(),
-                message: "this node stopped while the run was under way".to_owned(),
-                stage: None,
-                record: None,
-                limit_ms: None,
-                stopped_after_ms: None,
-            });
+            kept.report.state = RunState::Interrupted;
+            kept.report.left_seconds = None;
+            // What was shown and not on disk is computed again.
+            (kept.report.records, kept.report.failed) = (kept.tally.records, kept.tally.failed);
+            let message = match kept.resume.is_some() {
+                true => "this node stopped while the run was under way; it can be resumed",
+                false => "this node stopped while the run was under way",
+            };
+            kept.report.failure = Some(failure("interrupted", message.to_owned()));
         }
-        let id = kept.report.run_id;
-        let entry = Entry { id, started: Instant::now(), state: Mutex::new(kept) };
-        lock(&self.runs).insert(id, Arc::new(entry));
+        let entry = Entry::of(kept);
+        lock(&self.runs).insert(entry.id, Arc::new(entry));
     }
 
     /// Makes room for one more run by forgetting the oldest that ended, with its outputs. Its receipt stays. `false`
@@ -123,11 +122,26 @@ impl App {
         }
     }
 
-    fn entry(&self, run: RunId) -> Answer<Arc<Entry>> {
+    pub(super) fn entry(&self, run: RunId) -> Answer<Arc<Entry>> {
         lock(&self.runs).get(&run).cloned().ok_or_else(|| {
             ApiError::not_found("unknown_run", format!("there is no run {run}"))
                 .with_help("guild runs")
         })
+    }
+
+    /// Waits until a run is over.
+    pub(super) async fn run_ended(&self, run: RunId) -> Answer<()> {
+        let entry = self.entry(run)?;
+        entry.ended.cancelled().await;
+        Ok(())
+    }
+
+    /// Drops a run that is over. Its receipt stays.
+    pub(super) async fn forget_run(&self, run: RunId) {
+        lock(&self.runs).remove(&run);
+        let mut batch = Batch::new();
+        forget(&mut batch, run);
+        self.commit_forgotten(batch).await;
     }
 
     pub(in crate::app) fn run_reports(&self) -> Vec<RunReport> {
@@ -140,52 +154,65 @@ impl App {
         Ok(self.entry(run)?.report())
     }
 
-    /// The lines that came out, from the blob they were written to.
+    /// The lines that came out, as far as they are on disk.
     pub(in crate::app) fn run_outputs(&self, run: RunId) -> Answer<OutputLines> {
         let entry = self.entry(run)?;
-        let outputs: Option<Hash> = lock(&entry.state).outputs;
-        let Some(outputs) = outputs else {
-            return match entry.report().state {
-                RunState::Running => {
-                    Err(ApiError::conflict("still_running", "the run has not ended yet")
-                        .with_help(format!("guild runs {run}")))
+        let segments = lock(&entry.state).tally.segments.clone();
+        let store = self.store.clone();
+        let lines = futures::stream::iter(segments).flat_map(move |segment| {
+            let opened = tokio::task::block_in_place(|| store.open_blob(&segment));
+            match opened {
+                Ok((file, _)) => lines_of(file).boxed(),
+                Err(error) => {
+                    let failed = Err(ApiError::internal(error.to_string()));
+                    futures::stream::iter([failed]).boxed()
                 }
-                _ => Ok(futures::stream::empty().boxed()),
-            };
-        };
-        let opened = tokio::task::block_in_place(|| self.store.open_blob(&outputs));
-        let (file, _) = opened.map_err(|error| ApiError::internal(error.to_string()))?;
-        let lines = tokio::io::BufReader::new(tokio::fs::File::from_std(file)).lines();
-        let lines = futures::stream::unfold(lines, |mut lines| async {
-            let line = match lines.next_line().await {
-                Ok(Some(line)) => serde_json::from_str::<OutputLine>(&line)
-                    .map_err(|error| ApiError::internal(error.to_string())),
-                Ok(None) => return None,
-                Err(error) => Err(ApiError::internal(error.to_string())),
-            };
-            Some((line, lines))
+            }
         });
         Ok(lines.boxed())
     }
 
-    /// The receipt of a run of this node's own, else one of a run that it executed for another node.
+    /// The first receipt of a run of this node's own, else one of a run that it executed for another node. The others
+    /// are in the run's report.
     pub(in crate::app) fn run_receipt(&self, run: RunId) -> Answer<Vec<u8>> {
         let internal = |error: guildhall_store::ReadError| ApiError::internal(error.to_string());
-        let own = receipt_key(run, &self.overlay.me());
-        if let Some(receipt) = self.store.document(Collection::Receipts, &own).map_err(internal)? {
-            return Ok(receipt);
+        let own = [run.0.as_bytes().as_slice(), self.overlay.me().as_bytes().as_slice()].concat();
+        for first in [own.as_slice(), run.0.as_bytes()] {
+            // Keys begin with the run and the requester, so the next one behind them is theirs if there is any.
+            let page =
+                self.store.documents(Collection::Receipts, Some(first), 1).map_err(internal)?;
+            let found = page.documents.into_iter().find(|(key, _)| key.starts_with(first));
+            if let Some((_, receipt)) = found {
+                return Ok(receipt);
+            }
         }
-        // Keys begin with the run, so the first one behind it is of that run if there is any.
-        let page = self
-            .store
-            .documents(Collection::Receipts, Some(run.0.as_bytes()), 1)
-            .map_err(internal)?;
-        let executed =
-            page.documents.into_iter().find(|(key, _)| key.starts_with(run.0.as_bytes()));
-        executed.map(|(_, receipt)| receipt).ok_or_else(|| {
-            ApiError::not_found("unknown_receipt", format!("there is no receipt of {run}"))
-        })
+        Err(ApiError::not_found("unknown_receipt", format!("there is no receipt of {run}")))
     }
+
+    /// Ends a run that is under way; what came out is kept.
+    pub(in crate::app) fn cancel_run(&self, run: RunId) -> Answer<RunReport> {
+        let entry = self.entry(run)?;
+        if entry.report().state != RunState::Running {
+            return Err(ApiError::conflict("not_running", "the run has ended already")
+                .with_help(format!("guild runs {run}")));
+        }
+        entry.cancel.cancel();
+        Ok(entry.report())
+    }
+}
+
+/// The lines of one segment.
+fn lines_of(file: std::fs::File) -> impl futures::Stream<Item = Answer<OutputLine>> + Send {
+    let lines = tokio::io::BufReader::new(tokio::fs::File::from_std(file)).lines();
+    futures::stream::unfold(lines, |mut lines| async {
+        let line = match lines.next_line().await {
+            Ok(Some(line)) => serde_json::from_str::<OutputLine>(&line)
+                .map_err(|error| ApiError::internal(error.to_string())),
+            Ok(None) => return None,
+            Err(error) => Err(ApiError::internal(error.to_string())),
+        };
+        Some((line, lines))
+    })
 }
 
 /// Drops a run. Its receipt stays, and its outputs go with the next sweep: they may be what a package has too.

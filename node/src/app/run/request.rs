@@ -1,45 +1,54 @@
 //! Asking for a run: resolve, check, plan, place, hand over the records, take the outputs, sign the receipt.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::sync::Arc;
 
 use data_encoding::BASE64;
 use guildhall_gateway::ApiError;
 use guildhall_overlay::peer_id_string;
-use guildhall_pipeline::run::{ATTEMPTS_MAX, Spec, State};
-use guildhall_pipeline::{self as pipeline, Candidate, Plan};
-use guildhall_protocol::api::{RunFailure, RunInput, RunReport, RunRequest, RunState};
-use guildhall_protocol::contract::LimitSet;
-use guildhall_protocol::interface::PortType;
+use guildhall_pipeline::{self as pipeline, Candidate, Placed, Plan};
+use guildhall_protocol::api::{InputRecord, RunFailure, RunInput, RunReport, RunRequest, RunState};
+use guildhall_protocol::contract::{LimitSet, Limits};
+use guildhall_protocol::interface::Interface;
+use guildhall_protocol::isolation::Level;
 use guildhall_protocol::limits::{JOB_MAX_RECORDS, VALUE_MAX_BYTES};
 use guildhall_protocol::manifest::Manifest;
 use guildhall_protocol::name::Reference;
-use guildhall_protocol::{Hash, PackageId, PublicKey, RunId};
+use guildhall_protocol::wire::{JobInput, PortValue};
+use guildhall_protocol::{Hash, PackageId, PublicKey, RunId, cbor, values};
 use guildhall_store::Batch;
 use tracing::info;
 
 use super::super::{App, lock};
-use super::attempt::{Attempt, Ended};
-use super::input::{Input, record_files};
-use super::outputs::Outputs;
-use super::{Entry, Kept};
+use super::input::{Input, NamedRecord, record_files};
+use super::outputs::{Outputs, Tally};
+use super::runner::{End, Runner, explain};
+use super::{Entry, Kept, Resume, ResumeInput};
 use crate::clock;
 
-/// Everything that a run needs to know before it is handed to a node.
-pub(super) struct Prepared {
+/// What every share of a run needs to know.
+pub(super) struct Job {
     pub(super) run: RunId,
     /// Key of the edge commitments.
     pub(super) nonce: Hash,
     pub(super) plan: Plan,
-    pub(super) input: Input,
-    pub(super) reference: Reference,
+    pub(super) input: JobInput,
     /// What the requester asked for.
     pub(super) limits: LimitSet,
-    pub(super) output_type: PortType,
+    /// Least level of isolation that is accepted.
+    pub(super) isolation: u8,
+    pub(super) queue_ms: Option<u64>,
+    pub(super) shares_max: Option<u32>,
     /// Packages and the orgs' nodes that listed them: whom an executor should ask first.
     pub(super) holders: Vec<PublicKey>,
-    pub(super) labels: BTreeMap<String, String>,
+}
+
+/// A run that is ready to start.
+struct Prepared {
+    job: Job,
+    input: Input,
+    placed: Vec<Placed>,
+    labels: BTreeMap<String, String>,
 }
 
 impl App {
@@ -49,172 +58,232 @@ impl App {
         request: RunRequest,
     ) -> Result<RunId, ApiError> {
         let package = self.resolve(&request.reference).await?;
-        let manifest = self.manifest_of(package).await?;
-        let stages = self.stages_of(stage_name(&request.reference), package, &manifest).await?;
-        let plan = pipeline::plan(&stages).map_err(|error| {
-            ApiError::failed(
-                "not_runnable",
-                format!("{} cannot be run: {error}", request.reference),
-            )
-        })?;
+        let plan = self.plan_of(&request.reference, package).await?;
         let input = self.prepare_input(&request.input, &plan).await?;
-        let candidates = self.candidates(&plan).await;
-        let own_org = self.core().identity().org.clone();
-        let placed =
-            pipeline::place(&plan, &own_org, &request.on, &candidates).map_err(|error| {
-                ApiError::failed("no_executor", error.to_string()).with_help("guild peers")
-            })?;
-        let output_type = plan.interface.outputs.first().map(|port| port.port_type.clone());
-        let labels = match &input {
-            Input::Package { package, manifest } => self.fetch_labels(*package, manifest).await,
-            Input::Records(_) => BTreeMap::new(),
-        };
-        let prepared = Prepared {
-            run: RunId(clock::random()),
-            nonce: clock::random(),
-            holders: self.listing_nodes(&plan, &input),
-            output_type: output_type.unwrap_or(PortType::Text),
-            plan,
-            input,
-            labels,
-            reference: request.reference,
+        let run = RunId(clock::random());
+        let resume = Resume {
+            package,
+            input: match &input {
+                Input::Package { package, .. } => ResumeInput::Package(*package),
+                Input::Records(records) => ResumeInput::Records(self.spool(records).await?),
+            },
+            on: request.on,
             limits: request.limits,
+            queue_ms: request.queue_ms,
+            isolation: request.isolation,
+            shares_max: request.shares_max,
         };
-        let data = match &prepared.input {
-            Input::Package { package, .. } => Some(*package),
-            Input::Records(_) => None,
+        let prepared = self.prepare_run(run, &resume, plan, input).await?;
+        let data = match resume.input {
+            ResumeInput::Package(package) => Some(package),
+            ResumeInput::Records(_) => None,
         };
-        let run = self.begin(prepared, placed).await?;
-        for used in [package].into_iter().chain(data) {
-            self.used(request.query_id, used).await;
-        }
-        Ok(run)
-    }
-
-    async fn begin(
-        self: &Arc<Self>,
-        prepared: Prepared,
-        placed: Vec<pipeline::Placed>,
-    ) -> Result<RunId, ApiError> {
-        if !self.make_room().await {
-            return Err(ApiError::unavailable("too_many_runs", "too many runs are under way"));
-        }
-        let run = prepared.run;
         let report = RunReport {
             run_id: run,
-            reference: prepared.reference.clone(),
+            reference: request.reference,
             state: RunState::Running,
             executed_on: None,
+            executors: Vec::new(),
             records: 0,
+            failed: 0,
+            total: Some(prepared.input.names().len() as u64),
+            left_seconds: None,
             seconds: 0.0,
             accuracy: None,
             failure: None,
             receipts: Vec::new(),
             log: Vec::new(),
         };
-        let kept = Kept { report, outputs: None, started_ms: clock::now_ms() };
-        let entry = Arc::new(Entry { id: run, started: Instant::now(), state: Mutex::new(kept) });
-        lock(&self.runs).insert(run, Arc::clone(&entry));
-        self.save_run(&entry).await;
-        let app = Arc::clone(self);
-        self.tasks.spawn("run", async move {
-            tokio::select! {
-                biased;
-                () = app.tasks.token().cancelled() => {}
-                () = app.run_to_the_end(&prepared, placed, &entry) => {}
-            }
-        });
+        let kept = Kept {
+            report,
+            tally: Tally::default(),
+            resume: Some(resume),
+            started_ms: clock::now_ms(),
+        };
+        self.begin(prepared, Entry::of(kept)).await?;
+        for used in [package].into_iter().chain(data) {
+            self.used(request.query_id, used).await;
+        }
         Ok(run)
     }
 
-    /// Runs, keeps what came out, and says how it ended.
-    async fn run_to_the_end(
+    /// Goes on with a run that was interrupted, cancelled or failed, behind what came out.
+    pub(in crate::app) async fn resume_run(
         self: &Arc<Self>,
-        prepared: &Prepared,
-        placed: Vec<pipeline::Placed>,
-        entry: &Entry,
-    ) {
-        let outputs = Outputs::new(
-            &self.store,
-            prepared.input.names(),
-            prepared.output_type.clone(),
-            prepared.labels.clone(),
-        );
-        let ended = match outputs {
-            Ok(mut outputs) => {
-                let failed = self.run_anywhere(prepared, placed, entry, &mut outputs).await;
-                self.keep_outputs(entry, outputs).await.err().or(failed)
+        run: RunId,
+    ) -> Result<RunReport, ApiError> {
+        let entry = self.entry(run)?;
+        let mut kept = lock(&entry.state).clone();
+        match kept.report.state {
+            RunState::Running => {
+                return Err(ApiError::conflict("still_running", "the run is under way"));
             }
-            Err(error) => Some(failure("storage", error.to_string())),
+            RunState::Completed => {
+                return Err(ApiError::conflict("not_resumable", "the run is complete")
+                    .with_help(format!("guild runs {run}")));
+            }
+            RunState::Failed | RunState::Cancelled | RunState::Interrupted => {}
+        }
+        let Some(resume) = kept.resume.clone() else {
+            return Err(ApiError::conflict("not_resumable", "nothing is kept to go on with"));
         };
-        info!(run = %entry.id, cause = ended.as_ref().map(|failure| failure.cause.as_str()), "run ended");
-        entry.update(|report| {
-            report.state = if ended.is_none() { RunState::Completed } else { RunState::Failed };
-            report.failure = ended;
-        });
-        self.save_run(entry).await;
+        let plan = self.plan_of(&kept.report.reference, resume.package).await?;
+        let input = match resume.input {
+            ResumeInput::Package(package) => {
+                self.prepare_input(&RunInput::Package(Reference::Package(package)), &plan).await?
+            }
+            ResumeInput::Records(hash) => Input::Records(self.unspool(hash)?),
+        };
+        let prepared = self.prepare_run(run, &resume, plan, input).await?;
+        kept.report.state = RunState::Running;
+        kept.report.failure = None;
+        kept.report.records = kept.tally.records;
+        kept.report.failed = kept.tally.failed;
+        self.begin(prepared, Entry::of(kept)).await?;
+        self.run_report(run)
     }
 
-    /// Tries the nodes in turn, at most [`ATTEMPTS_MAX`], until one has done the run or the run itself is at fault;
-    /// returns the failure.
-    async fn run_anywhere(
+    pub(super) async fn plan_of(
         self: &Arc<Self>,
-        prepared: &Prepared,
-        placed: Vec<pipeline::Placed>,
-        entry: &Entry,
-        outputs: &mut Outputs,
-    ) -> Option<RunFailure> {
-        let mut state = State::new(Spec {
-            run: prepared.run,
-            nonce: prepared.nonce,
-            requester: self.overlay.me(),
-            packages: prepared.plan.stages.iter().map(|stage| stage.package).collect(),
-            limits: prepared.plan.limits.clone(),
-            asked: prepared.limits,
-            records: Some(prepared.input.names().len() as u64),
-            streamed: matches!(prepared.input, Input::Records(_)),
-        });
-        let mut last = failure("no_executor", "there was no node to ask".to_owned());
-        for placed in placed {
-            let peer_id = peer_id_string(&placed.node);
-            if state.attempts() >= ATTEMPTS_MAX {
-                entry.log(&format!("{ATTEMPTS_MAX} nodes were tried; the others are not asked"));
-                break;
-            }
-            entry.log(&format!("{peer_id}: {}", placed.why));
-            let attempt = Attempt { app: self, prepared, entry, node: placed.node };
-            match attempt.run(&mut state, outputs).await {
-                Ended::Completed => return None,
-                Ended::Failed(failure) => return Some(failure),
-                Ended::Elsewhere(why) => {
-                    entry.log(&format!("{peer_id} did not do it: {}", why.message));
-                    last = why;
-                }
-            }
-        }
-        // A stage that failed on the last node says more than that no node is left.
-        Some(match last.stage {
-            Some(_) => last,
-            None => failure(
-                "no_executor",
-                format!("no node did the run; the last one said: {}", last.message),
-            ),
+        reference: &Reference,
+        package: PackageId,
+    ) -> Result<Plan, ApiError> {
+        let manifest = self.manifest_of(package).await?;
+        let stages = self.stages_of(stage_name(reference), package, &manifest).await?;
+        pipeline::plan(&stages).map_err(|error| {
+            ApiError::failed("not_runnable", format!("{reference} cannot be run: {error}"))
         })
     }
 
-    async fn keep_outputs(&self, entry: &Entry, outputs: Outputs) -> Result<(), RunFailure> {
-        let storage =
-            |error: String| failure("storage", format!("the outputs are not kept: {error}"));
-        let staged = tokio::task::block_in_place(|| outputs.finish());
-        let staged = staged.map_err(|error| storage(error.to_string()))?;
+    async fn prepare_run(
+        self: &Arc<Self>,
+        run: RunId,
+        resume: &Resume,
+        plan: Plan,
+        input: Input,
+    ) -> Result<Prepared, ApiError> {
+        let candidates = self.candidates(&plan).await;
+        let own_org = self.core().identity().org.clone();
+        let placed = pipeline::place(&plan, &own_org, &resume.on, resume.isolation, &candidates);
+        let placed = placed.map_err(|error| {
+            ApiError::failed("no_executor", error.to_string()).with_help("guild peers")
+        })?;
+        let labels = match &input {
+            Input::Package { package, manifest } => self.fetch_labels(*package, manifest).await,
+            Input::Records(_) => BTreeMap::new(),
+        };
+        let job = Job {
+            run,
+            nonce: clock::random(),
+            holders: self.listing_nodes(&plan, &input),
+            input: input.for_executors(),
+            limits: resume.limits,
+            isolation: resume.isolation,
+            queue_ms: resume.queue_ms,
+            shares_max: resume.shares_max,
+            plan,
+        };
+        Ok(Prepared { job, input, placed, labels })
+    }
+
+    /// Keeps the requester's records until the run is done.
+    async fn spool(&self, records: &[NamedRecord]) -> Result<Hash, ApiError> {
+        let internal =
+            |error: String| ApiError::internal(format!("the input is not kept: {error}"));
+        let bytes = cbor::encode(&records);
+        let mut writer = self
+            .store
+            .blob_writer(None, bytes.len() as u64)
+            .map_err(|error| internal(error.to_string()))?;
+        let staged = tokio::task::block_in_place(|| {
+            writer.write_all(&bytes)?;
+            writer.finish()
+        });
+        let staged = staged.map_err(|error| internal(error.to_string()))?;
         let hash = staged.hash();
         // Until the run's state names it.
-        let _it_stays = self.leases.hold([hash]);
+        self.leases.mark(hash);
         let mut batch = Batch::new();
         batch.add_blob(staged);
-        self.store.commit(batch).await.map_err(|error| storage(error.to_string()))?;
-        lock(&entry.state).outputs = Some(hash);
+        self.store.commit(batch).await.map_err(|error| internal(error.to_string()))?;
+        Ok(hash)
+    }
+
+    fn unspool(&self, hash: Hash) -> Result<Vec<NamedRecord>, ApiError> {
+        let internal = |error: String| ApiError::internal(format!("the input is lost: {error}"));
+        let bytes = tokio::task::block_in_place(|| self.store.read_blob(&hash, u64::MAX));
+        let bytes = bytes.map_err(|error| internal(error.to_string()))?;
+        cbor::decode(&bytes, bytes.len()).map_err(|error| internal(error.to_string()))
+    }
+
+    async fn begin(self: &Arc<Self>, prepared: Prepared, entry: Entry) -> Result<(), ApiError> {
+        if !self.make_room().await {
+            return Err(ApiError::unavailable("too_many_runs", "too many runs are under way"));
+        }
+        let entry = Arc::new(entry);
+        lock(&self.runs).insert(entry.id, Arc::clone(&entry));
+        self.save_run(&entry).await;
+        let app = Arc::clone(self);
+        self.tasks.spawn("run", async move { app.run_to_the_end(prepared, &entry).await });
         Ok(())
+    }
+
+    /// Runs, keeps what came out, and says how it ended.
+    async fn run_to_the_end(self: &Arc<Self>, prepared: Prepared, entry: &Entry) {
+        let Prepared { job, input, placed, labels } = prepared;
+        let job = Arc::new(job);
+        let kept = lock(&entry.state).tally.clone();
+        let ports = job.plan.interface.outputs.clone();
+        let mut outputs = Outputs::new(self, input.names(), ports, labels, kept);
+        let (mut state, mut failed) = {
+            let mut runner = Runner::new(self, &job, entry, (&input, &mut outputs), placed);
+            tokio::select! {
+                biased;
+                () = self.tasks.token().cancelled() => {
+                    let why = "this node stopped while the run was under way; it can be resumed";
+                    (RunState::Interrupted, Some(failure("interrupted", why.to_owned())))
+                }
+                () = entry.cancel.cancelled() => {
+                    let why = "the run was cancelled; it can be resumed";
+                    (RunState::Cancelled, Some(failure("cancelled", why.to_owned())))
+                }
+                end = runner.run() => match end {
+                    End::Done => (RunState::Completed, None),
+                    End::Failed(failed) => (RunState::Failed, Some(failed)),
+                },
+            }
+        };
+        let tally = match outputs.cut().await {
+            Ok(tally) => tally.clone(),
+            Err(error) => {
+                state = RunState::Failed;
+                let why = format!("the outputs are not kept: {error}");
+                failed.get_or_insert_with(|| failure("storage", why));
+                Tally::default()
+            }
+        };
+        if state == RunState::Completed && tally.failed > 0 {
+            let limits = limits_of(entry);
+            failed =
+                tally.first_failure.as_ref().map(|first| explain(&job.plan.names, first, &limits));
+            if tally.failed == tally.records {
+                state = RunState::Failed;
+            }
+        }
+        info!(run = %entry.id, cause = failed.as_ref().map(|failure| failure.cause.as_str()), "run ended");
+        entry.keep(tally.clone());
+        entry.update(|report| {
+            report.state = state;
+            report.left_seconds = None;
+            (report.records, report.failed) = (tally.records, tally.failed);
+            report.accuracy = tally.accuracy();
+            report.failure = failed;
+        });
+        if state == RunState::Completed {
+            lock(&entry.state).resume = None;
+        }
+        self.save_run(entry).await;
+        entry.ended.cancel();
     }
 
     /// The manifest of a package, from here or from a holder.
@@ -246,19 +315,12 @@ impl App {
                 if records.is_empty() || records.len() as u64 > JOB_MAX_RECORDS {
                     return Err(bad(format!("a run takes 1 to {JOB_MAX_RECORDS} records")));
                 }
-                let decode = |record: &guildhall_protocol::api::InputRecord| {
-                    let value = BASE64.decode(record.value.as_bytes()).map_err(|error| {
-                        bad(format!("`{}` is not base64: {error}", record.name))
-                    })?;
-                    match value.len() > VALUE_MAX_BYTES {
-                        true => Err(bad(format!(
-                            "`{}` is longer than {VALUE_MAX_BYTES} bytes",
-                            record.name
-                        ))),
-                        false => Ok((record.name.clone(), value)),
-                    }
+                let named = |record: &InputRecord| {
+                    let values = values_of(&plan.interface, record)
+                        .map_err(|why| bad(format!("`{}`: {why}", record.name)))?;
+                    Ok(NamedRecord { name: record.name.clone(), values })
                 };
-                records.iter().map(decode).collect::<Result<_, _>>().map(Input::Records)
+                records.iter().map(named).collect::<Result<_, _>>().map(Input::Records)
             }
         }
     }
@@ -311,9 +373,13 @@ impl App {
                 is_producer_org: producers.contains(&view.root),
                 offer: view.body.offer.clone(),
                 engines: view.body.engines.clone(),
+                isolation: Level::of_names(&view.body.isolation).number(),
+                draining: view.body.draining,
                 connected: is_self || core.authority(node).is_some(),
                 // Other nodes do not say what they hold.
                 holds: is_self.then(|| plan.stages.iter().filter(held).count()),
+                warm: None,
+                load_percent: None,
                 rtt_us: rtts.get(node).copied(),
             })
         };
@@ -334,6 +400,33 @@ impl App {
         let nodes =
             core.nodes().filter(|(_, view)| roots.contains(&view.root)).map(|(node, _)| *node);
         nodes.chain([core.identity().node.public()]).collect()
+    }
+}
+
+/// The limits in force, a stage each, as the first executor signed for them.
+fn limits_of(entry: &Entry) -> Vec<Limits> {
+    let kept = lock(&entry.state);
+    let first = kept.report.receipts.first();
+    first.iter().flat_map(|receipt| &receipt.jobs).map(|job| job.limits).collect()
+}
+
+/// A record's values, by port.
+fn values_of(interface: &Interface, record: &InputRecord) -> Result<Vec<PortValue>, String> {
+    let values = match &record.value {
+        Some(value) => {
+            let bytes = BASE64
+                .decode(value.as_bytes())
+                .map_err(|error| format!("it is not base64: {error}"))?;
+            let port = pipeline::fed_port(interface)
+                .map_err(|ports| format!("a single value is for one of {} inputs", ports.len()))?;
+            vec![PortValue::new(port.name.clone(), bytes)]
+        }
+        None => values::record_from_json(&interface.inputs, &record.values)
+            .map_err(|error| error.to_string())?,
+    };
+    match PortValue::len_bytes(&values) > VALUE_MAX_BYTES {
+        true => Err(format!("it is longer than {VALUE_MAX_BYTES} bytes")),
+        false => Ok(values),
     }
 }
 

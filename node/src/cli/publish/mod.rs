@@ -132,6 +132,7 @@ pub(super) async fn publish(context: &Context, mut args: PublishArgs) -> Result<
     category::tell(output, &args.given.category);
     let overrides = Overrides::from(std::mem::take(&mut args.given));
     let folder = read_folder(context, &args.dir).await?;
+    super::test::unbuilt(&args.dir)?;
     let status = client.status().await?;
     let mut draft = describe(context, &args, &folder, &overrides, &client, &status.org).await?;
     draft.warnings().iter().for_each(|warning| output.warning(warning));

@@ -95,7 +95,7 @@ impl Content {
 }
 
 fn record(path: &Path, name: &str) -> io::Result<InputRecord> {
-    Ok(InputRecord { name: name.to_owned(), value: BASE64.encode(&fs::read(path)?) })
+    Ok(InputRecord::new(name, BASE64.encode(&fs::read(path)?)))
 }
 
 /// Joins the lines `file,label` and `file,prediction,confidence`, which are in the same order.
@@ -137,7 +137,7 @@ mod tests {
         assert!(content.pictures().is_sorted_by(|a, b| a.name < b.name));
         assert!((0.9..1.0).contains(&content.reference_accuracy()));
         assert_eq!(content.good_record().unwrap().1.name, content.pictures()[0].name);
-        assert!(!content.poison_record().unwrap().value.is_empty());
+        assert!(!content.poison_record().unwrap().value.unwrap_or_default().is_empty());
     }
 
     #[test]

@@ -9,7 +9,6 @@ use guildhall_protocol::PackageId;
 use guildhall_protocol::api::{
     InputRecord, OutputLine, OutputValue, Placement, RunInput, RunReport, RunRequest, RunState,
 };
-use guildhall_protocol::contract::LimitSet;
 use guildhall_protocol::interface::{Prediction, PredictionValue};
 use guildhall_protocol::manifest::Kind;
 use guildhall_protocol::name::Reference;
@@ -46,13 +45,10 @@ pub(super) async fn run(
     let requester = lab.requester.client();
     let lender = status(&lab.lender).await?;
     sees_lender(requester, &lender.peer_id).await?;
-    let request = RunRequest {
-        reference: of_producer("digits")?,
-        input: RunInput::Package(of_producer("digits-images")?),
-        on: Placement::Auto,
-        limits: LimitSet::default(),
-        query_id: None,
-    };
+    let input = RunInput::Package(of_producer("digits-images")?);
+    // On one node, so that there is one receipt to read.
+    let request =
+        RunRequest { shares_max: Some(1), ..RunRequest::new(of_producer("digits")?, input) };
     // The stages in their order, then what they are fed.
     let needed = ids(published, [Kind::Algorithm, Kind::Model, Kind::Data])?;
     let [prepare, model, pictures] = needed;
@@ -169,13 +165,8 @@ pub(super) async fn run_one(lab: &Lab, content: &Content) -> Result<RunReport, B
 /// A run of one record on the lender.
 pub(super) fn on_lender(reference: Reference, record: InputRecord) -> Result<RunRequest, Broken> {
     let org = LENDER.parse().expected("the lender has a good name")?;
-    Ok(RunRequest {
-        reference,
-        input: RunInput::Records(vec![record]),
-        on: Placement::Org(org),
-        limits: LimitSet::default(),
-        query_id: None,
-    })
+    let input = RunInput::Records(vec![record]);
+    Ok(RunRequest { on: Placement::Org(org), ..RunRequest::new(reference, input) })
 }
 
 fn completed(report: &RunReport, records: usize) -> Result<(), Broken> {

@@ -92,6 +92,7 @@ async fn offer(narrator: &Narrator<'_>, lender: &Client) -> Result<(), Broken> {
         hardware: Hardware { cores: 1, gpu_memory_bytes: 0 },
         limits: NodeLimits::default(),
         orgs: Vec::new(),
+        ..HardwareOffer::default()
     };
     let change = OfferChange { offer: Some(offer.clone()) };
     let what = format!("{LENDER} lends {SLOTS} slots");

@@ -43,6 +43,7 @@ use serde_json::Value;
 
 pub use self::answer::{Question, Unsaid};
 use self::card::Card;
+pub use self::names::of_folder as name_of;
 use self::structure::{Structure, ends_with, guessed_contract};
 use super::DESCRIPTION_FILE;
 use super::description::{Description, WrittenCode};
@@ -166,7 +167,9 @@ impl Proposal {
         let of_tables = match &described.code {
             _ if !described.stages.is_empty() => Some(Kind::Pipeline),
             Some(WrittenCode::Onnx { .. }) => Some(Kind::Model),
-            Some(WrittenCode::Command { .. }) => Some(Kind::Algorithm),
+            Some(WrittenCode::Command { .. } | WrittenCode::Component { .. }) => {
+                Some(Kind::Algorithm)
+            }
             None => None,
         };
         let kind = described.kind.or(of_tables);

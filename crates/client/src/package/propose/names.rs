@@ -26,9 +26,11 @@ pub(super) fn package(name: &str) -> Option<PackageName> {
     made.trim_end_matches(['-', '.', '_']).parse().ok()
 }
 
-/// The name of the folder `dir`, wherever it is seen from.
-pub(super) fn of_folder(dir: &Path) -> Option<PackageName> {
-    let dir = dir.canonicalize().ok()?;
+/// The name of the folder `dir`, wherever it is seen from, in the letters that a package's name may have; `None` when
+/// nothing is left. It need not exist yet.
+#[must_use]
+pub fn of_folder(dir: &Path) -> Option<PackageName> {
+    let dir = dir.canonicalize().or_else(|_| std::path::absolute(dir)).ok()?;
     package(dir.file_name()?.to_str()?)
 }
 

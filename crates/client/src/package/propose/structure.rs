@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use guildhall_protocol::contract::{Contract, Determinism, Hardware};
-use guildhall_protocol::facts::{Facts, OnnxFacts, TableFacts};
+use guildhall_protocol::facts::{ClassifierFacts, Facts, OnnxFacts, TableFacts, TensorFacts};
 use guildhall_protocol::interface::{
-    Dim, ElementType, Interface, MediaTypes, Port, PortType, PredictionKind, PredictionType,
-    TableType, TensorType,
+    Column, Dim, ElementType, Interface, MediaTypes, Port, PortType, PredictionKind,
+    PredictionType, TableType, TensorType,
 };
 use guildhall_protocol::limits::{INTERFACE_MAX_PORTS, LABELS_MAX, TENSOR_MAX_RANK};
-use guildhall_protocol::manifest::{Binding, Code, CommandCode, Kind, OnnxCode, RecordSet};
+use guildhall_protocol::manifest::{
+    Binding, Code, CommandCode, ComponentCode, Kind, OnnxCode, RecordSet,
+};
 use guildhall_protocol::name::FileName;
 
 use super::super::description::{BATCH_DEFAULT, OUTPUT_DEFAULT_BYTES};
@@ -105,21 +107,18 @@ impl Structure {
         let Some(file) = main_file(files, ".wasm", &[], &mut made) else { return made };
         let name = &file.entry.name;
         match facts_of(file) {
+            Ok(Facts::Wasm(facts)) if facts.component && has_scoring(&facts.exports) => {
+                let code = ComponentCode { component: name.clone(), models: Vec::new() };
+                made.guess_bytes(name, Code::Component(code));
+                made.warnings.push(
+                    "what a component takes and gives is only seen when it is run: both ports are \
+                     bytes for now; write [[interface.inputs]] and [[interface.outputs]] into \
+                     guild.toml, and publishing compares them with what its `describe` says"
+                        .to_owned(),
+                );
+            }
             Ok(Facts::Wasm(facts)) if !facts.component && has_start(&facts.exports) => {
-                let bytes = |name: &str| Port {
-                    name: name.to_owned(),
-                    port_type: PortType::Bytes(MediaTypes::default()),
-                    optional: false,
-                    location: None,
-                };
-                made.interface = Some(Proposed {
-                    value: Interface { inputs: vec![bytes("in")], outputs: vec![bytes("out")] },
-                    from: Source::Guessed,
-                });
-                made.code = Some(Proposed {
-                    value: Code::Command(CommandCode { module: name.clone() }),
-                    from: Source::File(name.clone()),
-                });
+                made.guess_bytes(name, Code::Command(CommandCode { module: name.clone() }));
                 made.warnings.push(
                     "a module does not say what it reads and writes: both ports are bytes, which \
                      fit no port of another type; write [[interface.inputs]] and \
@@ -127,12 +126,30 @@ impl Structure {
                         .to_owned(),
                 );
             }
+            Ok(Facts::Wasm(facts)) if facts.component => made.warnings.push(format!(
+                "{name} is a component, but no stage: it does not export `{SCORING}0`"
+            )),
             Ok(_) => made.warnings.push(format!(
                 "{name} is no WASI command: it is no module with a function `_start`"
             )),
             Err(why) => made.warnings.push(format!("nothing is inferred from {name}: {why}")),
         }
         made
+    }
+
+    /// One port of bytes on each side, until somebody says more.
+    fn guess_bytes(&mut self, file: &FileName, code: Code) {
+        let bytes = |name: &str| Port {
+            name: name.to_owned(),
+            port_type: PortType::Bytes(MediaTypes::default()),
+            optional: false,
+            location: None,
+        };
+        self.interface = Some(Proposed {
+            value: Interface { inputs: vec![bytes("in")], outputs: vec![bytes("out")] },
+            from: Source::Guessed,
+        });
+        self.code = Some(Proposed { value: code, from: Source::File(file.clone()) });
     }
 
     fn of_data(files: &[DraftFile], facts_of: FactsOf<'_>) -> Self {
@@ -195,7 +212,7 @@ pub(super) fn guessed_contract(code: &Code, files: &[DraftFile]) -> Contract {
         imports: Vec::new(),
         hardware: Hardware::default(),
         determinism: match code {
-            Code::Command(_) => Determinism::Bitwise,
+            Code::Command(_) | Code::Component(_) => Determinism::Bitwise,
             _ => Determinism::Numeric,
         },
     }
@@ -234,6 +251,13 @@ pub(super) fn ends_with(name: &FileName, ending: &str) -> bool {
     name.as_str().to_ascii_lowercase().ends_with(ending)
 }
 
+/// What a stage of the full form exports, but for the end of its version.
+const SCORING: &str = "guildhall:stage/scoring@0.1.";
+
+fn has_scoring(exports: &[String]) -> bool {
+    exports.iter().any(|export| export.starts_with(SCORING))
+}
+
 fn has_start(exports: &[String]) -> bool {
     exports.iter().any(|export| export == "_start")
 }
@@ -252,17 +276,86 @@ fn graph_ports(
         return Err(format!("its weights lie in other files, such as `{first}`"));
     }
     let mut inputs = Side::default();
-    for input in &facts.inputs {
-        let Some(tensor) = &input.tensor else {
-            return Err(format!("its input `{}` is no tensor of numbers", input.name));
-        };
-        inputs.add(&input.name, PortType::Tensor(without_batch(tensor)))?;
+    if let Some(table) = table_of_columns(&facts.inputs) {
+        inputs.ports.push(port("rows", PortType::Table(table)));
+        inputs.bindings = facts
+            .inputs
+            .iter()
+            .map(|input| Binding { port: "rows".to_owned(), tensor: input.name.clone() })
+            .collect();
+    } else {
+        for input in &facts.inputs {
+            let Some(tensor) = &input.tensor else {
+                return Err(format!("its input `{}` is no tensor", input.name));
+            };
+            inputs.add(&input.name, PortType::Tensor(without_batch(tensor)))?;
+        }
     }
+    let outputs = match &facts.classifier {
+        Some(classes) => class_port(classes, labels),
+        None => graph_outputs(facts, labels)?,
+    };
+    if inputs.ports.is_empty() || outputs.ports.is_empty() {
+        return Err("it has no input, or no output that is a tensor".to_owned());
+    }
+    let code = OnnxCode {
+        model: model.clone(),
+        engine: None,
+        inputs: inputs.bindings,
+        outputs: outputs.bindings,
+    };
+    Ok((Interface { inputs: inputs.ports, outputs: outputs.ports }, code))
+}
+
+fn port(name: &str, port_type: PortType) -> Port {
+    Port { name: name.to_owned(), port_type, optional: false, location: None }
+}
+
+/// The table that graphs of named columns take: several inputs, each one value of a row.
+fn table_of_columns(inputs: &[TensorFacts]) -> Option<TableType> {
+    let column = |input: &TensorFacts| {
+        let tensor = input.tensor.as_ref()?;
+        let is_one = matches!(tensor.dims.as_slice(), [Dim::Free | Dim::Named(_), Dim::Fixed(1)]);
+        is_one.then(|| Column { name: input.name.clone(), dtype: tensor.dtype })
+    };
+    let columns: Option<Vec<Column>> = inputs.iter().map(column).collect();
+    columns.filter(|columns| columns.len() > 1).map(|columns| TableType { columns })
+}
+
+/// One port for a classifier's label and scores. Names that something else gives stand for the graph's numbers, one
+/// for each.
+fn class_port(classes: &ClassifierFacts, given: &[String]) -> Side {
+    let are_numbers = classes.labels.iter().all(|label| label.parse::<i64>().is_ok());
+    let labels = if are_numbers && given.len() == classes.labels.len() {
+        given
+    } else {
+        classes.labels.as_slice()
+    };
+    let prediction =
+        PredictionType { value: PredictionKind::Class, labels: labels.to_vec(), location: None };
+    let name = "prediction";
+    let tensors = classes.label.iter().chain(&classes.scores);
+    let bound = tensors.map(|tensor| Binding { port: name.to_owned(), tensor: tensor.clone() });
+    Side { ports: vec![port(name, PortType::Prediction(prediction))], bindings: bound.collect() }
+}
+
+/// Ports for outputs of graphs that say nothing of classes.
+fn graph_outputs(facts: &OnnxFacts, labels: &[String]) -> Result<Side, String> {
     let mut outputs = Side::default();
-    // What no port can carry is not bound; graphs of scikit-learn have one such output beside the scores.
+    // What no port can carry is not bound.
     let carried = facts.outputs.iter().filter_map(|output| Some((output, output.tensor.as_ref()?)));
-    let typed: Vec<_> =
-        carried.map(|(output, tensor)| (output, tensor, output_type(tensor, labels))).collect();
+    let number =
+        PredictionType { value: PredictionKind::Number, labels: Vec::new(), location: None };
+    let typed: Vec<_> = carried
+        .map(|(output, tensor)| {
+            let is_number = facts.number.as_ref() == Some(&output.name);
+            let port_type = match is_number {
+                true => PortType::Prediction(number.clone()),
+                false => output_type(tensor, labels),
+            };
+            (output, tensor, port_type)
+        })
+        .collect();
     let has_classes = typed.iter().any(|(.., port)| matches!(port, PortType::Prediction(_)));
     let has_scores = typed.iter().any(|(_, tensor, _)| is_float(tensor.dtype));
     for (output, tensor, port_type) in typed {
@@ -273,12 +366,7 @@ fn graph_ports(
             outputs.add(&output.name, port_type)?;
         }
     }
-    if inputs.ports.is_empty() || outputs.ports.is_empty() {
-        return Err("it has no input, or no output that is a tensor of numbers".to_owned());
-    }
-    let code =
-        OnnxCode { model: model.clone(), inputs: inputs.bindings, outputs: outputs.bindings };
-    Ok((Interface { inputs: inputs.ports, outputs: outputs.ports }, code))
+    Ok(outputs)
 }
 
 /// One side of an interface while it is put together.
@@ -294,7 +382,7 @@ impl Side {
             return Err(format!("it has more than {INTERFACE_MAX_PORTS} tensors on one side"));
         }
         if let PortType::Tensor(shape) = &port_type
-            && (shape.dims.len() > TENSOR_MAX_RANK || shape.dtype == ElementType::Text)
+            && shape.dims.len() > TENSOR_MAX_RANK
         {
             return Err(format!("no port can carry its tensor `{tensor}`"));
         }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use guildhall_protocol::contract::Contract;
 use guildhall_protocol::interface::{Interface, Port};
-use guildhall_protocol::manifest::{Binding, Code, RecordSet};
+use guildhall_protocol::manifest::{Binding, Code, NamedModel, RecordSet};
 use serde::Serialize;
 
 use super::super::size::ByteSize;
@@ -126,6 +126,18 @@ fn engine(text: &mut String, code: &Code) {
             for (side, bindings) in [("inputs", &onnx.inputs), ("outputs", &onnx.outputs)] {
                 let bound: Vec<String> = bindings.iter().map(binding).collect();
                 line(text, &format!("{side} = [{}]", bound.join(", ")));
+            }
+        }
+        Code::Component(component) => {
+            line(text, "\n[code.component]");
+            line(text, &format!("component = {}", inline(&component.component)));
+            if !component.models.is_empty() {
+                let model = |model: &NamedModel| {
+                    let (name, file) = (inline(&model.name), inline(&model.model));
+                    format!("{{ name = {name}, model = {file} }}")
+                };
+                let models: Vec<String> = component.models.iter().map(model).collect();
+                line(text, &format!("models = [{}]", models.join(", ")));
             }
         }
         // No other code is ever proposed.

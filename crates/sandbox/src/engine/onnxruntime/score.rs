@@ -191,7 +191,7 @@ impl Graph {
         }
         let result = |(values, failure): (Vec<PortValue>, Option<Failure>)| match failure {
             Some(failure) => Err(failure),
-            None => Ok(Outputs { values, memory_peak_bytes: None }),
+            None => Ok(Outputs { values, memory_peak_bytes: None, metrics: Vec::new() }),
         };
         Ok(shares.into_iter().zip(failures).map(result).collect())
     }

@@ -3,15 +3,18 @@
 //! Source: <https://github.com/onnx/onnx/blob/main/onnx/onnx.proto>. Whether an engine can run the graph is another
 //! question, and the engine's.
 
+mod meaning;
 mod proto;
 mod tensor;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use guildhall_protocol::facts::{FACTS_MAX_ITEMS, Facts, OnnxFacts, TensorFacts};
 use guildhall_protocol::interface::TensorType;
+use guildhall_protocol::limits::LABELS_MAX;
 
-use self::proto::{Field, Message, Range, Value};
+use self::meaning::{Meaning, Seen};
+use self::proto::{Field, Message, Range, Value, packed};
 use super::pickle;
 use super::problem::{Checked, refused, refused_at};
 use super::source::Source;
@@ -48,6 +51,8 @@ struct Walk<'a> {
     /// Names of the weights of the outermost graph.
     initializers: HashSet<String>,
     initializer_count: u64,
+    operators: BTreeSet<String>,
+    meaning: Meaning,
 }
 
 impl<'a> Walk<'a> {
@@ -60,8 +65,18 @@ impl<'a> Walk<'a> {
             nodes: 0,
             parameters: 0,
             external: Vec::new(),
+            operators: Vec::new(),
+            classifier: None,
+            number: None,
         };
-        Self { source: *source, facts, initializers: HashSet::new(), initializer_count: 0 }
+        Self {
+            source: *source,
+            facts,
+            initializers: HashSet::new(),
+            initializer_count: 0,
+            operators: BTreeSet::new(),
+            meaning: Meaning::default(),
+        }
     }
 
     fn message(&self, range: Range) -> Message<'a> {
@@ -116,6 +131,11 @@ impl<'a> Walk<'a> {
         }
         let initializers = &self.initializers;
         self.facts.inputs.retain(|input| !initializers.contains(&input.name));
+        self.facts.operators = self.operators.into_iter().collect();
+        self.facts.classifier = self.meaning.classifier(&self.facts.outputs);
+        if self.facts.classifier.is_none() {
+            self.facts.number = self.meaning.number(&self.facts.outputs, &self.facts.producer);
+        }
         Ok(self.facts)
     }
 
@@ -182,31 +202,63 @@ impl<'a> Walk<'a> {
 
     fn node(&mut self, range: Range, depth: u32) -> Checked<()> {
         let mut message = self.message(range);
+        let mut seen = Seen::default();
+        let mut domain = String::new();
         while let Some(field) = message.next()? {
             match field.number {
+                1 => seen.inputs.push(self.text(&field)?),
+                2 => seen.outputs.push(self.text(&field)?),
+                3 => drop(self.text(&field)?),
                 4 => {
-                    let operator = self.text(&field)?;
-                    if PYTHON_OPERATORS.contains(&operator.as_str()) {
-                        let why = format!("its operator `{operator}` calls Python");
+                    seen.operator = self.text(&field)?;
+                    if PYTHON_OPERATORS.contains(&seen.operator.as_str()) {
+                        let why = format!("its operator `{}` calls Python", seen.operator);
                         return Err(refused_at(field.at, why));
                     }
                 }
-                5 => self.attribute(field.range()?, depth)?,
-                1 | 2 | 3 | 7 => drop(self.text(&field)?),
+                5 => {
+                    if let Some(labels) = self.attribute(field.range()?, depth)? {
+                        seen.labels = labels;
+                    }
+                }
+                7 => domain = self.text(&field)?,
                 _ => {}
             }
+        }
+        if self.operators.len() < FACTS_MAX_ITEMS {
+            self.operators.insert(match domain.as_str() {
+                "" | "ai.onnx" => seen.operator.clone(),
+                domain => format!("{domain}.{}", seen.operator),
+            });
+        }
+        if depth == 0 {
+            self.meaning.see(seen);
         }
         Ok(())
     }
 
-    fn attribute(&mut self, range: Range, depth: u32) -> Checked<()> {
+    /// Checks an attribute; returns the class labels, if it holds them.
+    fn attribute(&mut self, range: Range, depth: u32) -> Checked<Option<Vec<String>>> {
         let mut message = self.message(range);
+        let mut labels: Option<Vec<String>> = None;
         while let Some(field) = message.next()? {
             match field.number {
+                1 => {
+                    let name = self.text(&field)?;
+                    labels = name.starts_with("classlabels_").then(Vec::new);
+                }
+                8 => {
+                    if let Some(labels) = &mut labels {
+                        self.number_labels(&field, labels)?;
+                    }
+                }
                 4 | 9 => {
                     let range = field.range()?;
                     if pickle::is_pickle(self.source, range.start, range.end)? {
                         return Err(refused_at(range.start, "an attribute is a Python pickle"));
+                    }
+                    if let Some(labels) = labels.as_mut().filter(|_| field.number == 9) {
+                        labels.push(self.text(&field)?);
                     }
                 }
                 5 | 10 => {
@@ -217,6 +269,23 @@ impl<'a> Walk<'a> {
                 22 | 23 => self.sparse(field.range()?)?,
                 _ => {}
             }
+            // More than a port takes are none.
+            if labels.as_ref().is_some_and(|labels| labels.len() > LABELS_MAX) {
+                labels = None;
+            }
+        }
+        Ok(labels.filter(|labels| !labels.is_empty()))
+    }
+
+    /// Adds the numbers of a field of integers as text; too many of them are none.
+    fn number_labels(&self, field: &Field, labels: &mut Vec<String>) -> Checked<()> {
+        match field.value {
+            Value::Varint(value) => labels.push(value.cast_signed().to_string()),
+            Value::Range(range) if range.len_bytes() <= 10 * LABELS_MAX as u64 => {
+                let numbers = packed(&self.source, range, 10 * LABELS_MAX)?;
+                labels.extend(numbers.iter().map(ToString::to_string));
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -239,8 +308,8 @@ impl<'a> Walk<'a> {
         let mut message = self.message(range);
         while let Some(field) = message.next()? {
             match field.number {
-                7 => self.node(field.range()?, 0)?,
-                11 => self.attribute(field.range()?, 0)?,
+                7 => self.node(field.range()?, 1)?,
+                11 => drop(self.attribute(field.range()?, 0)?),
                 _ => {}
             }
         }
@@ -281,7 +350,7 @@ impl<'a> Walk<'a> {
         Ok(found)
     }
 
-    /// The tensor type, or none for sequences, maps and texts.
+    /// The tensor type, or none for sequences and maps.
     fn type_of(&self, range: Range) -> Checked<Option<TensorType>> {
         let mut message = self.message(range);
         let mut found = None;

@@ -185,6 +185,7 @@ pub(super) const fn element_type(kind: i64) -> Option<ElementType> {
         5 => ElementType::I16,
         6 => ElementType::I32,
         7 => ElementType::I64,
+        8 => ElementType::Text,
         9 => ElementType::Bool,
         10 => ElementType::F16,
         11 => ElementType::F64,

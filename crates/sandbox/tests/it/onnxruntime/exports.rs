@@ -36,6 +36,7 @@ fn package(graph: &[u8], inputs: Vec<Port>, outputs: Vec<Port>) -> Package {
             .collect()
     };
     package.manifest.code = Some(Code::Onnx(OnnxCode {
+        engine: None,
         model: "model.onnx".parse().unwrap(),
         inputs: bindings(&inputs),
         outputs: bindings(&outputs),

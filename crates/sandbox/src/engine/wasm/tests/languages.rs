@@ -1,0 +1,82 @@
+//! Stages of the full form in other languages, built by the tools that producers use. Each test runs where its tool is
+//! found and says so where it is not; `GUILDHALL_COMPONENTIZE_PY` and `GUILDHALL_JCO` name tools outside `PATH`.
+//!
+//! Python: `pip install componentize-py`. JavaScript: `npm install @bytecodealliance/jco @bytecodealliance/componentize-js`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+use guildhall_protocol::wire::PortValue;
+
+use super::{component, load, score_all};
+use crate::failure::Failure;
+
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/component");
+const WIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit");
+
+/// The tool's program, or nothing and a word about it.
+fn tool(name: &str, variable: &str) -> Option<PathBuf> {
+    let named = env::var_os(variable).map(PathBuf::from);
+    let found = named.or_else(|| {
+        env::split_paths(&env::var_os("PATH")?)
+            .map(|folder| folder.join(name))
+            .find(|path| path.is_file())
+    });
+    if found.is_none() {
+        eprintln!("skipped: there is no `{name}` in PATH, and {variable} names none");
+    }
+    found
+}
+
+fn build(command: &mut Command) -> bool {
+    match command.output() {
+        Ok(output) if output.status.success() => true,
+        Ok(output) => panic!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)),
+        Err(error) => panic!("{command:?}: {error}"),
+    }
+}
+
+/// Puts the stage through inspection and a batch. In this process: a compiler that is built without optimisation takes
+/// longer for a whole language than a worker is given.
+fn scores(code: &Path) {
+    let stage = component(512 << 20);
+    let loaded = load(&stage, &fs::read(code).unwrap());
+    loaded.check_description(&stage.interface).unwrap();
+    let results = score_all(loaded, &["grüezi", "bad", ""]);
+    let values = |at: usize| results[at].as_ref().map(|outputs| outputs.values.as_slice());
+    assert_eq!(values(0), Ok(&[PortValue::new("out", "GRÜEZI")][..]));
+    assert_eq!(values(1), Err(&Failure::BadInput { why: "it is bad".into() }));
+    assert_eq!(values(2), Ok(&[PortValue::new("out", "")][..]));
+    let metrics = &results[0].as_ref().unwrap().metrics;
+    assert_eq!(metrics.as_slice(), [("length".to_owned(), 6.0), ("length".to_owned(), 0.0)]);
+}
+
+#[test]
+fn a_python_stage_scores_a_batch() {
+    let Some(tool) = tool("componentize-py", "GUILDHALL_COMPONENTIZE_PY") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let component = folder.path().join("stage.wasm");
+    build(
+        Command::new(tool)
+            .args(["-d", WIT, "-w", "stage", "componentize", "--stub-wasi", "app", "-p", FIXTURES])
+            .arg("-o")
+            .arg(&component),
+    );
+    scores(&component);
+}
+
+#[test]
+fn a_javascript_stage_scores_a_batch() {
+    let Some(tool) = tool("jco", "GUILDHALL_JCO") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let component = folder.path().join("stage.wasm");
+    build(
+        Command::new(tool)
+            .arg("componentize")
+            .arg(Path::new(FIXTURES).join("stage.js"))
+            .args(["--wit", WIT, "--world-name", "stage", "--disable", "all", "-o"])
+            .arg(&component),
+    );
+    scores(&component);
+}

@@ -1,0 +1,595 @@
+//! Drives a run: opens shares on nodes, gives them parts, takes results, delivers them in order.
+//!
+//! Decisions are the schedule's ([`guildhall_pipeline::batch`]); this is its shell. It begins with the best node and
+//! takes more while that would save time: other nodes that may execute, and further slots of the same ones.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use guildhall_overlay::peer_id_string;
+use guildhall_pipeline::batch::{self, Accepted, Action, Fault, Outcome};
+use guildhall_pipeline::{Placed, share};
+use guildhall_protocol::PublicKey;
+use guildhall_protocol::api::{ExecutorShare, ReceiptReport, RunFailure};
+use guildhall_protocol::contract::Limits;
+use guildhall_protocol::limits::FRAME_MAX_BYTES;
+use guildhall_protocol::wire::{
+    JobFailure, PART_MAX_RECORDS, PartEnd, PortValue, RecordEnd, RecordResult,
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::debug;
+
+use super::super::App;
+use super::input::Input;
+use super::outputs::Outputs;
+use super::request::{Job, failure};
+use super::share::{Ended, News, Order, Share};
+use super::{Entry, shorten};
+
+/// News that wait to be heard. When full, shares wait.
+const NEWS_WAITING_MAX: usize = 64;
+
+/// Shares of one run at once, however long it would take.
+const SHARES_MAX: usize = 32;
+
+/// Shares of one run on one node at once: its slots are others' too.
+const SHARES_PER_NODE_MAX: usize = 8;
+
+/// Time left from which another share is worth opening: it costs round trips and a worker's start.
+const GROW_FROM: Duration = Duration::from_secs(2);
+
+/// Least time between two shares being opened because of the time left: what the last one brings shows first.
+const GROW_EVERY: Duration = Duration::from_millis(250);
+
+/// Nodes that may fail one after the other before any becomes ready: if four cannot do it, the fifth will hardly do
+/// better, and somebody is waiting.
+const NODES_FAILED_MAX: usize = 4;
+
+/// How long a run waits for a free slot unless it says something else.
+const QUEUE_MAX: Duration = Duration::from_secs(60);
+
+/// When a busy node is asked again unless it says something else.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Longest wait between two looks at the schedule.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How long after the requester's limit for the whole run the nodes may take to say that it is reached.
+const TOTAL_GRACE: Duration = Duration::from_secs(5);
+
+/// How long the end of a run waits for nodes whose work others have done.
+const OVERTAKEN_MAX: Duration = Duration::from_secs(1);
+
+/// What a part's records may take in their frame, bytes; the rest is for names and numbers.
+const PART_MAX_BYTES: usize = FRAME_MAX_BYTES - FRAME_MAX_BYTES / 8;
+
+/// Both ends of a channel.
+type Channel<T> = (mpsc::Sender<T>, mpsc::Receiver<T>);
+
+/// How a run ended, as far as its shares decide.
+pub(super) enum End {
+    /// Every record came out or failed alone.
+    Done,
+    /// It cannot go on.
+    Failed(RunFailure),
+}
+
+/// A run under way.
+pub(super) struct Runner<'a> {
+    app: &'a Arc<App>,
+    job: &'a Arc<Job>,
+    entry: &'a Entry,
+    input: &'a Input,
+    outputs: &'a mut Outputs,
+    /// Lengths of the records that the schedule does not know yet.
+    lens: std::vec::IntoIter<usize>,
+    schedule: batch::State,
+    began: Instant,
+    nodes: Nodes,
+    shares: BTreeMap<u32, Running>,
+    next_share: u32,
+    /// Ends of records that are not delivered yet. The schedule bounds how many.
+    waiting: BTreeMap<u64, RecordEnd>,
+    grown: Option<Instant>,
+    /// Ends every share when the runner is dropped.
+    _over: DropGuard,
+    token: CancellationToken,
+    news: Channel<(u32, News)>,
+    receipts: Channel<ReceiptReport>,
+    /// The last thing that went wrong on a node.
+    last: Option<RunFailure>,
+}
+
+/// A share that was started.
+struct Running {
+    node: PublicKey,
+    orders: mpsc::Sender<Order>,
+    is_ready: bool,
+    /// What the schedule calls the parts that are with it, oldest first.
+    parts: VecDeque<u64>,
+    part_results: u64,
+    limits: Vec<Limits>,
+}
+
+/// The nodes that may execute, best first, and what is known of each.
+struct Nodes {
+    placed: Vec<Placed>,
+    /// Those that could not do it: they are asked no more.
+    failed: BTreeSet<PublicKey>,
+    /// Those that were busy, and when to ask again.
+    busy_until: BTreeMap<PublicKey, Instant>,
+    /// Whether any has become ready since one failed.
+    failed_in_a_row: usize,
+}
+
+impl Nodes {
+    /// The next one to ask: the one with the fewest shares, the better placed of equals.
+    fn next(&self, shares: &BTreeMap<u32, Running>, now: Instant) -> Option<&Placed> {
+        let count = |node: &PublicKey| shares.values().filter(|share| share.node == *node).count();
+        self.placed
+            .iter()
+            .filter(|placed| !self.failed.contains(&placed.node))
+            .filter(|placed| self.busy_until.get(&placed.node).is_none_or(|until| *until <= now))
+            .filter(|placed| count(&placed.node) < SHARES_PER_NODE_MAX)
+            .min_by_key(|placed| count(&placed.node))
+    }
+
+    /// Whether some node could be asked, now or later.
+    fn is_any_left(&self) -> bool {
+        self.failed_in_a_row < NODES_FAILED_MAX
+            && self.placed.iter().any(|placed| !self.failed.contains(&placed.node))
+    }
+
+    fn next_free(&self) -> Option<Instant> {
+        let left = self.busy_until.iter().filter(|(node, _)| !self.failed.contains(node));
+        left.map(|(_, until)| *until).min()
+    }
+}
+
+impl<'a> Runner<'a> {
+    pub(super) fn new(
+        app: &'a Arc<App>,
+        job: &'a Arc<Job>,
+        entry: &'a Entry,
+        (input, outputs): (&'a Input, &'a mut Outputs),
+        placed: Vec<Placed>,
+    ) -> Self {
+        let lens = input.lens();
+        let scoring = job.plan.limits.iter().filter_map(|limits| limits.scoring_ms).min();
+        let asked = job.limits.scoring_ms;
+        let schedule = batch::State::new(batch::Spec {
+            records: Some(lens.len() as u64),
+            first: outputs.now().records,
+            scoring_ms: scoring.into_iter().chain(asked).min().unwrap_or(u64::MAX),
+            batch_max: job.plan.batch_max,
+            part_max_records: PART_MAX_RECORDS,
+            part_max_bytes: PART_MAX_BYTES,
+            ahead_max: batch::AHEAD_PARTS,
+        });
+        let first = usize::try_from(outputs.now().records).unwrap_or(usize::MAX);
+        let mut lens = lens.into_iter();
+        lens.by_ref().take(first).for_each(drop);
+        let token = CancellationToken::new();
+        Self {
+            app,
+            job,
+            entry,
+            input,
+            outputs,
+            lens,
+            schedule,
+            began: Instant::now(),
+            nodes: Nodes {
+                placed,
+                failed: BTreeSet::new(),
+                busy_until: BTreeMap::new(),
+                failed_in_a_row: 0,
+            },
+            shares: BTreeMap::new(),
+            next_share: 0,
+            waiting: BTreeMap::new(),
+            grown: None,
+            _over: token.clone().drop_guard(),
+            token,
+            news: mpsc::channel(NEWS_WAITING_MAX),
+            receipts: mpsc::channel(NEWS_WAITING_MAX),
+            last: None,
+        }
+    }
+
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Runs until every record is delivered or nothing more can be done. Dropping it at any moment ends every share.
+    pub(super) async fn run(&mut self) -> End {
+        // The executors keep it too, and their word comes with a receipt.
+        let total = self.job.limits.total_ms.map(Duration::from_millis);
+        let deadline = total.map(|total| total.saturating_add(TOTAL_GRACE));
+        loop {
+            match self.act().await {
+                Ok(None) => {}
+                Ok(Some(end)) => return self.wind_up(end).await,
+                Err(failed) => return End::Failed(failed),
+            }
+            if deadline.is_some_and(|deadline| self.began.elapsed() >= deadline) {
+                let total_ms = self.job.limits.total_ms.unwrap_or_default();
+                let message = format!("the whole run took longer than {total_ms} ms");
+                let limit_ms = Some(total_ms);
+                return self
+                    .wind_up(End::Failed(RunFailure {
+                        limit_ms,
+                        ..failure("total_timeout", message)
+                    }))
+                    .await;
+            }
+            if let Err(failed) = self.grow() {
+                return End::Failed(failed);
+            }
+            let patience = self.patience(deadline);
+            tokio::select! {
+                biased;
+                news = self.news.1.recv() => {
+                    if let Some((share, news)) = news
+                        && let Err(end) = self.hear(share, news)
+                    {
+                        return self.wind_up(End::Failed(end)).await;
+                    }
+                }
+                receipt = self.receipts.1.recv() => self.take_receipt(receipt),
+                () = tokio::time::sleep(patience) => {}
+            }
+        }
+    }
+
+    /// Does what the schedule wants done.
+    async fn act(&mut self) -> Result<Option<End>, RunFailure> {
+        loop {
+            while self.schedule.wants_input() {
+                match self.lens.next() {
+                    Some(len) => drop(self.schedule.handle_input(len)),
+                    None => self.schedule.handle_input_end(),
+                }
+            }
+            let Some(action) = self.schedule.poll(self.now_us()) else {
+                self.tell_progress();
+                return self.cut_if_due().await.map(|()| None);
+            };
+            match action {
+                Action::Send { executor, part, records } => {
+                    if let Some(share) = self.shares.get_mut(&executor) {
+                        share.parts.push_back(part);
+                    }
+                    let records = self.input.part(&records);
+                    self.order(executor, Order::Send(records));
+                }
+                Action::Close { executor } => self.order(executor, Order::Close),
+                Action::Deliver { record } => {
+                    let Some(end) = self.waiting.remove(&record) else { continue };
+                    self.outputs.deliver(record, &end).map_err(storage)?;
+                }
+                Action::GiveUp { .. } => return Ok(Some(End::Failed(self.gave_up()))),
+                Action::Done => {
+                    self.tell_progress();
+                    return Ok(Some(End::Done));
+                }
+            }
+        }
+    }
+
+    fn order(&mut self, executor: u32, order: Order) {
+        let Some(share) = self.shares.get(&executor) else { return };
+        // The schedule never has more parts ahead than fit; a share that is gone says so itself.
+        if let Err(error) = share.orders.try_send(order) {
+            debug!(%error, executor, "a share takes no order");
+        }
+    }
+
+    fn gave_up(&self) -> RunFailure {
+        let first = self.outputs.now().first_failure.as_ref();
+        let row = batch::FAILED_IN_A_ROW_MAX;
+        match first {
+            Some(first) => {
+                let mut failed = self.explain(first, &[]);
+                let message = format!(
+                    "{row} records in a row failed, so the others are not tried; the first: {}",
+                    failed.message
+                );
+                failed.message = shorten(&message);
+                failed
+            }
+            None => failure("gave_up", format!("{row} records in a row failed")),
+        }
+    }
+
+    async fn cut_if_due(&mut self) -> Result<(), RunFailure> {
+        if !self.outputs.is_due() {
+            return Ok(());
+        }
+        let tally = self.outputs.cut().await.map_err(storage)?.clone();
+        self.entry.keep(tally);
+        self.app.save_run(self.entry).await;
+        Ok(())
+    }
+
+    /// Opens another share if there is none or it would save time.
+    fn grow(&mut self) -> Result<(), RunFailure> {
+        let now = Instant::now();
+        if !self.wants_more(now) && !self.shares.is_empty() {
+            return Ok(());
+        }
+        let next = self.nodes.is_any_left().then(|| self.nodes.next(&self.shares, now)).flatten();
+        if let Some(placed) = next {
+            let (node, why) = (placed.node, placed.why.clone());
+            self.open(node, &why);
+            self.grown = Some(now);
+            return Ok(());
+        }
+        if !self.shares.is_empty() {
+            return Ok(());
+        }
+        let queue = self.job.queue_ms.map_or(QUEUE_MAX, Duration::from_millis);
+        if self.nodes.is_any_left() && self.began.elapsed() < queue {
+            return Ok(());
+        }
+        Err(match self.last.take() {
+            // A stage that failed on the last node says more than that no node is left.
+            Some(last) if last.stage.is_some() => last,
+            Some(last) => failure(
+                "no_executor",
+                format!("no node did the run; the last one said: {}", last.message),
+            ),
+            None => failure("no_executor", "there was no node to ask".to_owned()),
+        })
+    }
+
+    fn wants_more(&self, now: Instant) -> bool {
+        let asked = self.job.shares_max.and_then(|max| usize::try_from(max).ok());
+        let most = asked.map_or(SHARES_MAX, |max| max.clamp(1, SHARES_MAX));
+        let time_left = self.schedule.progress().left_us.map(Duration::from_micros);
+        self.shares.len() < most
+            && self.shares.values().all(|share| share.is_ready)
+            && time_left.is_some_and(|left| left >= GROW_FROM)
+            && self.grown.is_none_or(|last| now.saturating_duration_since(last) >= GROW_EVERY)
+    }
+
+    fn open(&mut self, node: PublicKey, why: &str) {
+        let id = self.next_share;
+        self.next_share += 1;
+        let (orders, to_share) = mpsc::channel(share::PARTS_AHEAD_MAX + 1);
+        let share = Share {
+            app: Arc::clone(self.app),
+            job: Arc::clone(self.job),
+            node,
+            id,
+            orders: to_share,
+            over: self.token.clone(),
+            news: self.news.0.clone(),
+            receipts: self.receipts.0.clone(),
+        };
+        self.entry.log(&format!("{}: {why}", peer_id_string(&node)));
+        self.app.tasks.spawn("share", share.run());
+        let running = Running {
+            node,
+            orders,
+            is_ready: false,
+            parts: VecDeque::new(),
+            part_results: 0,
+            limits: Vec::new(),
+        };
+        self.shares.insert(id, running);
+    }
+
+    /// What a share tells. Fails the run when it cannot go on.
+    fn hear(&mut self, id: u32, news: News) -> Result<(), RunFailure> {
+        let now_us = self.now_us();
+        match news {
+            News::Ready { on, limits } => {
+                self.nodes.failed_in_a_row = 0;
+                if let Some(share) = self.shares.get_mut(&id) {
+                    (share.is_ready, share.limits) = (true, limits);
+                }
+                self.entry.update(|report| {
+                    report.executed_on.get_or_insert_with(|| on.clone());
+                    if !report.executors.iter().any(|share| share.node == on) {
+                        let none = ExecutorShare { node: on, records: 0, parts: 0, wall_us: 0 };
+                        report.executors.push(none);
+                    }
+                });
+                self.schedule.handle_ready(id, now_us);
+                Ok(())
+            }
+            News::Results { records, end } => {
+                if let Err(violation) = self.take_results(id, records, end) {
+                    self.give_up(id, &violation.to_string());
+                }
+                Ok(())
+            }
+            News::Ended(ended) => self.take_end(id, ended),
+        }
+    }
+
+    fn take_results(
+        &mut self,
+        id: u32,
+        records: Vec<(RecordResult, bool)>,
+        end: Option<PartEnd>,
+    ) -> Result<(), batch::Violation> {
+        let now_us = self.now_us();
+        // The share has checked that they are of the oldest part.
+        let part = self.shares.get(&id).and_then(|share| share.parts.front().copied());
+        let Some(part) = part else { return Ok(()) };
+        let count = records.len() as u64;
+        for (result, is_executors) in records {
+            let (outcome, len_bytes) = match &result.end {
+                RecordEnd::Values(values) => (Outcome::Came, PortValue::len_bytes(values)),
+                _ if is_executors => (Outcome::Failed { fault: Fault::Executor }, 0),
+                _ => (Outcome::Failed { fault: Fault::Record }, 0),
+            };
+            let taken =
+                self.schedule.handle_result(id, part, result.index, outcome, len_bytes, now_us)?;
+            if taken == Accepted::Keep {
+                self.waiting.insert(result.index, result.end);
+            }
+        }
+        let Some(share) = self.shares.get_mut(&id) else { return Ok(()) };
+        share.part_results += count;
+        if end.is_some() {
+            share.parts.pop_front();
+        }
+        if let Some(PartEnd { wall_us }) = end {
+            let (node, count) =
+                (peer_id_string(&share.node), std::mem::take(&mut share.part_results));
+            self.entry.update(|report| {
+                let share = report.executors.iter_mut().find(|share| share.node.peer_id == node);
+                if let Some(share) = share {
+                    share.records += count;
+                    share.parts += 1;
+                    share.wall_us = share.wall_us.saturating_add(wall_us);
+                }
+            });
+            self.schedule.handle_part_over(id, part, wall_us, now_us)?;
+        }
+        Ok(())
+    }
+
+    /// Drops a share that broke the protocol.
+    fn give_up(&mut self, id: u32, why: &str) {
+        if let Some(share) = self.shares.remove(&id) {
+            self.failed_on(share.node, why, None);
+            self.schedule.handle_gone(id, self.now_us());
+        }
+    }
+
+    fn failed_on(&mut self, node: PublicKey, why: &str, failed: Option<RunFailure>) {
+        self.entry.log(&format!("{} did not do it: {why}", peer_id_string(&node)));
+        self.nodes.failed.insert(node);
+        self.nodes.failed_in_a_row += 1;
+        self.last = Some(failed.unwrap_or_else(|| failure("no_executor", shorten(why))));
+    }
+
+    fn take_end(&mut self, id: u32, ended: Ended) -> Result<(), RunFailure> {
+        let Some(share) = self.shares.remove(&id) else { return Ok(()) };
+        self.schedule.handle_gone(id, self.now_us());
+        match ended {
+            Ended::Completed => Ok(()),
+            Ended::Busy { why, after_ms } => {
+                let after = after_ms.map_or(ASK_AGAIN, Duration::from_millis);
+                self.nodes.busy_until.insert(share.node, Instant::now() + after);
+                let is_new = self.last.as_ref().is_none_or(|last| last.message != why);
+                if is_new {
+                    self.entry.log(&format!("{} is busy: {why}", peer_id_string(&share.node)));
+                }
+                self.last = Some(failure("busy", shorten(&why)));
+                Ok(())
+            }
+            Ended::Elsewhere { why, failure } => {
+                let failed = failure.map(|failure| self.explain(&failure, &share.limits));
+                self.failed_on(share.node, &why, failed);
+                Ok(())
+            }
+            Ended::Failed(failed) => Err(self.explain(&failed, &share.limits)),
+            Ended::Here(why) => {
+                Err(failure("storage", format!("this node cannot keep the results: {why}")))
+            }
+        }
+    }
+
+    fn take_receipt(&self, receipt: Option<ReceiptReport>) {
+        if let Some(receipt) = receipt {
+            self.entry.update(|report| report.receipts.push(receipt));
+        }
+    }
+
+    /// Ends the shares that are left and takes their receipts.
+    async fn wind_up(&mut self, end: End) -> End {
+        for share in self.shares.values() {
+            let _gone = share.orders.try_send(Order::Close);
+        }
+        let until = Instant::now() + super::share::GOODBYE_MAX;
+        let soon = Instant::now() + OVERTAKEN_MAX;
+        while !self.shares.is_empty() {
+            // Who still works on what others have done already is not waited for as long as who has only to sign.
+            let is_signing = self.shares.values().any(|share| share.parts.is_empty());
+            let until = if is_signing { until } else { soon };
+            let patience = until.saturating_duration_since(Instant::now());
+            tokio::select! {
+                biased;
+                receipt = self.receipts.1.recv() => self.take_receipt(receipt),
+                news = self.news.1.recv() => match news {
+                    Some((id, News::Ended(_))) => drop(self.shares.remove(&id)),
+                    Some((id, News::Results { end: Some(_), .. })) => {
+                        if let Some(share) = self.shares.get_mut(&id) {
+                            share.parts.pop_front();
+                        }
+                    }
+                    _ => {}
+                },
+                () = tokio::time::sleep(patience) => break,
+            }
+        }
+        while let Ok(receipt) = self.receipts.1.try_recv() {
+            self.take_receipt(Some(receipt));
+        }
+        end
+    }
+
+    fn tell_progress(&self) {
+        let (tally, progress) = (self.outputs.now(), self.schedule.progress());
+        self.entry.update(|report| {
+            (report.records, report.failed) = (tally.records, tally.failed);
+            report.accuracy = tally.accuracy();
+            report.left_seconds = progress.left_us.map(us_to_seconds);
+        });
+    }
+
+    fn patience(&self, deadline: Option<Duration>) -> Duration {
+        let wake = self
+            .schedule
+            .next_wake_us()
+            .map(|at| Duration::from_micros(at).saturating_sub(self.began.elapsed()));
+        let free = match self.shares.is_empty() {
+            true => self.nodes.next_free().map(|at| at.saturating_duration_since(Instant::now())),
+            false => None,
+        };
+        let end = deadline.map(|deadline| deadline.saturating_sub(self.began.elapsed()));
+        wake.into_iter().chain(free).chain(end).fold(LOOK_EVERY, Duration::min)
+    }
+
+    /// A stage's failure in the words of a run's.
+    pub(super) fn explain(&self, failed: &JobFailure, limits: &[Limits]) -> RunFailure {
+        explain(&self.job.plan.names, failed, limits)
+    }
+}
+
+/// A stage's failure in the words of a run's.
+pub(super) fn explain(names: &[String], failed: &JobFailure, limits: &[Limits]) -> RunFailure {
+    let stage = usize::try_from(failed.stage).unwrap_or(usize::MAX);
+    let name = names.get(stage).map_or("?", String::as_str);
+    let limits = limits.get(stage);
+    let limit_ms = match failed.cause.as_str() {
+        "timeout" => limits.map(|limits| limits.scoring_ms.value),
+        "total_timeout" => limits.map(|limits| limits.total_ms.value),
+        _ => None,
+    };
+    let message = format!("stage `{name}`, record {}: {}", failed.record, failed.detail);
+    RunFailure {
+        message: shorten(&message),
+        cause: shorten(&failed.cause),
+        stage: Some(failed.stage),
+        record: Some(failed.record),
+        limit_ms,
+        stopped_after_ms: failed.stopped_after_ms,
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a time for people")]
+fn us_to_seconds(us: u64) -> f64 {
+    us as f64 / 1e6
+}
+
+fn storage(error: super::outputs::OutputError) -> RunFailure {
+    failure("storage", format!("this node cannot keep the results: {error}"))
+}

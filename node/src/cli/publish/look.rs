@@ -7,21 +7,13 @@ use guildhall_client::package::{DraftFile, Folder, Overrides, Proposal};
 use guildhall_protocol::facts::{Facts, OnnxFacts, TableFacts, WeightFacts};
 use guildhall_protocol::manifest::Kind;
 use guildhall_protocol::name::FileName;
-use guildhall_sandbox::{Examiner, Spawner};
+use guildhall_sandbox::Examiner;
 
 use super::super::table::counted;
 use super::super::{Failure, exit};
 
-/// The only argument of a process that looks into foreign files.
-const WORKER: &str = "worker";
-
 /// Most files of a package that are looked into to describe it; nobody reads more lines.
 pub(in crate::cli) const LOOKED_INTO_MAX: usize = 256;
-
-/// Starts workers, which are this very program.
-pub(in crate::cli) fn spawner() -> Spawner {
-    Spawner::this_program([WORKER.into()])
-}
 
 /// Looks into files, one after another, and remembers what it saw.
 pub(in crate::cli) struct Looker {
@@ -32,7 +24,7 @@ pub(in crate::cli) struct Looker {
 impl Looker {
     /// Starts nothing before the first file.
     pub(in crate::cli) fn new() -> Self {
-        Self { examiner: spawner().examiner(), seen: BTreeMap::new() }
+        Self { examiner: crate::engines::spawner().examiner(), seen: BTreeMap::new() }
     }
 
     /// What a file is; else why that is not known, in words. Blocks while a worker looks.

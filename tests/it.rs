@@ -41,6 +41,8 @@ mod hostile_gc;
 mod hostile_holders;
 #[path = "it/hostile_replicas.rs"]
 mod hostile_replicas;
+#[path = "it/infer.rs"]
+mod infer;
 #[path = "it/join_again.rs"]
 mod join_again;
 #[path = "it/judging.rs"]

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 
-use guildhall_client::package::{DraftFile, Folder, Overrides, Proposal};
+use guildhall_client::package::{
+    DraftFile, Folder, Overrides, PackageError, Proposal, Proposed, Source,
+};
 use guildhall_protocol::facts::{Facts, OnnxFacts, TableFacts, WeightFacts};
-use guildhall_protocol::manifest::Kind;
+use guildhall_protocol::manifest::{Code, Kind, ONNX, ONNXRUNTIME};
 use guildhall_protocol::name::FileName;
-use guildhall_sandbox::Examiner;
+use guildhall_sandbox::{Examiner, onnx_lacks};
 
 use super::super::table::counted;
 use super::super::{Failure, exit};
@@ -57,10 +59,32 @@ pub(in crate::cli) async fn propose(
     let (folder, overrides) = (folder.clone(), overrides.clone());
     blocking(move || {
         let mut looker = Looker::new();
-        folder.propose(&overrides, &mut |file| looker.facts(file))
+        let mut proposal = folder.propose(&overrides, &mut |file| looker.facts(file))?;
+        choose_engine(&mut proposal, &looker);
+        Ok::<_, PackageError>(proposal)
     })
     .await?
     .map_err(Failure::from)
+}
+
+/// Says which engine a graph needs that the one built in cannot run, as far as its operators tell.
+fn choose_engine(proposal: &mut Proposal, looker: &Looker) {
+    let Some(Proposed { value: Code::Onnx(onnx), from }) = &mut proposal.code else { return };
+    let Some(Ok(Facts::Onnx(facts))) = looker.seen.get(&onnx.model) else { return };
+    let lacking = onnx_lacks(&facts.operators);
+    if onnx.engine.is_some() || lacking.is_empty() {
+        return;
+    }
+    let (model, lacking) = (&onnx.model, lacking.join(", "));
+    let lacks = format!("the engine `{ONNX}` has no {lacking}, which {model} uses");
+    let then = match from {
+        Source::Written => format!("write engine = \"{ONNXRUNTIME}\" into [code]"),
+        _ => {
+            onnx.engine = Some(ONNXRUNTIME.to_owned());
+            format!("only nodes with `{ONNXRUNTIME}` can run it")
+        }
+    };
+    proposal.warnings.push(format!("{lacks}; {then}"));
 }
 
 /// Does something that blocks where that is allowed.

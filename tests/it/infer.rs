@@ -219,3 +219,28 @@ async fn a_record_that_fails_fails_alone_and_is_called_by_its_place_in_the_reque
     let good = client.infer(&reference, &one(json!("good"))).await;
     assert!(good.is_ok(), "a worker that was killed was replaced: {good:?}");
 }
+
+/// ```text
+///   lab-a (publishes three stages and runs them in two slots)
+/// ```
+#[tokio::test]
+async fn a_session_that_nobody_asks_makes_room_for_another() {
+    let lab = lab();
+    let a = lab.found("lab-a").await;
+    let client = a.client();
+    let mut last = None;
+    for name in ["one", "two", "three"] {
+        let package = Package::typed_stage(name, &stage::echo(), FOUR, FOUR);
+        publish_ok(&a, &lab.write(&package.contract(5_000, 1 << 24, 1_000))).await;
+        let reference: Reference = format!("lab-a/{name}").parse().expect("a reference");
+        let answer = client.infer(&reference, &one(four(1))).await.expect("it is scored");
+        last = Some((reference, answer.run_id));
+    }
+    assert!(client.lending().await.expect("it answers").own_jobs <= 2);
+    let (reference, run) = last.expect("three were asked");
+    let began = Instant::now();
+    let again = client.infer(&reference, &one(four(2))).await.expect("it is scored");
+    if began.elapsed() < Duration::from_secs(4) {
+        assert_eq!(again.run_id, run, "the third has a session, as the first two had");
+    }
+}

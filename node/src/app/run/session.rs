@@ -10,7 +10,8 @@
 //! go elsewhere, and to say why not. So nothing here explains failures but those of single records.
 //!
 //! Bounds: [`SESSIONS_MAX`] of a node, [`LIKE_SESSIONS_MAX`] of them for the same, [`ASKS_WAITING_MAX`] requests waiting
-//! in each; what does not fit becomes a run. An idle session keeps a slot of its executor for [`IDLE_MAX`].
+//! in each; what does not fit becomes a run. An idle session keeps a slot of its executor for [`IDLE_MAX`],
+//! unless this node wants the slot for something else: then the session ends.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +22,7 @@ use guildhall_pipeline::Placed;
 use guildhall_protocol::api::{ExecutedOn, InferRequest};
 use guildhall_protocol::contract::Limits;
 use guildhall_protocol::wire::{PartRecords, PortValue, RecordEnd, RecordFrame, RecordResult};
-use guildhall_protocol::{PackageId, RunId, cbor};
+use guildhall_protocol::{PackageId, PublicKey, RunId, cbor};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -103,6 +104,8 @@ struct Handle {
     id: usize,
     run: RunId,
     asks: mpsc::Sender<Ask>,
+    /// The node that it is with, or that is being asked.
+    node: Arc<Mutex<Option<PublicKey>>>,
     /// Requests that wait or are being scored.
     load: Arc<AtomicUsize>,
     /// Cancelled by whoever wants its receipt now.
@@ -177,6 +180,15 @@ impl Sessions {
         }
     }
 
+    /// The oldest session with a node that nobody waits for.
+    fn idle_on(&self, node: PublicKey) -> Option<Handle> {
+        let open = lock(&self.open);
+        let idle = open.values().flat_map(|alike| &alike.sessions).filter(|handle| {
+            handle.load.load(Ordering::Relaxed) == 0 && *lock(&handle.node) == Some(node)
+        });
+        idle.min_by_key(|handle| handle.id).cloned()
+    }
+
     fn of_run(&self, run: RunId) -> Option<Handle> {
         let open = lock(&self.open);
         open.values().flat_map(|alike| &alike.sessions).find(|handle| handle.run == run).cloned()
@@ -219,12 +231,22 @@ impl App {
         }
     }
 
+    /// Ends a session with a node that nobody waits for, so that its slot is free for somebody who does. `false` if there
+    /// is none.
+    pub(super) async fn give_up_idle_session(&self, node: PublicKey) -> bool {
+        let Some(handle) = self.sessions.idle_on(node) else { return false };
+        handle.close.cancel();
+        handle.ended.cancelled().await;
+        true
+    }
+
     fn open_session(self: &Arc<Self>, key: &Key, opening: Opening, is_further: bool) -> Handle {
         let (asks, taken) = mpsc::channel(ASKS_WAITING_MAX);
         let handle = Handle {
             id: self.sessions.next.fetch_add(1, Ordering::Relaxed),
             run: opening.job.run,
             asks,
+            node: Arc::default(),
             load: Arc::default(),
             close: CancellationToken::new(),
             ended: CancellationToken::new(),
@@ -234,10 +256,11 @@ impl App {
         }
         let (app, key, theirs) = (Arc::clone(self), key.clone(), handle.clone());
         self.tasks.spawn("session", async move {
-            let Handle { id, close, ended, .. } = theirs;
+            let Handle { id, node, close, ended, .. } = theirs;
             let _ended = ended.drop_guard();
             let (job, mut asks, mut came_about) = (Arc::new(opening.job), taken, false);
             for placed in opening.placed.iter().take(NODES_MAX) {
+                *lock(&node) = Some(placed.node);
                 let session = Session::begin(&app, &job, placed, &close);
                 let closing = || app.sessions.remove(&key, id, true);
                 came_about = tokio::select! {

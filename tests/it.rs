@@ -25,6 +25,8 @@ mod demand;
 mod diff;
 #[path = "it/disk_full.rs"]
 mod disk_full;
+#[path = "it/engines.rs"]
+mod engines;
 #[path = "it/find.rs"]
 mod find;
 #[path = "it/garbage.rs"]

@@ -78,7 +78,7 @@ fn choose_engine(proposal: &mut Proposal, looker: &Looker) {
     let (model, lacking) = (&onnx.model, lacking.join(", "));
     let lacks = format!("the engine `{ONNX}` has no {lacking}, which {model} uses");
     let then = match from {
-        Source::Written => format!("write engine = \"{ONNXRUNTIME}\" into [code]"),
+        Source::Written => format!("write engine = \"{ONNXRUNTIME}\" into [code.onnx]"),
         _ => {
             onnx.engine = Some(ONNXRUNTIME.to_owned());
             format!("only nodes with `{ONNXRUNTIME}` can run it")

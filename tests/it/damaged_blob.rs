@@ -78,7 +78,7 @@ async fn another_holder_is_used_when_one_copy_is_damaged() {
 #[tokio::test]
 async fn an_executor_drops_a_damaged_package_and_fetches_it_again_before_a_job() {
     let lab = lab();
-    let [a, b, c] = lab.federation(["lab-a", "lab-b", "lab-c"]).await;
+    let [a, mut b, c] = lab.federation(["lab-a", "lab-b", "lab-c"]).await;
     lend(&b, 1, &[&c]).await;
     let echo = stage::padded(&stage::echo(), 20_000);
     let echo = Package::stage("echo", &echo).contract(5_000, 1 << 24, 65_536);
@@ -87,7 +87,12 @@ async fn an_executor_drops_a_damaged_package_and_fetches_it_again_before_a_job()
     let first = run(&c, "lab-a/echo", ["one"], "lab-b").await;
     assert_eq!(first.state, RunState::Completed, "{:?}", first.failure);
     let hash = file_hash(&b, &published, "stage.wasm").await;
+    // While a worker has the code in it, or compiled code is kept, the blob is not read.
+    b.kill().await.expect("it is killed");
     damage::flip_blob(b.home(), &hash);
+    std::fs::remove_dir_all(b.home().join("compiled")).expect("compiled code was kept");
+    b.restart().await.unwrap_or_else(|error| panic!("{error}"));
+    acquainted(&[&a, &b, &c]).await;
     works_again(&a, &b, &c, &hash).await;
 }
 

@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures::StreamExt;
-use guildhall_gateway::{Answer, ApiError, Blob, Node, Options, OutputLines, Upload, serve};
+use guildhall_gateway::{
+    Answer, ApiError, Blob, Node, Options, OutputLines, Scorable, ScoreRequest, Scored, Upload,
+    serve,
+};
 use guildhall_protocol::api::{
     AdoptRequest, BackupMade, BackupRequest, BlobQuery, BlobStored, BlobsKnown, CategoryCount,
     DemandReport, Detail, DrainChange, FetchRequest, Fetched, Follows, GcReport, GcRequest,
@@ -19,6 +22,7 @@ use guildhall_protocol::facts::Facts;
 use guildhall_protocol::manifest::{Kind, MANIFEST_FORMAT, Manifest};
 use guildhall_protocol::name::{CategoryPrefix, FileName, Reference};
 use guildhall_protocol::query::Query;
+use guildhall_protocol::wire::PortValue;
 use guildhall_protocol::{Hash, PackageId, RecordId, RunId};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -383,6 +387,32 @@ impl Node for Fake {
         let outputs = json!({ "run_id": run_id(), "executed_on": null, "seconds": 0.1,
             "outputs": { "ref": reference, "inputs": request.inputs } });
         Ok(serde_json::from_value(outputs).unwrap())
+    }
+
+    async fn scorable(&self, reference: Reference) -> Answer<Scorable> {
+        if reference.to_string() != "lab-a/double" {
+            return unknown("model");
+        }
+        let interface = serde_json::from_value(json!({
+            "inputs": [{ "name": "x", "type": { "tensor": { "dtype": "f32", "dims": [2] } } }],
+            "outputs": [{ "name": "y", "type": { "tensor": { "dtype": "f32", "dims": [2] } } }],
+        }));
+        Ok(Scorable {
+            reference: "lab-a/double@1.0.0".parse().unwrap(),
+            interface: interface.unwrap(),
+            engines: vec!["onnx".into()],
+        })
+    }
+
+    /// Twice what comes in.
+    async fn score(&self, _reference: Reference, request: ScoreRequest) -> Answer<Scored> {
+        let double = |record: Vec<PortValue>| {
+            let numbers = record[0].bytes.as_chunks::<4>().0.iter();
+            let doubled = numbers.flat_map(|n| (2.0 * f32::from_le_bytes(*n)).to_le_bytes());
+            Ok(vec![PortValue::new("y", doubled.collect::<Vec<u8>>())])
+        };
+        let records = request.records.into_iter().map(double).collect();
+        Ok(Scored { run_id: run_id(), executed_on: None, records })
     }
 
     async fn cancel_run(&self, run: RunId) -> Answer<RunReport> {

@@ -16,6 +16,7 @@ mod pump;
 mod report;
 mod request;
 mod runner;
+mod score;
 mod share;
 
 use std::sync::Mutex;

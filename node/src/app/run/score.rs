@@ -1,0 +1,93 @@
+//! Scoring with values in their plain form, for faces of the gateway that have a form of their own for values.
+//!
+//! For now this goes through [`infer`](App::infer): values become JSON that is read back at once, and so does what comes
+//! out. Nothing else knows, so that a way which keeps them as they are can take its place here.
+
+use std::sync::Arc;
+
+use guildhall_gateway::{Answer, ApiError, Scorable, ScoreRequest, Scored};
+use guildhall_protocol::api::{InferRecord, InferRequest};
+use guildhall_protocol::interface::{Port, PortType};
+use guildhall_protocol::name::Reference;
+use guildhall_protocol::values;
+use guildhall_protocol::wire::PortValue;
+use serde_json::{Map, Value};
+
+use super::super::App;
+
+impl App {
+    /// What can be scored with under a reference.
+    pub(in crate::app) async fn scorable(
+        self: &Arc<Self>,
+        reference: Reference,
+    ) -> Answer<Scorable> {
+        let package = self.resolve(&reference).await?;
+        let exact = match reference {
+            Reference::Named { .. } => {
+                let core = self.core();
+                // It has just been found; if it is gone by now, the name as it was asked for will do.
+                let entry = core.catalog().resolve(&reference);
+                entry.map_or(reference, |entry| entry.reference())
+            }
+            package => package,
+        };
+        let plan = self.plan_of(&exact, package).await?;
+        Ok(Scorable { reference: exact, interface: plan.interface, engines: plan.engines })
+    }
+
+    /// Scores records whose values are in their plain form.
+    pub(in crate::app) async fn score(
+        self: &Arc<Self>,
+        reference: Reference,
+        request: ScoreRequest,
+    ) -> Answer<Scored> {
+        let Scorable { reference, interface, .. } = self.scorable(reference).await?;
+        let ScoreRequest { records, on, limits, queue_ms } = request;
+        let records = records.iter().map(|record| written(&interface.inputs, record)).collect();
+        let request = InferRequest {
+            records: Some(records),
+            on,
+            limits,
+            queue_ms,
+            ..InferRequest::default()
+        };
+        let answer = self.infer(reference, request).await?;
+        let end = |end: InferRecord| match end {
+            InferRecord::Outputs(values) => {
+                let each = values.iter().map(|(port, value)| read(&interface.outputs, port, value));
+                each.collect::<Answer<Vec<_>>>().map(Ok)
+            }
+            InferRecord::Failed(failure) => Ok(Err(failure)),
+        };
+        Ok(Scored {
+            run_id: answer.run_id,
+            executed_on: answer.executed_on,
+            records: answer.records.into_iter().map(end).collect::<Answer<_>>()?,
+        })
+    }
+}
+
+/// A record as `infer` takes it.
+fn written(ports: &[Port], record: &[PortValue]) -> Value {
+    let value = |value: &PortValue| {
+        let port = ports.iter().find(|port| port.name == value.port)?;
+        Some((port.name.clone(), values::to_terse_json(&port.port_type, value)))
+    };
+    Value::Object(record.iter().filter_map(value).collect::<Map<_, _>>())
+}
+
+/// A value as `infer` shows it, in plain form again.
+fn read(ports: &[Port], name: &str, value: &Value) -> Answer<PortValue> {
+    let bad = |why: String| {
+        ApiError::failed("bad_output", format!("what came out at port {name}: {why}"))
+    };
+    let port = ports.iter().find(|port| port.name == name);
+    let port = port.ok_or_else(|| bad("there is no such port".to_owned()))?;
+    match (&port.port_type, value) {
+        // These are shown as the text that they are.
+        (PortType::Json(_) | PortType::Text | PortType::Table(_), Value::String(text)) => {
+            Ok(PortValue::new(name, text.as_bytes()))
+        }
+        _ => values::from_json(port, value).map_err(|error| bad(error.to_string())),
+    }
+}

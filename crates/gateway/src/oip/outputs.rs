@@ -14,7 +14,7 @@ use guildhall_protocol::wire::PortValue;
 use super::error::{Fault, OutputProblem};
 use super::metadata;
 use super::predictions;
-use super::records::{dtype_of, is_own_batch};
+use super::records::is_own_batch;
 use super::request::{ELEMENTS, Wanted};
 
 /// Longest outputs of one answer, bytes: as long as the longest body that a request may have.
@@ -73,37 +73,34 @@ impl<'i> Declared<'i> {
 
 /// Every output of an interface.
 pub(super) fn declared(interface: &Interface) -> Vec<Declared<'_>> {
+    // A model that takes all rows at once has a prediction for each, and yields one value of any other kind.
+    let rows = match interface.inputs.iter().any(is_own_batch) {
+        true => vec![Dim::Free],
+        false => Vec::new(),
+    };
+    let output = |port, source, dtype, dims: &[Dim]| Declared {
+        name: source_name(port, source),
+        port,
+        dtype,
+        shape: metadata::of_output(interface, dims),
+        source,
+    };
     let mut all = Vec::new();
     for port in &interface.outputs {
-        let plain = |source: Source<'_>, dtype, dims: &[Dim]| {
-            (source_name(port, source), dtype, metadata::of_output(interface, dims))
-        };
-        let mut add = |source, dtype, dims: &[Dim]| {
-            let (name, dtype, shape) = plain(source, dtype, dims);
-            all.push(Declared { name, port, dtype, shape, source });
-        };
         match &port.port_type {
-            PortType::Tensor(tensor) => add(Source::Tensor(tensor), tensor.dtype, &tensor.dims),
+            PortType::Tensor(tensor) => {
+                all.push(output(port, Source::Tensor(tensor), tensor.dtype, &tensor.dims));
+            }
             PortType::Prediction(kind) if kind.location.is_none() => {
-                // For a model that takes all rows at once, there is a prediction for each row.
-                let is_rows = interface.inputs.iter().any(is_own_batch);
-                let mut dims = Vec::from_iter(is_rows.then_some(Dim::Free));
+                let width = (kind.value == PredictionKind::Vector).then_some(Dim::Free);
+                let dims: Vec<Dim> = rows.iter().cloned().chain(width).collect();
+                let dtype = predictions::dtype(kind.value);
+                all.push(output(port, Source::Predictions(kind), dtype, &dims));
                 if !is_taken(interface, port) {
-                    add(Source::Confidence, ElementType::F32, &dims);
+                    all.push(output(port, Source::Confidence, ElementType::F32, &rows));
                 }
-                if kind.value == PredictionKind::Vector {
-                    dims.push(Dim::Free);
-                }
-                add(Source::Predictions(kind), predictions::dtype(kind.value), &dims);
             }
-            _ => {
-                // All rows at once come out as one value, which is one record.
-                let dims = match interface.inputs.iter().any(is_own_batch) {
-                    true => vec![Dim::Free],
-                    false => Vec::new(),
-                };
-                add(Source::Element, dtype_of(port), &dims);
-            }
+            _ => all.push(output(port, Source::Element, ELEMENTS, &rows)),
         }
     }
     all

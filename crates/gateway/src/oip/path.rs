@@ -111,7 +111,7 @@ mod tests {
     fn other_paths_are_refused_in_words() {
         for (path, status) in [
             ("digits", 400),
-            ("digits/infer/infer", 404),
+            ("lab-a/digits/infer/infer", 404),
             ("lab-a/digits/config", 404),
             ("lab-a/digits/infer/more", 404),
             ("lab-a/digits/versions", 404),

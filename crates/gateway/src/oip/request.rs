@@ -48,16 +48,17 @@ pub(super) struct Wanted {
     pub(super) classes: Option<NonZeroU64>,
 }
 
+/// A request as it is written. What a client leaves out, it may also say to be null.
 #[derive(Deserialize)]
 struct Written {
     #[serde(default)]
     id: Option<String>,
     #[serde(default)]
-    parameters: Map<String, Value>,
+    parameters: Option<Map<String, Value>>,
     #[serde(default)]
     inputs: Vec<WrittenInput>,
     #[serde(default)]
-    outputs: Vec<WrittenOutput>,
+    outputs: Option<Vec<WrittenOutput>>,
 }
 
 #[derive(Deserialize)]
@@ -66,7 +67,7 @@ struct WrittenInput {
     shape: Vec<u64>,
     datatype: String,
     #[serde(default)]
-    parameters: Map<String, Value>,
+    parameters: Option<Map<String, Value>>,
     #[serde(default)]
     data: Option<Value>,
 }
@@ -75,7 +76,7 @@ struct WrittenInput {
 struct WrittenOutput {
     name: String,
     #[serde(default)]
-    parameters: Map<String, Value>,
+    parameters: Option<Map<String, Value>>,
 }
 
 /// Reads a body. `json_bytes` is what the header `Inference-Header-Content-Length` says; without it all is JSON.
@@ -98,7 +99,8 @@ pub(super) fn read(body: &[u8], json_bytes: Option<u64>) -> Result<Request<'_>, 
     if written.inputs.len() > TENSORS_MAX {
         return Err(Fault::TooMany("inputs"));
     }
-    if written.outputs.len() > TENSORS_MAX {
+    let outputs = written.outputs.unwrap_or_default();
+    if outputs.len() > TENSORS_MAX {
         return Err(Fault::TooMany("outputs"));
     }
     let mut texts_left = TEXTS_MAX;
@@ -109,12 +111,12 @@ pub(super) fn read(body: &[u8], json_bytes: Option<u64>) -> Result<Request<'_>, 
     if !binary.is_empty() {
         return Err(Fault::LeftOver { len_bytes: binary.len() });
     }
-    let parameters = &written.parameters;
+    let parameters = &written.parameters.unwrap_or_default();
     check_sequence(parameters)?;
     Ok(Request {
         id: written.id,
         inputs,
-        outputs: written.outputs.into_iter().map(read_output).collect::<Result<_, _>>()?,
+        outputs: outputs.into_iter().map(read_output).collect::<Result<_, _>>()?,
         binary_outputs: truth(parameters, "binary_data_output")
             .map_err(|(name, why)| Fault::Parameter { name, why: why.to_owned() })?
             .unwrap_or_default(),
@@ -129,6 +131,7 @@ fn read_input<'b>(
     texts_left: &mut u64,
 ) -> Result<Tensor<'b>, Fault> {
     let WrittenInput { name, shape, datatype: said, parameters, data } = written;
+    let parameters = parameters.unwrap_or_default();
     let wrong = |problem: InputProblem| Fault::input(&name, problem);
     let dtype = datatype::named(&said).ok_or_else(|| wrong(InputProblem::Datatype(said)))?;
     if parameters.contains_key("shared_memory_region") {
@@ -158,6 +161,7 @@ fn read_input<'b>(
 
 fn read_output(written: WrittenOutput) -> Result<Wanted, Fault> {
     let WrittenOutput { name, parameters } = written;
+    let parameters = parameters.unwrap_or_default();
     let wrong = |problem: OutputProblem| Fault::output(&name, problem);
     if parameters.contains_key("shared_memory_region") {
         return Err(wrong(OutputProblem::SharedMemory));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::Router;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -91,11 +92,19 @@ async fn index<N: Node>(State(app): Shared<N>) -> Result<axum::Json<Vec<Value>>,
     }
 }
 
+/// A path below `models/`, whose escapes may be no UTF-8.
+type Asked = Result<Path<String>, PathRejection>;
+
+fn text(asked: Asked) -> Result<String, ApiError> {
+    let Path(text) = asked.map_err(|why| ApiError::invalid("bad_path", why.body_text()))?;
+    Ok(text)
+}
+
 async fn model<N: Node>(
     State(app): Shared<N>,
-    Path(asked): Path<String>,
+    asked: Asked,
 ) -> Result<axum::Json<Value>, ApiError> {
-    let path = path::read(&asked)?;
+    let path = path::read(&text(asked)?)?;
     if path.verb == Verb::Infer {
         return Err(ApiError::new(ErrorKind::Method, "unknown_method", "`infer` is a POST"));
     }
@@ -116,12 +125,12 @@ async fn versions<N: Node>(app: &App<N>, path: &ModelPath) -> Result<Vec<Version
 
 async fn infer<N: Node>(
     State(app): Shared<N>,
-    Path(asked): Path<String>,
+    asked: Asked,
     request: Request,
 ) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     let mut upload = Upload::new(body);
-    let checked = check_head(&asked, &parts.headers);
+    let checked = text(asked).and_then(|asked| check_head(&asked, &parts.headers));
     let (path, json_bytes) = match checked {
         Ok(checked) => checked,
         Err(refusal) => {
@@ -200,7 +209,11 @@ fn sent(body: answer::Body) -> Response {
 fn check_head(asked: &str, headers: &HeaderMap) -> Result<(ModelPath, Option<u64>), ApiError> {
     let path = path::read(asked)?;
     if path.verb != Verb::Infer {
-        return Err(ApiError::new(ErrorKind::Method, "unknown_method", "only `infer` is a POST"));
+        return Err(ApiError::new(
+            ErrorKind::Method,
+            "unknown_method",
+            "what is posted to is models/ORG/NAME/infer",
+        ));
     }
     check_media_type(headers)?;
     let json_bytes = match headers.get(&JSON_LENGTH) {

@@ -53,6 +53,9 @@ async fn refusals_have_the_form_of_the_protocol_below_oip_and_nowhere_else() {
         let answer = get(path, token).await;
         assert_eq!((raw::status(&answer), raw::json(&answer)), (status, json!({ "error": text })));
     }
+    let escaped = get("/oip/v2/models/lab-a/%ff", token).await;
+    assert_eq!(raw::status(&escaped), 400);
+    assert!(raw::json(&escaped)["error"].is_string(), "{escaped}");
     assert!(raw::json(&get("/oipx", token).await)["code"].is_string());
     assert!(raw::json(&get("/api/v1/nothing", token).await)["code"].is_string());
 }

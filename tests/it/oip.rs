@@ -180,7 +180,6 @@ async fn what_is_wrong_is_said_in_the_form_of_the_protocol() {
 ///   tritonclient ─▶ lab-a   (alone), with the digits example
 /// ```
 #[tokio::test]
-#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 async fn the_client_of_triton_works_as_it_is() {
     let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let mut asked = Command::new(&python);

@@ -184,10 +184,11 @@ pub trait Node: Send + Sync + 'static {
     /// `infer` there.
     fn scorable(&self, reference: Reference) -> impl Future<Output = Answer<Scorable>> + Send;
 
-    /// `POST /oip/v2/models/{ref}/infer`: like [`infer`](Self::infer), with values in their plain form.
+    /// `POST /oip/v2/models/{ref}/infer`: like [`infer`](Self::infer), with values in their plain form, of what
+    /// [`scorable`](Self::scorable) has found.
     fn score(
         &self,
-        reference: Reference,
+        of: &Scorable,
         request: ScoreRequest,
     ) -> impl Future<Output = Answer<Scored>> + Send;
 

@@ -294,8 +294,8 @@ impl Node for Api {
         self.0.scorable(reference).await
     }
 
-    async fn score(&self, reference: Reference, request: ScoreRequest) -> Answer<Scored> {
-        self.0.score(reference, request).await
+    async fn score(&self, of: &Scorable, request: ScoreRequest) -> Answer<Scored> {
+        self.0.score(of, request).await
     }
 
     async fn runs(&self) -> Answer<Vec<RunReport>> {

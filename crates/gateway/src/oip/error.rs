@@ -41,11 +41,9 @@ pub(crate) enum Fault {
     #[error("more than {TEXTS_MAX} elements of BYTES")]
     TooManyTexts,
     #[error("input {}: {problem}", quoted(.input))]
-    Input { input: String, problem: InputProblem },
+    Input { input: String, problem: Box<InputProblem> },
     #[error("output {}: {problem}", quoted(.output))]
-    Output { output: String, problem: OutputProblem },
-    #[error("{0}")]
-    Value(#[from] ValueError),
+    Output { output: String, problem: Box<OutputProblem> },
     #[error("input {one} has {first} records, input {other} has {second}")]
     Records { one: String, first: u64, other: String, second: u64 },
     #[error("a request scores 1 to {INFER_MAX_RECORDS} records, not {0}")]
@@ -134,11 +132,11 @@ pub(crate) enum OutputProblem {
 
 impl Fault {
     pub(super) fn input(input: impl Into<String>, problem: InputProblem) -> Self {
-        Self::Input { input: input.into(), problem }
+        Self::Input { input: input.into(), problem: Box::new(problem) }
     }
 
     pub(super) fn output(output: impl Into<String>, problem: OutputProblem) -> Self {
-        Self::Output { output: output.into(), problem }
+        Self::Output { output: output.into(), problem: Box::new(problem) }
     }
 }
 
@@ -148,7 +146,7 @@ impl From<Fault> for ApiError {
         match fault {
             Fault::JsonTooLong => Self::too_large("body_too_large", message),
             Fault::OutputsTooLong => Self::failed("outputs_too_long", message),
-            Fault::Output { problem, .. } => match problem {
+            Fault::Output { problem, .. } => match *problem {
                 OutputProblem::Absent { .. }
                 | OutputProblem::NotOfType { .. }
                 | OutputProblem::NoPredictions { .. }

@@ -147,14 +147,14 @@ fn read_input<'b>(
     match (data, size) {
         (Some(_), Some(_)) => Err(wrong(InputProblem::TwoData)),
         (None, None) => Err(wrong(InputProblem::NoData)),
-        (Some(data), None) => Head::new(name, dtype, shape, texts_left)?.from_json(data),
+        (Some(data), None) => Head::new(name, dtype, shape, texts_left)?.of_json(data),
         (None, Some(size)) => {
             let split = usize::try_from(size).ok().and_then(|at| binary.split_at_checked(at));
             let (own, rest) = split.ok_or_else(|| {
                 wrong(InputProblem::CutOff { expected: size, found: binary.len() })
             })?;
             *binary = rest;
-            Head::new(name, dtype, shape, texts_left)?.from_bytes(own)
+            Head::new(name, dtype, shape, texts_left)?.of_bytes(own)
         }
     }
 }

@@ -141,20 +141,20 @@ async fn infer<N: Node>(
     let announced = announced_bytes(&parts.headers);
     let body = upload.whole(request::BODY_MAX_BYTES, announced).await?;
     let scorable = app.node.scorable(path.reference.clone()).await?;
-    answered(&app, &path, scorable, &body, json_bytes).await
+    answered(&app, &path, &scorable, &body, json_bytes).await
 }
 
 async fn answered<N: Node>(
     app: &App<N>,
     path: &ModelPath,
-    scorable: Scorable,
+    scorable: &Scorable,
     body: &[u8],
     json_bytes: Option<u64>,
 ) -> Result<Response, ApiError> {
     let Scorable { reference, interface, .. } = scorable;
     let mut request = request::read(body, json_bytes)?;
-    outputs::check_wanted(&interface, &request.outputs)?;
-    let records = records::bind(&interface, std::mem::take(&mut request.inputs))?;
+    outputs::check_wanted(interface, &request.outputs)?;
+    let records = records::bind(interface, std::mem::take(&mut request.inputs))?;
     let timeout_ms = request.timeout_ms.map(std::num::NonZeroU64::get);
     let score = ScoreRequest {
         records: records.values,
@@ -162,11 +162,11 @@ async fn answered<N: Node>(
         limits: LimitSet { total_ms: timeout_ms, ..LimitSet::default() },
         queue_ms: timeout_ms,
     };
-    let version = match &reference {
+    let version = match reference {
         Reference::Named { version, .. } => version.as_ref().map(ToString::to_string),
         Reference::Package(_) => None,
     };
-    let Scored { run_id, executed_on, records: ends } = app.node.score(reference, score).await?;
+    let Scored { run_id, executed_on, records: ends } = app.node.score(scorable, score).await?;
     let mut values = Vec::new();
     for (at, end) in ends.into_iter().enumerate() {
         // The protocol has no way to say that some records failed.
@@ -174,7 +174,7 @@ async fn answered<N: Node>(
             ApiError::failed(failure.cause, format!("record {at}: {}", failure.message))
         })?);
     }
-    let made = outputs::collect(&interface, &values, records.is_batch, &request.outputs)?;
+    let made = outputs::collect(interface, &values, records.is_batch, &request.outputs)?;
     drop(values);
     let mut parameters = BTreeMap::from([("run_id", run_id.to_string())]);
     if let Some(node) = executed_on {

@@ -81,7 +81,7 @@ impl Head {
     }
 
     /// The tensor from the bytes that stand behind the JSON for it.
-    pub(super) fn from_bytes(self, bytes: &[u8]) -> Result<Tensor<'_>, Fault> {
+    pub(super) fn of_bytes(self, bytes: &[u8]) -> Result<Tensor<'_>, Fault> {
         let found = bytes.len() as u64;
         let Some(element_bytes) = self.dtype.len_bytes() else {
             let texts = self.texts(bytes)?;
@@ -126,7 +126,7 @@ impl Head {
     }
 
     /// The tensor from a list of all its elements, or from lists in lists like its shape.
-    pub(super) fn from_json(self, json: Value) -> Result<Tensor<'static>, Fault> {
+    pub(super) fn of_json(self, json: Value) -> Result<Tensor<'static>, Fault> {
         let mut plain = Vec::new();
         let mut texts: Vec<Cow<'static, [u8]>> = Vec::new();
         let mut count = 0_u64;

@@ -405,7 +405,7 @@ impl Node for Fake {
     }
 
     /// Twice what comes in.
-    async fn score(&self, _reference: Reference, request: ScoreRequest) -> Answer<Scored> {
+    async fn score(&self, _of: &Scorable, request: ScoreRequest) -> Answer<Scored> {
         let double = |record: Vec<PortValue>| {
             let numbers = record[0].bytes.as_chunks::<4>().0.iter();
             let doubled = numbers.flat_map(|n| (2.0 * f32::from_le_bytes(*n)).to_le_bytes());

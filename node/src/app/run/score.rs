@@ -38,10 +38,10 @@ impl App {
     /// Scores records whose values are in their plain form.
     pub(in crate::app) async fn score(
         self: &Arc<Self>,
-        reference: Reference,
+        of: &Scorable,
         request: ScoreRequest,
     ) -> Answer<Scored> {
-        let Scorable { reference, interface, .. } = self.scorable(reference).await?;
+        let Scorable { reference, interface, .. } = of;
         let ScoreRequest { records, on, limits, queue_ms } = request;
         let records = records.iter().map(|record| written(&interface.inputs, record)).collect();
         let request = InferRequest {
@@ -51,7 +51,7 @@ impl App {
             queue_ms,
             ..InferRequest::default()
         };
-        let answer = self.infer(reference, request).await?;
+        let answer = self.infer(reference.clone(), request).await?;
         let end = |end: InferRecord| match end {
             InferRecord::Outputs(values) => {
                 let each = values.iter().map(|(port, value)| read(&interface.outputs, port, value));

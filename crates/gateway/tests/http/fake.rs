@@ -14,9 +14,9 @@ use guildhall_protocol::api::{
     DemandReport, Detail, DrainChange, FetchRequest, Fetched, Follows, GcReport, GcRequest,
     HeldPackage, InferAnswer, InferRequest, InviteRequest, InviteText, KeptFor, Lending,
     ListRequest, Machine, Notice, OfferChange, OutputLine, OutputValue, Peer, PublishRequest,
-    Published, Ranking, Reindexed, ReviewRequest, ReviewShown, RunReport, RunRequest, RunStarted,
-    ScrubReport, ScrubRequest, SearchAnswer, Status, StoreReport, Subscriptions, TestLog, Transfer,
-    Unlisted, Via, YankRequest, Yanked,
+    Published, Ranking, RecordFailure, Reindexed, ReviewRequest, ReviewShown, RunReport,
+    RunRequest, RunStarted, ScrubReport, ScrubRequest, SearchAnswer, Status, StoreReport,
+    Subscriptions, TestLog, Transfer, Unlisted, Via, YankRequest, Yanked,
 };
 use guildhall_protocol::facts::Facts;
 use guildhall_protocol::manifest::{Kind, MANIFEST_FORMAT, Manifest};
@@ -404,12 +404,16 @@ impl Node for Fake {
         })
     }
 
-    /// Twice what comes in.
+    /// Twice what comes in; a record that has no number fails.
     async fn score(&self, _of: &Scorable, request: ScoreRequest) -> Answer<Scored> {
         let double = |record: Vec<PortValue>| {
-            let numbers = record[0].bytes.as_chunks::<4>().0.iter();
-            let doubled = numbers.flat_map(|n| (2.0 * f32::from_le_bytes(*n)).to_le_bytes());
-            Ok(vec![PortValue::new("y", doubled.collect::<Vec<u8>>())])
+            let numbers = record[0].bytes.as_chunks::<4>().0.iter().map(|n| f32::from_le_bytes(*n));
+            if numbers.clone().any(f32::is_nan) {
+                let (cause, message) = ("failed".to_owned(), "that is no number".to_owned());
+                return Err(RecordFailure { stage: 0, cause, message });
+            }
+            let doubled: Vec<u8> = numbers.flat_map(|n| (2.0 * n).to_le_bytes()).collect();
+            Ok(vec![PortValue::new("y", doubled)])
         };
         let records = request.records.into_iter().map(double).collect();
         Ok(Scored { run_id: run_id(), executed_on: None, records })

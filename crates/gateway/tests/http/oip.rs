@@ -31,6 +31,18 @@ async fn a_model_is_found_scored_and_answered() {
 }
 
 #[tokio::test]
+async fn a_record_that_fails_fails_the_request_and_is_named() {
+    let gateway = Running::start(None).await;
+    let inputs =
+        json!([{ "name": "x", "datatype": "FP32", "shape": [2, 2], "data": [1, 2, "NaN", 4] }]);
+    let body = json!({ "inputs": inputs }).to_string();
+    let path = "/oip/v2/models/lab-a/double/infer";
+    let answer = raw::post_json(gateway.address, path, &body).await;
+    assert_eq!(raw::status(&answer), 422);
+    assert_eq!(raw::json(&answer), json!({ "error": "record 1: that is no number" }));
+}
+
+#[tokio::test]
 async fn refusals_have_the_form_of_the_protocol_below_oip_and_nowhere_else() {
     let gateway = Running::start(Some("secret")).await;
     let get = async |path: &str, headers: &str| {

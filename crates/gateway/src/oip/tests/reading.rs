@@ -30,10 +30,12 @@ fn zeros(name: &str, shape: &[u64]) -> Value {
     json!({ "name": name, "shape": shape, "datatype": "FP32", "data": vec![0; volume as usize] })
 }
 
+/// A port's type, the shape that comes, and if it fits: how many records, and whether they have a dimension.
+type Case = (&'static str, &'static [u64], Option<(usize, bool)>);
+
 #[test]
 fn a_dimension_in_front_counts_records_where_the_port_has_none_of_its_own() {
-    // Type, shape, records and dimensions of each, or none of its own.
-    let cases: [(&str, &[u64], Option<(usize, bool)>); 18] = [
+    let cases: [Case; 18] = [
         ("tensor(f32, 4)", &[3, 4], Some((3, true))),
         ("tensor(f32, 4)", &[1, 4], Some((1, true))),
         ("tensor(f32, 4)", &[4], Some((1, false))),

@@ -59,6 +59,8 @@ mod lending;
 mod lifecycle;
 #[path = "it/names.rs"]
 mod names;
+#[path = "it/oip.rs"]
+mod oip;
 #[path = "it/own_log.rs"]
 mod own_log;
 #[path = "it/propose.rs"]

@@ -15,6 +15,7 @@ mod output;
 mod predictions;
 mod table;
 mod tensor;
+mod typed;
 
 use std::collections::BTreeMap;
 
@@ -25,6 +26,7 @@ pub use self::error::{Problem, ValueError, nearest};
 pub use self::number::{element_named, number_of};
 pub use self::output::{to_json, to_output};
 pub use self::tensor::rows_of;
+pub use self::typed::{element_json, push_element, tensor_dims, tensor_value, to_terse_json};
 use crate::interface::{Port, PortType};
 use crate::limits::VALUE_MAX_BYTES;
 use crate::wire::PortValue;

@@ -490,8 +490,25 @@ proptest! {
         // The parser of serde_json may miss a 64-bit float by its last bit, which shorter ones do not feel.
         if !port.port_type.to_string().contains("f64") {
             let parsed: Value = serde_json::from_str(&json.to_string()).unwrap();
-            prop_assert_eq!(values::from_json(&port, &parsed), Ok(value), "{}", json);
+            prop_assert_eq!(values::from_json(&port, &parsed), Ok(value.clone()), "{}", json);
         }
+        let terse = values::to_terse_json(&port.port_type, &value);
+        prop_assert_eq!(values::from_json(&port, &terse), Ok(value), "{}", terse);
+    }
+
+    #[test]
+    fn a_tensor_is_made_of_its_elements_and_dimensions((port, value) in tensor()) {
+        let PortType::Tensor(tensor) = &port.port_type else { panic!("a tensor") };
+        let dims = values::tensor_dims(tensor, &value).expect("a value of its type");
+        let bytes = value.bytes.clone();
+        prop_assert_eq!(&values::tensor_value("x", tensor, bytes, &dims), &value);
+        let len = tensor.dtype.len_bytes().expect("no text") as usize;
+        let mut again = Vec::new();
+        for element in value.bytes.chunks(len) {
+            let json = values::element_json(tensor.dtype, element).expect("an element");
+            values::push_element(tensor.dtype, &json, &mut again).expect("the same element");
+        }
+        prop_assert_eq!(again, value.bytes);
     }
 
     #[test]
@@ -500,8 +517,10 @@ proptest! {
         let shown = values::to_json(&port.port_type, &value);
         let again = values::from_json(&port, &shown).unwrap();
         if json.as_array().is_some_and(|rows| !rows.is_empty()) {
-            prop_assert_eq!(again, value, "{}", shown);
+            prop_assert_eq!(again, value.clone(), "{}", shown);
         }
+        let terse = values::to_terse_json(&port.port_type, &value);
+        prop_assert_eq!(values::from_json(&port, &terse), Ok(value), "{}", terse);
     }
 
     #[test]
@@ -514,7 +533,9 @@ proptest! {
         ] {
             let port = port("x", written);
             let shown = values::to_json(&port.port_type, &value);
-            prop_assert_eq!(values::from_json(&port, &shown), Ok(value));
+            prop_assert_eq!(values::from_json(&port, &shown), Ok(value.clone()));
+            let terse = values::to_terse_json(&port.port_type, &value);
+            prop_assert_eq!(values::from_json(&port, &terse), Ok(value));
         }
     }
 
@@ -539,6 +560,7 @@ proptest! {
             for bytes in [bytes.clone(), text.clone().into_bytes()] {
                 let value = PortValue { dims: dims.clone(), ..PortValue::new("x", bytes) };
                 let _ = values::to_json(&port.port_type, &value);
+                let _ = values::to_terse_json(&port.port_type, &value);
                 let _ = values::to_output(std::slice::from_ref(&port), &[value]);
             }
         }

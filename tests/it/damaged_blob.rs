@@ -4,7 +4,7 @@ use guildhall_testkit::protocol::Hash;
 use guildhall_testkit::protocol::api::{Published, RunState};
 use guildhall_testkit::protocol::name::Reference;
 use guildhall_testkit::{
-    Lab, Node, Package, bytes_of, damage, holds_listings, lend, publish_ok, run, stage,
+    Lab, Node, Package, acquainted, bytes_of, damage, holds_listings, lend, publish_ok, run, stage,
 };
 
 use crate::lab;

@@ -111,7 +111,8 @@ fn expect_media_type(headers: &HeaderMap, expected: &'static str) -> Result<(), 
     }
 }
 
-fn announced_bytes(headers: &HeaderMap) -> Option<u64> {
+/// How long the client says its body is, bytes.
+pub(crate) fn announced_bytes(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 

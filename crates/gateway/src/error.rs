@@ -165,6 +165,9 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        (self.kind.status(), Json(self.body)).into_response()
+        let mut response = (self.kind.status(), Json(&self.body)).into_response();
+        // For faces whose clients read another form.
+        response.extensions_mut().insert(self.body);
+        response
     }
 }

@@ -1,4 +1,5 @@
-//! A node's HTTP face: the native API under `/api/v1`, `/healthz` and `/metrics`.
+//! A node's HTTP face: the native API under `/api/v1`, the Open Inference Protocol under `/oip`, `/healthz` and
+//! `/metrics`.
 //!
 //! This crate owns routes, form and size of requests, tokens, the hosts it answers for, and connections. It decides
 //! nothing about content: every route calls one method of the [`Node`] port, and every refusal is an [`ApiError`] that
@@ -21,12 +22,15 @@ mod error;
 mod guard;
 mod metrics;
 mod node;
+mod oip;
 mod routes;
+mod score;
 mod server;
 mod upload;
 
 pub use axum::body::Bytes;
 pub use error::{ApiError, ErrorKind};
 pub use node::{Answer, Blob, Node, OutputLines};
+pub use score::{Scorable, ScoreRequest, Scored};
 pub use server::{Options, ServeError, serve};
 pub use upload::Upload;

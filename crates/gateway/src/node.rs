@@ -23,6 +23,7 @@ use guildhall_protocol::{Hash, PackageId, RecordId, RunId};
 use tokio::io::AsyncRead;
 
 use crate::error::ApiError;
+use crate::score::{Scorable, ScoreRequest, Scored};
 use crate::upload::Upload;
 
 /// What a method of [`Node`] returns.
@@ -178,6 +179,18 @@ pub trait Node: Send + Sync + 'static {
         reference: Reference,
         request: InferRequest,
     ) -> impl Future<Output = Answer<InferAnswer>> + Send;
+
+    /// What can be scored with under this reference, and what it takes; `GET /oip/v2/models/{ref}` and the start of each
+    /// `infer` there.
+    fn scorable(&self, reference: Reference) -> impl Future<Output = Answer<Scorable>> + Send;
+
+    /// `POST /oip/v2/models/{ref}/infer`: like [`infer`](Self::infer), with values in their plain form, of what
+    /// [`scorable`](Self::scorable) has found.
+    fn score(
+        &self,
+        of: &Scorable,
+        request: ScoreRequest,
+    ) -> impl Future<Output = Answer<Scored>> + Send;
 
     /// `GET /runs`: newest first, as many as the node remembers.
     fn runs(&self) -> impl Future<Output = Answer<Vec<RunReport>>> + Send;

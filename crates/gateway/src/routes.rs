@@ -28,6 +28,7 @@ use crate::error::{ApiError, ErrorKind};
 use crate::guard::{Guard, HEALTH_PATH};
 use crate::metrics::{self, Metrics};
 use crate::node::{Node, OutputLines};
+use crate::oip;
 use crate::upload::Upload;
 
 /// Bytes read from a blob at once: large enough that hashing and sending dominate, small enough for many at a time.
@@ -46,7 +47,7 @@ pub(crate) struct App<N> {
     pub(crate) metrics: Metrics,
 }
 
-type Shared<N> = State<Arc<App<N>>>;
+pub(crate) type Shared<N> = State<Arc<App<N>>>;
 type Reply<T> = Result<axum::Json<T>, ApiError>;
 
 /// All routes behind the guard.
@@ -98,6 +99,7 @@ pub(crate) fn router<N: Node>(app: Arc<App<N>>) -> Router {
         .route("/api/v1/runs/{id}/outputs", get(run_outputs))
         .route("/api/v1/runs/{id}/receipt", get(run_receipt))
         .route("/api/v1/records/{id}", get(record))
+        .merge(oip::routes())
         .route("/metrics", get(metrics))
         .route(HEALTH_PATH, get(|| async { "ok\n" }))
         .fallback(no_route)
@@ -110,6 +112,7 @@ pub(crate) fn router<N: Node>(app: Arc<App<N>>) -> Router {
 async fn around<N: Node>(State(app): Shared<N>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
+    let is_oip = oip::is_below(request.uri());
     let route = request
         .extensions()
         .get::<MatchedPath>()
@@ -118,6 +121,9 @@ async fn around<N: Node>(State(app): Shared<N>, request: Request, next: Next) ->
         Ok(()) => next.run(request).await,
         Err(refusal) => refuse(request, refusal).await,
     };
+    if is_oip {
+        response = oip::worded(response);
+    }
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let status = response.status();

@@ -1,17 +1,39 @@
-//! Requests to a node's API that no client of ours would send.
+//! Requests to a node's HTTP faces that no client of ours would send.
 
 use guildhall_launch::Node;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// Posts bytes as they are to a route below `/api/v1/`. Returns the status and the body of the answer; a status of 0 if
-/// the node hung up.
-pub async fn post(node: &Node, route: &str, media_type: &str, body: &[u8]) -> (u16, String) {
+/// What a node answers, byte by byte.
+#[derive(Clone, Debug, Default)]
+pub struct Answer {
+    /// The status; 0 if the node hung up.
+    pub status: u16,
+    /// The lines before the body.
+    pub head: String,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// A header's value, if it is there.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let is_named = |line: &&str| {
+            line.split_once(':').is_some_and(|(other, _)| other.eq_ignore_ascii_case(name))
+        };
+        let line = self.head.lines().find(is_named)?;
+        line.split_once(':').map(|(_, value)| value.trim())
+    }
+}
+
+/// Sends a request as it is, with these lines in its head, each ended by `\r\n`.
+pub async fn send(node: &Node, method: &str, path: &str, lines: &str, body: &[u8]) -> Answer {
     let authority = node.ready().api.strip_prefix("http://").expect("a URL");
     let mut stream = TcpStream::connect(authority).await.expect("the port is open");
     let head = format!(
-        "POST /api/v1/{route} HTTP/1.1\r\nhost: {authority}\r\ncontent-type: {media_type}\r\n\
-         content-length: {}\r\nconnection: close\r\n\r\n",
+        "{method} {path} HTTP/1.1\r\nhost: {authority}\r\n{lines}content-length: {}\r\n\
+         connection: close\r\n\r\n",
         body.len()
     );
     stream.write_all(head.as_bytes()).await.expect("the node reads");
@@ -19,8 +41,17 @@ pub async fn post(node: &Node, route: &str, media_type: &str, body: &[u8]) -> (u
     let _refused = stream.write_all(body).await;
     let mut answer = Vec::new();
     let _reset = stream.read_to_end(&mut answer).await;
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
-    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
-    (status.unwrap_or_default(), body.unwrap_or_default())
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n");
+    let body = end.and_then(|end| answer.get(end + 4..)).unwrap_or_default().to_vec();
+    let head = String::from_utf8_lossy(&answer[..end.unwrap_or_default()]).into_owned();
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    Answer { status: status.unwrap_or_default(), head, body }
+}
+
+/// Posts bytes as they are to a route below `/api/v1/`. Returns the status and the body of the answer; a status of 0 if
+/// the node hung up.
+pub async fn post(node: &Node, route: &str, media_type: &str, body: &[u8]) -> (u16, String) {
+    let lines = format!("content-type: {media_type}\r\n");
+    let answer = send(node, "POST", &format!("/api/v1/{route}"), &lines, body).await;
+    (answer.status, String::from_utf8_lossy(&answer.body).into_owned())
 }

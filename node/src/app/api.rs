@@ -5,7 +5,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use guildhall_core::{Event, Found, PageFault, Settings};
-use guildhall_gateway::{Answer, ApiError, Blob, Node, OutputLines, Upload};
+use guildhall_gateway::{
+    Answer, ApiError, Blob, Node, OutputLines, Scorable, ScoreRequest, Scored, Upload,
+};
 use guildhall_overlay::peer_id_string;
 use guildhall_protocol::api::{
     AdoptRequest, BackupMade, BackupRequest, BlobQuery, BlobStored, BlobsKnown, CategoryCount,
@@ -286,6 +288,14 @@ impl Node for Api {
 
     async fn infer(&self, reference: Reference, request: InferRequest) -> Answer<InferAnswer> {
         self.0.infer(reference, request).await
+    }
+
+    async fn scorable(&self, reference: Reference) -> Answer<Scorable> {
+        self.0.scorable(reference).await
+    }
+
+    async fn score(&self, of: &Scorable, request: ScoreRequest) -> Answer<Scored> {
+        self.0.score(of, request).await
     }
 
     async fn runs(&self) -> Answer<Vec<RunReport>> {

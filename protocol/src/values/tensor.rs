@@ -37,14 +37,15 @@ pub(super) fn from_json(
             sizes.insert(name.clone(), *size);
         }
     }
-    let open = tensor.dims.iter().filter(|dim| !matches!(dim, Dim::Fixed(_))).count();
-    // From a length of 0 an open dimension follows only if it is the one that is 0.
-    let is_open = open > 1 || (open == 1 && is_emptied(&tensor.dims));
-    Ok(Plain { bytes: elements.finish(), dims: is_open.then_some(dims) })
+    let dims = says_dims(&tensor.dims).then_some(dims);
+    Ok(Plain { bytes: elements.finish(), dims })
 }
 
-fn is_emptied(dims: &[Dim]) -> bool {
-    dims.contains(&Dim::Fixed(0))
+/// Whether a value of such a tensor says its dimensions, because its length does not tell them all.
+pub(super) fn says_dims(dims: &[Dim]) -> bool {
+    let open = dims.iter().filter(|dim| !matches!(dim, Dim::Fixed(_))).count();
+    // From a length of 0 an open dimension follows only if it is the one that is 0.
+    open > 1 || (open == 1 && dims.contains(&Dim::Fixed(0)))
 }
 
 /// Elements in plain form as they are collected.

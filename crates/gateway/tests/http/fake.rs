@@ -5,20 +5,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures::StreamExt;
-use guildhall_gateway::{Answer, ApiError, Blob, Node, Options, OutputLines, Upload, serve};
+use guildhall_gateway::{
+    Answer, ApiError, Blob, Node, Options, OutputLines, Scorable, ScoreRequest, Scored, Upload,
+    serve,
+};
 use guildhall_protocol::api::{
     AdoptRequest, BackupMade, BackupRequest, BlobQuery, BlobStored, BlobsKnown, CategoryCount,
     DemandReport, Detail, DrainChange, FetchRequest, Fetched, Follows, GcReport, GcRequest,
     HeldPackage, InferAnswer, InferRequest, InviteRequest, InviteText, KeptFor, Lending,
     ListRequest, Machine, Notice, OfferChange, OutputLine, OutputValue, Peer, PublishRequest,
-    Published, Ranking, Reindexed, ReviewRequest, ReviewShown, RunReport, RunRequest, RunStarted,
-    ScrubReport, ScrubRequest, SearchAnswer, Status, StoreReport, Subscriptions, TestLog, Transfer,
-    Unlisted, Via, YankRequest, Yanked,
+    Published, Ranking, RecordFailure, Reindexed, ReviewRequest, ReviewShown, RunReport,
+    RunRequest, RunStarted, ScrubReport, ScrubRequest, SearchAnswer, Status, StoreReport,
+    Subscriptions, TestLog, Transfer, Unlisted, Via, YankRequest, Yanked,
 };
 use guildhall_protocol::facts::Facts;
 use guildhall_protocol::manifest::{Kind, MANIFEST_FORMAT, Manifest};
 use guildhall_protocol::name::{CategoryPrefix, FileName, Reference};
 use guildhall_protocol::query::Query;
+use guildhall_protocol::wire::PortValue;
 use guildhall_protocol::{Hash, PackageId, RecordId, RunId};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -384,6 +388,36 @@ impl Node for Fake {
         let outputs = json!({ "run_id": run_id(), "executed_on": null, "seconds": 0.1,
             "outputs": { "ref": reference, "inputs": request.inputs } });
         Ok(serde_json::from_value(outputs).unwrap())
+    }
+
+    async fn scorable(&self, reference: Reference) -> Answer<Scorable> {
+        if reference.to_string() != "lab-a/double" {
+            return unknown("model");
+        }
+        let interface = serde_json::from_value(json!({
+            "inputs": [{ "name": "x", "type": { "tensor": { "dtype": "f32", "dims": [2] } } }],
+            "outputs": [{ "name": "y", "type": { "tensor": { "dtype": "f32", "dims": [2] } } }],
+        }));
+        Ok(Scorable {
+            reference: "lab-a/double@1.0.0".parse().unwrap(),
+            interface: interface.unwrap(),
+            engines: vec!["onnx".into()],
+        })
+    }
+
+    /// Twice what comes in; a record that has no number fails.
+    async fn score(&self, _of: &Scorable, request: ScoreRequest) -> Answer<Scored> {
+        let double = |record: Vec<PortValue>| {
+            let numbers = record[0].bytes.as_chunks::<4>().0.iter().map(|n| f32::from_le_bytes(*n));
+            if numbers.clone().any(f32::is_nan) {
+                let (cause, message) = ("failed".to_owned(), "that is no number".to_owned());
+                return Err(RecordFailure { stage: 0, cause, message });
+            }
+            let doubled: Vec<u8> = numbers.flat_map(|n| (2.0 * n).to_le_bytes()).collect();
+            Ok(vec![PortValue::new("y", doubled)])
+        };
+        let records = request.records.into_iter().map(double).collect();
+        Ok(Scored { run_id: run_id(), executed_on: None, records })
     }
 
     async fn cancel_run(&self, run: RunId) -> Answer<RunReport> {

@@ -3,6 +3,7 @@
 
 mod fake;
 mod find;
+mod oip;
 mod raw;
 
 use std::time::Duration;

@@ -8,6 +8,7 @@ use std::time::Instant;
 use futures::StreamExt as _;
 use guildhall_gateway::ApiError;
 use guildhall_pipeline::Plan;
+use guildhall_protocol::PackageId;
 use guildhall_protocol::api::{
     INFER_MAX_RECORDS, InferAnswer, InferRecord, InferRequest, InputRecord, OutputValue, RunInput,
     RunReport, RunRequest, RunState,
@@ -62,14 +63,10 @@ impl App {
         let records = given.iter().enumerate().map(record).collect::<Result<Vec<_>, ApiError>>()?;
         let (by_port, records): (Vec<_>, Vec<_>) = records.into_iter().unzip();
 
-        if is_for_a_session(&records) {
-            let key = Key::of(stage_name(&reference), package, &request);
-            let opening = async || self.opening(plan.clone(), &request).await;
-            if let Some(answered) = self.ask_session(&key, records, opening).await {
-                self.used(None, package).await;
-                let seconds = began.elapsed().as_secs_f64();
-                return answered_in_session(&plan, answered, seconds, is_single);
-            }
+        let in_session = self.score_in_session(&reference, package, &plan, &request, records);
+        if let Some(answered) = in_session.await {
+            let seconds = began.elapsed().as_secs_f64();
+            return answered_in_session(&plan, answered, seconds, is_single);
         }
         let named = by_port.into_iter().enumerate();
         let records =
@@ -93,6 +90,27 @@ impl App {
         drop(lines);
         self.forget_run(run).await;
         answer(report, ends, is_single)
+    }
+}
+
+impl App {
+    /// Scores a request's records in a session, if they are few; `None` when that did not come about.
+    pub(super) async fn score_in_session(
+        self: &Arc<Self>,
+        reference: &Reference,
+        package: PackageId,
+        plan: &Plan,
+        request: &InferRequest,
+        records: Vec<Vec<PortValue>>,
+    ) -> Option<Answered> {
+        if !is_for_a_session(&records) {
+            return None;
+        }
+        let key = Key::of(stage_name(reference), package, request);
+        let opening = async || self.opening(plan.clone(), request).await;
+        let answered = self.ask_session(&key, records, opening).await?;
+        self.used(None, package).await;
+        Some(answered)
     }
 }
 

@@ -18,6 +18,7 @@ mod pump;
 mod report;
 mod request;
 mod runner;
+mod score;
 mod session;
 mod share;
 mod stage;

@@ -157,16 +157,23 @@ impl Tally {
 pub(super) fn readable(ports: &[Port], end: &RecordEnd) -> OutputValue {
     match end {
         RecordEnd::Values(values) => values::to_output(ports, values),
-        RecordEnd::Failed(failure) => OutputValue::Failed(RecordFailure {
+        other => OutputValue::Failed(record_failure(other)),
+    }
+}
+
+/// Why a record has no values.
+pub(super) fn record_failure(end: &RecordEnd) -> RecordFailure {
+    match end {
+        RecordEnd::Failed(failure) => RecordFailure {
             stage: failure.stage,
             cause: failure.cause.clone(),
             message: failure.detail.clone(),
-        }),
-        _ => OutputValue::Failed(RecordFailure {
+        },
+        _ => RecordFailure {
             stage: 0,
             cause: "internal".to_owned(),
             message: "this node does not know how the record ended".to_owned(),
-        }),
+        },
     }
 }
 

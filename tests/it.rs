@@ -35,6 +35,8 @@ mod hostile_bombs;
 mod hostile_claims;
 #[path = "it/hostile_clients.rs"]
 mod hostile_clients;
+#[path = "it/hostile_executors.rs"]
+mod hostile_executors;
 #[path = "it/hostile_gc.rs"]
 mod hostile_gc;
 #[path = "it/hostile_holders.rs"]

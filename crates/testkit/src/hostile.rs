@@ -241,6 +241,23 @@ impl Hostile {
         *self.log.lock().expect("nobody panicked") = log;
     }
 
+    /// Asks a node that it has met. Returns the bytes of the request and of the answer, and the answer.
+    ///
+    /// # Errors
+    /// What the overlay says.
+    pub async fn ask(
+        &self,
+        node: &Node,
+        request: &Request,
+    ) -> Result<(usize, usize, Response), String> {
+        let bytes = cbor::encode(request);
+        let asked = bytes.len();
+        let answer = self.overlay.request(key_of(node), bytes).await;
+        let answer = answer.map_err(|error| error.to_string())?;
+        let said = decode_message::<Response>(&answer).map_err(|error| error.to_string())?;
+        Ok((asked, answer.len(), said))
+    }
+
     /// Opens a blob stream to a node.
     ///
     /// # Errors

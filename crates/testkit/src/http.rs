@@ -24,3 +24,16 @@ pub async fn post(node: &Node, route: &str, media_type: &str, body: &[u8]) -> (u
     let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
     (status.unwrap_or_default(), body.unwrap_or_default())
 }
+
+/// Gets a route below `/api/v1/`, to the end of the answer. Returns the status and everything that came, head and body.
+pub async fn fetch(node: &Node, route: &str) -> (u16, Vec<u8>) {
+    let authority = node.ready().api.strip_prefix("http://").expect("a URL");
+    let mut stream = TcpStream::connect(authority).await.expect("the port is open");
+    let head =
+        format!("GET /api/v1/{route} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.expect("the node reads");
+    let mut answer = Vec::new();
+    let _reset = stream.read_to_end(&mut answer).await;
+    let status = answer.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok());
+    (status.and_then(|digits| digits.parse().ok()).unwrap_or_default(), answer)
+}

@@ -5,13 +5,13 @@
 //! cargo test --workspace --no-run    # then, in node/, the binary of tests/it.rs:
 //! it abuse:: --ignored --nocapture --test-threads 1
 //! ```
+#![allow(clippy::print_stdout, reason = "what is measured is read by a person")]
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use guildhall_testkit::hostile::{Deed, Hostile, Truth};
 use guildhall_testkit::protocol::contract::Hardware;
-use guildhall_testkit::protocol::query::Query;
 use guildhall_testkit::protocol::wire::{OfferRequest, Request, Response};
 use guildhall_testkit::protocol::{Hash, RunId};
 use guildhall_testkit::{
@@ -48,6 +48,11 @@ fn bomb(rungs: usize, seed: usize) -> String {
     )
 }
 
+fn a_bomb(seed: usize) -> Package {
+    let package = Package::stage(&format!("bomb-{seed}"), &bomb(4_000, seed));
+    package.contract(5_000, 1 << 24, 60_000)
+}
+
 /// The latency of so many cheap requests, sorted.
 async fn latencies(node: &Node) -> Vec<Duration> {
     let mut all = Vec::new();
@@ -75,9 +80,7 @@ fn told(what: &str, all: &[Duration]) -> f64 {
 async fn t17_latency_of_the_api_while_fifty_compile_bombs_are_published() {
     let lab = lab();
     let a = lab.found("lab-a").await;
-    let folders: Vec<_> = (0..BOMBS)
-        .map(|seed| lab.write(&Package::stage(&format!("bomb-{seed}"), &bomb(4_000, seed))))
-        .collect();
+    let folders: Vec<_> = (0..BOMBS).map(|seed| lab.write(&a_bomb(seed))).collect();
     latencies(&a).await;
     let idle = told("idle", &latencies(&a).await);
     let local = tokio::task::LocalSet::new();
@@ -166,7 +169,7 @@ async fn t51_what_each_request_costs_for_a_byte_of_it() {
         "store",
         "store/packages",
         "runs",
-        "../../metrics",
+        "/metrics",
     ] {
         let a = &a;
         measure(&format!("GET {route}"), a, |_| async move {
@@ -211,7 +214,7 @@ async fn t51_what_each_request_costs_for_a_byte_of_it() {
     let asks: [(&str, &dyn Fn(u32) -> Request); 4] = [
         ("Heads", &|_| Request::Heads { after: None }),
         ("Pull", &|_| Request::Pull { author: longest, from_seq: 0 }),
-        ("Query", &|_| Request::Query(Box::new(Query::default()))),
+        ("Query", &|_| Request::Query(Box::default())),
         ("Offer", &|number| Request::Offer(Box::new(offer(number)))),
     ];
     for (what, make) in asks {

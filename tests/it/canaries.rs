@@ -34,7 +34,7 @@ const ROUTES: &[&str] = &[
     "store",
     "store/packages",
     "runs",
-    "../../metrics",
+    "/metrics",
 ];
 
 fn runs() -> usize {

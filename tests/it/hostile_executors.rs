@@ -2,8 +2,6 @@
 //! wrong, or too late. The run completes with every record once and in order all the same, through a node that is
 //! honest: in most of these tests the requester's own, which is asked last.
 
-use std::time::Instant;
-
 use guildhall_testkit::hostile::{Hostile, Work};
 use guildhall_testkit::protocol::api::{RunReport, RunRequest, RunState};
 use guildhall_testkit::protocol::contract::LimitSet;
@@ -85,10 +83,8 @@ async fn endures(a: &mut Node, x: &Node, number: u8, work: Work) -> RunReport {
     let liar = hostile(a, x, number, work).await;
     forget_peak(a);
     let before = rss_bytes(a);
-    let begun = Instant::now();
     let report = run_request(a, &request("lab-a/echo", records(values(RECORDS)), "auto")).await;
     let rise = peak_bytes(a).saturating_sub(before);
-    println!("{work:?}: {:?}, {} KiB more", begun.elapsed(), rise >> 10);
     is_whole(work, a, &report, RECORDS).await;
     assert!(liar.jobs().0 > 0, "{work:?}: it was asked");
     assert!(rise <= RISE_MAX_BYTES, "{work:?}: {rise} bytes");
@@ -214,9 +210,7 @@ async fn an_executor_that_is_slow_and_denies_it_does_not_keep_others_from_the_wo
     x.kill().await.expect("it is killed");
     let work = Work::Slow(400);
     let slow = hostile(&a, &x, 1, work).await;
-    let begun = Instant::now();
     let report = run_request(&a, &request("lab-a/echo", records(values(MANY)), "auto")).await;
-    println!("{:?}: {report:?}", begun.elapsed());
     is_whole(work, &a, &report, MANY).await;
     let by_slow = records_of(&report, &slow.peer_id());
     assert!(by_slow < MANY as u64 / 2, "{by_slow} of {MANY} records are the slow one's");

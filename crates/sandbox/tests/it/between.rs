@@ -136,7 +136,8 @@ fn t32_no_hostile_run_changes_a_packages_files_or_could() {
         assert_eq!(Hash::of(&bytes), entry.hash, "{name}");
     }
     assert!(started * 2 > runs, "most of them run: {started}");
-    println!("{started} of {runs} ran; descriptors of {seen} were looked at");
+    // Where the system shows them to nobody but root, what is opened is checked by its flags in `leaks`.
+    assert!(seen == 0 || seen == started, "descriptors of {seen} of {started} were looked at");
     // The control: this process has a file below a folder open for writing, and is found.
     let folder = tempfile::tempdir().unwrap();
     let _open = fs::File::create(folder.path().join("open")).unwrap();

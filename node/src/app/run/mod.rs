@@ -1,8 +1,7 @@
 //! Runs: what this node asked for and what it executes for others and itself.
 //!
-//! - The requester's side: [`request`] checks and plans, [`runner`] drives, [`nodes`]
-//!   are whom it may ask, [`share`] is one node's share, [`outputs`]
-//!   what came out, [`report`] what is told and kept.
+//! - The requester's side: [`request`] checks and plans, [`runner`] drives, [`nodes`] are whom it may ask, [`share`] is one
+//!   node's share, [`outputs`] what came out, [`report`] what is told and kept.
 //! - The executor's side: [`execute`] is a job from its lease to its receipt, [`pump`] its stream, [`chain`] its stages.
 //!
 //! Both ends speak the frames of `guildhall_protocol::wire` over a stream. A run on this node uses the same frames over

@@ -3,12 +3,16 @@
 //! Ports are picked by the system, nothing is shared between tests, and nothing sleeps: `converge` waits until
 //! something holds and says what it saw when it does not.
 
+#[path = "it/abuse.rs"]
+mod abuse;
 #[path = "it/admission.rs"]
 mod admission;
 #[path = "it/batches.rs"]
 mod batches;
 #[path = "it/by_hand.rs"]
 mod by_hand;
+#[path = "it/canaries.rs"]
+mod canaries;
 #[path = "it/crash_fetch.rs"]
 mod crash_fetch;
 #[path = "it/crash_publish.rs"]
@@ -37,6 +41,8 @@ mod hostile_bombs;
 mod hostile_claims;
 #[path = "it/hostile_clients.rs"]
 mod hostile_clients;
+#[path = "it/hostile_executors.rs"]
+mod hostile_executors;
 #[path = "it/hostile_gc.rs"]
 mod hostile_gc;
 #[path = "it/hostile_holders.rs"]

@@ -620,6 +620,18 @@ pub struct RunStarted {
     pub run_id: RunId,
 }
 
+/// Nodes that a run's report names: more than a run has shares at once, by far.
+pub const EXECUTORS_SHOWN_MAX: usize = 256;
+
+/// Receipts that a run's report shows. A share has one, and a run over days may have thousands of shares; the report is
+/// kept in memory and read as a whole.
+pub const RECEIPTS_SHOWN_MAX: usize = 256;
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 /// `GET /runs/{id}`: how a run is doing or did.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunReport {
@@ -632,9 +644,12 @@ pub struct RunReport {
     pub state: RunState,
     /// The node that executes, the first one where there are several.
     pub executed_on: Option<ExecutedOn>,
-    /// Every node that executes or did, with its share.
+    /// Every node that executes or did, with its share: the first [`EXECUTORS_SHOWN_MAX`].
     #[serde(default)]
     pub executors: Vec<ExecutorShare>,
+    /// Shares of further nodes.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub executors_left_out: u64,
     /// Records that came out so far, in order.
     pub records: u64,
     /// Of those, records that a stage failed on.
@@ -652,8 +667,14 @@ pub struct RunReport {
     pub accuracy: Option<f64>,
     /// Why it failed.
     pub failure: Option<RunFailure>,
-    /// Receipts, one a node that executed.
+    /// Receipts, one a share of a node that executed: the first [`RECEIPTS_SHOWN_MAX`]. All of them are on disk.
     pub receipts: Vec<ReceiptReport>,
+    /// How many more there are.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub receipts_left_out: u64,
+    /// Records whose node left, or was given up, without signing for them: nobody can be held to these results.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unsigned: u64,
     /// What happened, in words, oldest first.
     pub log: Vec<String>,
 }

@@ -110,6 +110,10 @@ const OVERDUE_FACTOR: f64 = 4.0;
 const OVERDUE_LEAST_US: f64 = 500_000.0;
 const OVERDUE_MOST_US: f64 = 10_000_000.0;
 
+/// From when on the rate that was seen of an executor counts beside the one that it tells, microseconds: several parts
+/// and round trips.
+const SEEN_FROM_US: u64 = 2_000_000;
+
 /// What a run's records are and what limits a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spec {

@@ -67,6 +67,8 @@ pub struct Candidate {
 pub struct Placed {
     /// Its key.
     pub node: PublicKey,
+    /// Its org: nodes of one org may fail together.
+    pub org: OrgName,
     /// Why it stands where it does, in words.
     pub why: String,
 }
@@ -165,7 +167,8 @@ fn placed(plan: &Plan, requester_org: &OrgName, candidate: &Candidate) -> Placed
         }
         _ => String::new(),
     };
-    Placed { node: candidate.node, why: format!("{what}{warm}{holds}{load}{distance}") }
+    let why = format!("{what}{warm}{holds}{load}{distance}");
+    Placed { node: candidate.node, org: candidate.org.clone(), why }
 }
 
 /// Why `candidate` cannot execute `plan`, or must not.

@@ -28,6 +28,7 @@ fn spec() -> Spec {
         packages: STAGES.map(package).to_vec(),
         limits: vec![LimitSet::default(); 2],
         asked: LimitSet::default(),
+        outputs: vec!["v".to_owned()],
     }
 }
 
@@ -240,6 +241,8 @@ fn frames_out_of_turn_are_violations() {
     let long = RecordResult { index: 4, end: RecordEnd::Values(long) };
     let long = state.handle_results(results(0, vec![long], false));
     assert!(matches!(long, Err(Violation::TooLong { index: 4, .. })), "{long:?}");
+    let nothing = state.handle_results(results(0, vec![], false));
+    assert_eq!(nothing, Err(Violation::Nothing { part: 0 }));
     let nowhere = RecordResult { index: 4, end: RecordEnd::Failed(failure(2, 4, "trap")) };
     let nowhere = state.handle_results(results(0, vec![nowhere], false));
     assert_eq!(nowhere, Err(Violation::NoSuchStage { stage: 2 }));
@@ -273,6 +276,30 @@ fn what_an_executor_says_is_kept_within_bounds() {
     let RecordEnd::Failed(found) = &found[0].end else { panic!("{found:?}") };
     assert_eq!((found.cause.len(), found.record), (64, 0));
     assert!(found.detail.len() <= JOB_ERROR_MAX_BYTES);
+    assert!(found.detail.capacity() <= JOB_ERROR_MAX_BYTES, "the rest is given back");
+}
+
+#[test]
+fn values_are_those_of_the_output_ports_within_the_limit_that_was_quoted() {
+    let tight = NodeLimits { output_bytes: 8, ..NodeLimits::default() };
+    let quoted = Limits::smallest(LimitSet::default(), tight, LimitSet::default());
+    let taken = |values: Vec<PortValue>| {
+        let mut state = State::new(spec());
+        state.handle_ready(vec![limits(), quoted]).unwrap();
+        state.send(part([0])).unwrap();
+        let result = RecordResult { index: 0, end: RecordEnd::Values(values) };
+        state.handle_results(results(0, vec![result], true)).map(drop)
+    };
+    let named = |port: &str, len| PortValue::new(port, vec![0; len]);
+    assert_eq!(taken(vec![named("v", 8)]), Ok(()));
+    let long = Violation::TooLong { index: 0, len_bytes: 9, max_bytes: 8 };
+    assert_eq!(taken(vec![named("v", 9)]), Err(long));
+    let ports = Err(Violation::Ports { index: 0 });
+    assert_eq!(taken(vec![]), ports);
+    assert_eq!(taken(vec![named("w", 1)]), ports);
+    assert_eq!(taken(vec![named("v", 1), named("v", 1)]), ports);
+    let flat = PortValue { dims: Some(vec![1; 17]), ..named("v", 1) };
+    assert_eq!(taken(vec![flat]), ports);
 }
 
 /// Producer 50 ms and 1 MiB, requester 40 ms and 400 ms in all.

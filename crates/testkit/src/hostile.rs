@@ -1,5 +1,6 @@
 //! A member's node under a test's control: a real peer of the overlay, with keys that its org's root delegated, that
-//! says a correct hello and then answers blob streams as [`Deed`] says, or asks for things that nobody may ask for.
+//! says a correct hello and then answers blob streams as [`Deed`] says and jobs as [`Work`] says, or asks for things that
+//! nobody may ask for.
 //!
 //! It takes the identity of a home that `guild init` made and that joined a federation, while no process runs there
 //! ([`Hostile::node_of`]), or that of one more node of the same org ([`Hostile::another_of`]). It has no catalogue, and
@@ -7,11 +8,14 @@
 
 mod answer;
 mod deed;
+mod execute;
 mod truth;
+mod work;
 
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use guildhall_core::{DelegatedKey, package_key};
@@ -20,21 +24,24 @@ use guildhall_overlay::{
     Config, Event, Events, Limits, Overlay, Stream, StreamKind, Verdict, parse_peer_id,
     peer_id_string, start,
 };
-use guildhall_protocol::body::{Listing, RecordBody, Release};
+use guildhall_protocol::body::{HardwareOffer, Listing, NodeBody, RecordBody, Release};
+use guildhall_protocol::contract::LimitSet;
 use guildhall_protocol::limits::RECORD_MAX_BYTES;
 use guildhall_protocol::record::{Body, Position, Record};
 use guildhall_protocol::statement::{Delegation, Founding, Role, Signed};
 use guildhall_protocol::wire::{
-    Hello, LogHead, Reason, Refusal, Request, Response, decode_message,
+    Hello, Lease, LogHead, Reason, Refusal, Request, Response, decode_message,
 };
 use guildhall_protocol::{FederationId, Hash, PackageId, PublicKey, SecretKey, cbor};
 use serde_bytes::ByteBuf;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::PATIENCE;
 
 pub use deed::Deed;
 pub use truth::Truth;
+pub use work::Work;
 
 /// How long the delegations of further nodes of an org hold, milliseconds: longer than a test.
 const DELEGATED_MS: u64 = 60 * 60 * 1000;
@@ -48,6 +55,7 @@ pub struct Hostile {
     hello: Hello,
     counts: Arc<Counts>,
     log: Log,
+    bench: Arc<Bench>,
     /// Aborted when this is dropped.
     _tasks: JoinSet<()>,
 }
@@ -60,6 +68,27 @@ type Log = Arc<Mutex<Vec<Record>>>;
 struct Counts {
     streams: AtomicUsize,
     requests: AtomicUsize,
+    offers: AtomicUsize,
+    jobs: AtomicUsize,
+    jobs_over: AtomicUsize,
+}
+
+/// How it executes, if it does.
+#[derive(Debug, Default)]
+struct Bench {
+    work: Mutex<Option<(Work, LimitSet)>>,
+    let_go: Notify,
+    is_let_go: AtomicBool,
+}
+
+impl Bench {
+    async fn wait(&self) {
+        let mut waiting = pin!(self.let_go.notified());
+        waiting.as_mut().enable();
+        if !self.is_let_go.load(Ordering::Acquire) {
+            waiting.await;
+        }
+    }
 }
 
 impl Hostile {
@@ -112,10 +141,45 @@ impl Hostile {
             deed,
             counts: Arc::clone(&counts),
             log: Log::default(),
+            bench: Arc::default(),
+            me: secret.clone(),
         };
-        let log = Arc::clone(&shell.log);
+        let (log, bench) = (Arc::clone(&shell.log), Arc::clone(&shell.bench));
         tasks.spawn(shell.run(events));
-        Self { overlay, federation, secret, hello, counts, log, _tasks: tasks }
+        Self { overlay, federation, secret, hello, counts, log, bench, _tasks: tasks }
+    }
+
+    /// One more node of the org of `home` that lends a slot and executes as [`Work`] says, within these limits of a
+    /// stage's producer.
+    pub async fn executor_of(home: &Path, number: u8, work: Work, producer: LimitSet) -> Self {
+        let node = Self::another_of(home, number, Truth::default(), Deed::Honest).await;
+        *node.bench.work.lock().expect("nobody panicked") = Some((work, producer));
+        let offer = HardwareOffer { slots: 1, ..HardwareOffer::default() };
+        node.say(&NodeBody {
+            federation: node.federation,
+            addresses: node.hello.addresses.clone(),
+            follows: Vec::new(),
+            engines: vec!["wasm".to_owned(), "onnx".to_owned()],
+            offer: Some(offer),
+            isolation: ["rlimits", "seccomp", "namespaces", "landlock"].map(str::to_owned).to_vec(),
+            draining: false,
+            software: "hostile".to_owned(),
+        });
+        node
+    }
+
+    /// Has it say what [`Work::Late`] and [`Work::LateReady`] keep back.
+    pub fn let_go(&self) {
+        self.bench.let_go.notify_waiters();
+        self.bench.is_let_go.store(true, Ordering::Release);
+    }
+
+    /// Offers that it was asked for, jobs that were opened here, and those whose stream is over.
+    #[must_use]
+    pub fn jobs(&self) -> (usize, usize, usize) {
+        let Counts { offers, jobs, jobs_over, .. } = &*self.counts;
+        let count = |count: &AtomicUsize| count.load(Ordering::Relaxed);
+        (count(offers), count(jobs), count(jobs_over))
     }
 
     /// Its peer id.
@@ -177,6 +241,23 @@ impl Hostile {
         *self.log.lock().expect("nobody panicked") = log;
     }
 
+    /// Asks a node that it has met. Returns the bytes of the request and of the answer, and the answer.
+    ///
+    /// # Errors
+    /// What the overlay says.
+    pub async fn ask(
+        &self,
+        node: &Node,
+        request: &Request,
+    ) -> Result<(usize, usize, Response), String> {
+        let bytes = cbor::encode(request);
+        let asked = bytes.len();
+        let answer = self.overlay.request(key_of(node), bytes).await;
+        let answer = answer.map_err(|error| error.to_string())?;
+        let said = decode_message::<Response>(&answer).map_err(|error| error.to_string())?;
+        Ok((asked, answer.len(), said))
+    }
+
     /// Opens a blob stream to a node.
     ///
     /// # Errors
@@ -208,15 +289,22 @@ struct Shell {
     deed: Deed,
     counts: Arc<Counts>,
     log: Log,
+    bench: Arc<Bench>,
+    me: SecretKey,
 }
 
 impl Shell {
     async fn run(self, mut events: Events) {
         let mut streams = JoinSet::new();
+        // What is never answered must not be dropped either.
+        let mut unanswered = Vec::new();
         while let Some(event) = events.next().await {
             match event {
                 Event::Connected { peer, .. } => self.overlay.admit(peer).await,
                 Event::Gossip { token, .. } => self.overlay.verdict(token, Verdict::Accept).await,
+                Event::Request { bytes, reply, .. } if self.leaves_unanswered(&bytes) => {
+                    unanswered.push(reply);
+                }
                 Event::Request { bytes, reply, .. } => {
                     let answer = cbor::encode(&self.respond(&bytes));
                     // Whoever asked may be gone.
@@ -231,9 +319,36 @@ impl Shell {
                         let _ended = answer::serve(stream, &truth, deed, &counts.requests).await;
                     });
                 }
+                Event::Stream { peer, kind: StreamKind::Job, stream, .. } => {
+                    let work = *self.bench.work.lock().expect("nobody panicked");
+                    let Some((work, producer)) = work else { continue };
+                    let job = execute::Job {
+                        me: self.me.clone(),
+                        requester: peer,
+                        work,
+                        producer,
+                        bench: Arc::clone(&self.bench),
+                    };
+                    let counts = Arc::clone(&self.counts);
+                    counts.jobs.fetch_add(1, Ordering::Relaxed);
+                    streams.spawn(async move {
+                        // The other side hangs up when it has seen enough.
+                        let _ended = job.serve(stream).await;
+                        counts.jobs_over.fetch_add(1, Ordering::Relaxed);
+                    });
+                }
                 _ => {}
             }
         }
+    }
+
+    fn leaves_unanswered(&self, bytes: &[u8]) -> bool {
+        let work = *self.bench.work.lock().expect("nobody panicked");
+        let is_silent = matches!(work, Some((Work::Unanswered, _)));
+        let is_asked =
+            is_silent && matches!(decode_message::<Request>(bytes), Ok(Request::Offer(_)));
+        self.counts.offers.fetch_add(usize::from(is_asked), Ordering::Relaxed);
+        is_asked
     }
 
     fn respond(&self, bytes: &[u8]) -> Response {
@@ -252,6 +367,24 @@ impl Shell {
                 });
                 let records = wanted.map(|record| ByteBuf::from(record.bytes().to_vec())).collect();
                 Response::Records { records }
+            }
+            Ok(Request::Offer(offer)) => {
+                self.counts.offers.fetch_add(1, Ordering::Relaxed);
+                match *self.bench.work.lock().expect("nobody panicked") {
+                    None => Response::Refused(Refusal::new(Reason::Unable, "no")),
+                    Some((Work::BusyForEver, _)) => Response::Refused(Refusal {
+                        retry_after_ms: Some(u64::MAX),
+                        ..Refusal::new(Reason::Busy, "not in your life")
+                    }),
+                    Some(_) => Response::Lease(Lease {
+                        lease: Hash::of(&bytes[..bytes.len().min(64)]),
+                        run: offer.run,
+                        open_within_ms: 60_000,
+                        warm: 1,
+                        held: 1,
+                        load_percent: 0,
+                    }),
+                }
             }
             Ok(Request::Query(_)) => Response::Found { listings: Vec::new() },
             _ => Response::Refused(Refusal::new(Reason::Unable, "no")),

@@ -55,3 +55,16 @@ pub async fn post(node: &Node, route: &str, media_type: &str, body: &[u8]) -> (u
     let answer = send(node, "POST", &format!("/api/v1/{route}"), &lines, body).await;
     (answer.status, String::from_utf8_lossy(&answer.body).into_owned())
 }
+
+/// Gets a route below `/api/v1/`, or one that begins with a slash, to the end of the answer. Returns the status and everything that came, head and body.
+pub async fn fetch(node: &Node, route: &str) -> (u16, Vec<u8>) {
+    let authority = node.ready().api.strip_prefix("http://").expect("a URL");
+    let mut stream = TcpStream::connect(authority).await.expect("the port is open");
+    let path = if route.starts_with('/') { route.to_owned() } else { format!("/api/v1/{route}") };
+    let head = format!("GET {path} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.expect("the node reads");
+    let mut answer = Vec::new();
+    let _reset = stream.read_to_end(&mut answer).await;
+    let status = answer.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok());
+    (status.and_then(|digits| digits.parse().ok()).unwrap_or_default(), answer)
+}

@@ -90,12 +90,30 @@ impl Lab {
         Node::create(&org, options).await.unwrap_or_else(|error| panic!("{org}: {error}"))
     }
 
+    /// The same as [`federation`](Self::federation), of nodes that log what `GUILD_LOG` names.
+    pub async fn federation_logging<const N: usize>(
+        &self,
+        orgs: [&str; N],
+        log: &str,
+    ) -> [Node; N] {
+        let mut nodes = Vec::new();
+        for org in orgs {
+            let options = self.options(org).env("GUILD_LOG", log);
+            nodes.push(self.found_with(org, options).await);
+        }
+        Self::acquaint(nodes).await
+    }
+
     /// A federation that the first org founds and to which it invites the others; all are connected.
     pub async fn federation<const N: usize>(&self, orgs: [&str; N]) -> [Node; N] {
         let mut nodes = Vec::new();
         for org in orgs {
             nodes.push(self.found(org).await);
         }
+        Self::acquaint(nodes).await
+    }
+
+    async fn acquaint<const N: usize>(nodes: Vec<Node>) -> [Node; N] {
         for node in nodes.iter().skip(1) {
             bring_in(&nodes[0], node).await;
         }

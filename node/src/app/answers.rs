@@ -2,6 +2,7 @@
 //! page may be a megabyte with a thousand signatures, and only so many at once.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use guildhall_core::withhold_body;
 use guildhall_overlay::Reply;
@@ -16,6 +17,7 @@ use tokio::sync::Semaphore;
 use tracing::{debug, error};
 
 use super::App;
+use super::allowance::Asker;
 
 /// Answers read at once, a few megabytes each at most. When all are taken the peer hears that the node is busy, and
 /// asks again after its next comparison.
@@ -32,10 +34,11 @@ pub(super) fn turns() -> Arc<Semaphore> {
 }
 
 impl App {
-    /// Answers with what `read` finds in the store.
+    /// Answers with what `read` finds in the store, at the cost of whoever asked.
     pub(super) fn answer_from_store(
         &self,
         reply: Reply,
+        asker: Option<Asker>,
         read: impl FnOnce(&Store) -> Response + Send + 'static,
     ) {
         let Ok(turn) = Arc::clone(&self.reads).try_acquire_owned() else {
@@ -45,11 +48,15 @@ impl App {
             );
             return;
         };
-        let store = self.store.clone();
+        let (store, allowances) = (self.store.clone(), self.allowances.clone());
         self.tasks.spawn("read-answer", async move {
             let reading = tokio::task::spawn_blocking(move || {
+                let begun = Instant::now();
                 let response = read(&store);
                 drop(turn);
+                if let Some(asker) = asker {
+                    allowances.charge(asker, begun.elapsed(), Instant::now());
+                }
                 response
             });
             match reading.await {

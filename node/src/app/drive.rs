@@ -1,12 +1,12 @@
 //! The task that drives the node: overlay events, answers and time go into the core, effects come out.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use guildhall_core::Event;
-use guildhall_overlay::{self as overlay, Events};
-use guildhall_protocol::cbor;
+use guildhall_overlay::{self as overlay, Events, Reply};
 use guildhall_protocol::wire::{Reason, Refusal, Request, Response, decode_message};
+use guildhall_protocol::{PublicKey, cbor};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, info};
@@ -67,6 +67,24 @@ impl App {
         }
     }
 
+    /// Answers a request, unless whoever asks has asked for too much lately.
+    async fn answer(self: &Arc<Self>, peer: PublicKey, reply: Reply, request: Request) {
+        let root = self.core().authority(&peer).map(|authority| authority.root);
+        let asker = root.unwrap_or(peer);
+        let begun = Instant::now();
+        let is_hello = matches!(request, Request::Hello(_));
+        if !is_hello && let Err(refusal) = self.allowances.check(&asker, begun) {
+            debug!(peer = overlay::peer_id_string(&peer), "asks for too much");
+            let _gone = reply.send(cbor::encode(&Response::Refused(refusal)));
+            return;
+        }
+        let (reply, context) = Context::of_request(reply, asker);
+        self.drive(Event::Request { peer, reply, request }, context).await;
+        if !is_hello {
+            self.allowances.charge(asker, begun.elapsed(), Instant::now());
+        }
+    }
+
     async fn handle_overlay(self: &Arc<Self>, event: overlay::Event) {
         match event {
             overlay::Event::Listening { address } => {
@@ -96,10 +114,7 @@ impl App {
             }
             overlay::Event::Request { peer, bytes, reply, .. } => {
                 match decode_message::<Request>(&bytes) {
-                    Ok(request) => {
-                        let (reply, context) = Context::of_request(reply);
-                        self.drive(Event::Request { peer, reply, request }, context).await;
-                    }
+                    Ok(request) => self.answer(peer, reply, request).await,
                     Err(error) => {
                         debug!(%error, peer = overlay::peer_id_string(&peer), "bad request");
                         let refusal = Refusal::new(Reason::Invalid, error.to_string());

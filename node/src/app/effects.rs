@@ -11,6 +11,7 @@ use guildhall_protocol::wire::{Request, Response, decode_message};
 use guildhall_protocol::{Hash, PublicKey, cbor};
 use tracing::{debug, error, warn};
 
+use super::allowance::Asker;
 use super::answers::{self, listing_records, page_of};
 use super::write::OwnLog;
 use super::{App, lock};
@@ -19,16 +20,18 @@ use super::{App, lock};
 #[derive(Default)]
 pub(super) struct Context {
     reply: Option<Reply>,
+    /// Who asked.
+    asker: Option<Asker>,
     gossip: Option<GossipToken>,
 }
 
 impl Context {
-    pub(super) fn of_request(reply: Reply) -> (ReplyId, Self) {
-        (ReplyId(0), Self { reply: Some(reply), gossip: None })
+    pub(super) fn of_request(reply: Reply, asker: Asker) -> (ReplyId, Self) {
+        (ReplyId(0), Self { reply: Some(reply), asker: Some(asker), gossip: None })
     }
 
     pub(super) fn of_gossip(token: GossipToken) -> (GossipId, Self) {
-        (GossipId(0), Self { reply: None, gossip: Some(token) })
+        (GossipId(0), Self { reply: None, asker: None, gossip: Some(token) })
     }
 
     fn answer(&mut self, response: &Response) {
@@ -51,14 +54,16 @@ impl App {
             Effect::Respond { response, .. } => context.answer(&response),
             Effect::RespondRecords { author, from_seq, follows, .. } => {
                 if let Some(reply) = context.reply.take() {
-                    self.answer_from_store(reply, move |store| {
+                    self.answer_from_store(reply, context.asker, move |store| {
                         page_of(store, author, from_seq, &follows)
                     });
                 }
             }
             Effect::RespondListings { listings, .. } => {
                 if let Some(reply) = context.reply.take() {
-                    self.answer_from_store(reply, move |store| listing_records(store, &listings));
+                    self.answer_from_store(reply, context.asker, move |store| {
+                        listing_records(store, &listings)
+                    });
                 }
             }
             Effect::Verdict { verdict, .. } => {

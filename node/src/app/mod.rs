@@ -4,6 +4,7 @@
 //! One task ([`drive`]) owns the overlay's events. Everything else that wants a decision locks the core for as long as
 //! `handle` takes, which is never across an await.
 
+mod allowance;
 mod answers;
 mod api;
 mod demand;
@@ -101,6 +102,8 @@ pub(crate) struct App {
     hellos: Arc<Semaphore>,
     /// Answers to peers that are being read from the store.
     reads: Arc<Semaphore>,
+    /// What answering other orgs' requests took.
+    allowances: allowance::Allowances,
     keeper: keeper::Keeper,
     served: Arc<Semaphore>,
     /// Of those, how many each peer has, and how many each org by its root key.

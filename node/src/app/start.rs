@@ -321,6 +321,7 @@ fn assemble(
         calls: Arc::new(Semaphore::new(CALLS_MAX)),
         hellos: Arc::new(Semaphore::new(HELLOS_MAX)),
         reads: answers::turns(),
+        allowances: super::allowance::Allowances::default(),
         keeper,
         served: Arc::new(Semaphore::new(SERVED_MAX)),
         served_by: Mutex::new(BTreeMap::new()),

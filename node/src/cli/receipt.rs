@@ -156,6 +156,10 @@ pub(super) fn report_table(report: &RunReport) -> Table {
                 let records = counted(share.records, "record");
                 table.field("executed on", format!("{}: {records}", executor(&share.node)));
             }
+            if report.executors_left_out > 0 {
+                let shares = counted(report.executors_left_out, "share");
+                table.field("executed on", format!("and {shares} of other nodes"));
+            }
         }
     }
     let of = report.total.filter(|total| *total != report.records);
@@ -166,6 +170,10 @@ pub(super) fn report_table(report: &RunReport) -> Table {
     };
     table.field("records", format!("{}{of}{failed}", report.records));
     table.field("time", format!("{:.3} s", report.seconds));
+    if report.unsigned > 0 {
+        let records = counted(report.unsigned, "record");
+        table.field("not signed for", format!("{records}: the node left or lied about them"));
+    }
     let accuracy = report.accuracy.map(|accuracy| format!("{accuracy:.4} of the labels"));
     table.field("accuracy", accuracy.unwrap_or_default());
     table

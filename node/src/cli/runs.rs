@@ -383,6 +383,10 @@ fn show_receipts(context: &Context, report: &RunReport) -> Result<(), Failure> {
         output.table(&jobs_table(&receipt.jobs))?;
         output.table(&limits_table(&receipt.jobs))?;
     }
+    if report.receipts_left_out > 0 {
+        output.line("")?;
+        output.line(&format!("and {} more", counted(report.receipts_left_out, "receipt")))?;
+    }
     Ok(())
 }
 
@@ -456,6 +460,7 @@ mod tests {
             reference: "lab-a/digits-classification@1.0.0".parse().unwrap(),
             state: RunState::Completed,
             executors: Vec::new(),
+            executors_left_out: 0,
             failed: 0,
             total: None,
             left_seconds: None,
@@ -468,6 +473,8 @@ mod tests {
             accuracy: None,
             failure: None,
             receipts: Vec::new(),
+            receipts_left_out: 0,
+            unsigned: 0,
             log: Vec::new(),
         };
         let lines = runs_table(&[report]).lines();

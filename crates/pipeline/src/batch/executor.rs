@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::cost::Cost;
 use super::{
     AHEAD_PARTS, AHEAD_PARTS_LONG, AHEAD_PARTS_SHORT, AHEAD_SHORT_US, LATE_FACTOR, LATE_FLOOR_US,
-    LONG_PART_US, OVERDUE_FACTOR, OVERDUE_LEAST_US, OVERDUE_MOST_US,
+    LONG_PART_US, OVERDUE_FACTOR, OVERDUE_LEAST_US, OVERDUE_MOST_US, SEEN_FROM_US,
 };
 
 /// Whether an executor gets work.
@@ -67,6 +67,8 @@ pub(super) struct Executor {
     pub(super) scored: u64,
     pub(super) parts_over: u64,
     pub(super) wall_us: u64,
+    /// When its first part was sent, and what had counted by then.
+    pub(super) since: Option<(u64, u64)>,
 }
 
 impl Executor {
@@ -83,6 +85,7 @@ impl Executor {
             scored: 0,
             parts_over: 0,
             wall_us: 0,
+            since: None,
         }
     }
 
@@ -92,6 +95,18 @@ impl Executor {
         self.scored = old.scored;
         self.parts_over = old.parts_over;
         self.wall_us = old.wall_us;
+    }
+
+    /// Records a second. What it says of its own time, but no more than what was seen of it once that is long enough
+    /// to tell: one that is slow and says that it is not must not keep others from being asked.
+    pub(super) fn rate(&self, now_us: u64) -> f64 {
+        let told = self.cost.mean_us().map_or(0.0, |mean_us| 1e6 / mean_us);
+        let Some((since_us, scored)) = self.since else { return told };
+        let spent_us = now_us.saturating_sub(since_us);
+        if spent_us < SEEN_FROM_US {
+            return told;
+        }
+        told.min(self.scored.saturating_sub(scored) as f64 * 1e6 / spent_us as f64)
     }
 
     pub(super) fn is_ready(&self) -> bool {

@@ -34,7 +34,8 @@ pub struct ExecutorProgress {
     pub parts: u64,
     /// Time in the engine, as it says, microseconds.
     pub wall_us: u64,
-    /// Records a second by its latest parts; 0 as long as nothing is known.
+    /// Records a second by its latest parts, or by what came since its first one if that is less; 0 as long as nothing
+    /// is known.
     pub rate: f64,
 }
 
@@ -49,7 +50,7 @@ impl State {
             records: known.scored,
             parts: known.parts_over,
             wall_us: known.wall_us,
-            rate: known.cost.mean_us().map_or(0.0, |mean_us| 1e6 / mean_us),
+            rate: known.rate(self.polled_us),
         });
         let executors: Vec<_> = executors.collect();
         let rate: f64 =

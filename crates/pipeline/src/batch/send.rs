@@ -91,6 +91,14 @@ impl State {
         wake_us
     }
 
+    /// Whether nothing is to be expected of those that are ready: each of them is overdue, or there is none. Somebody
+    /// else should be asked then.
+    #[must_use]
+    pub fn is_stalled(&self, now_us: u64) -> bool {
+        let mut ready = self.executors.values().filter(|known| known.is_ready());
+        ready.all(|known| known.is_overdue(now_us))
+    }
+
     /// The next part, when somebody may take one.
     pub(super) fn send(&mut self, now_us: u64) -> Option<Action> {
         let guess_us = self.guess_us();
@@ -155,6 +163,7 @@ impl State {
             if executor.parts.is_empty() {
                 executor.active_us = now_us;
             }
+            executor.since.get_or_insert((now_us, executor.scored));
             executor.parts.push_back(Part {
                 id: part,
                 records: records.clone(),

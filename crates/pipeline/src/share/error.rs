@@ -1,6 +1,5 @@
 //! What can go wrong in a share, and on whose side.
 
-use guildhall_protocol::limits::VALUE_MAX_BYTES;
 use guildhall_protocol::receipt::ReceiptError;
 use guildhall_protocol::wire::PART_MAX_RECORDS;
 
@@ -46,12 +45,28 @@ pub enum Violation {
         index: u64,
     },
     /// It sent a record that is too long.
-    #[error("the executor sent record {index} of {len_bytes} bytes, at most {VALUE_MAX_BYTES}")]
+    #[error(
+        "the executor sent record {index} of {len_bytes} bytes, at most {max_bytes} are allowed"
+    )]
     TooLong {
         /// Its position.
         index: u64,
         /// Its length, bytes.
         len_bytes: usize,
+        /// What the limits allow, bytes.
+        max_bytes: usize,
+    },
+    /// It sent a record whose values are not those of the output ports.
+    #[error("the executor sent record {index} with other values than the output ports have")]
+    Ports {
+        /// Its position.
+        index: u64,
+    },
+    /// It sent a frame that says nothing, as one could for ever.
+    #[error("the executor sent results of part {part} with nothing in them")]
+    Nothing {
+        /// The part.
+        part: u64,
     },
     /// It speaks of another number of stages.
     #[error("the executor speaks of {found} stages, not {expected}")]

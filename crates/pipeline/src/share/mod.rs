@@ -23,7 +23,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use guildhall_protocol::contract::{LimitSet, Limits};
-use guildhall_protocol::limits::{JOB_ERROR_MAX_BYTES, VALUE_MAX_BYTES};
+use guildhall_protocol::limits::{JOB_ERROR_MAX_BYTES, TENSOR_MAX_RANK, VALUE_MAX_BYTES};
 use guildhall_protocol::receipt::EdgeHasher;
 use guildhall_protocol::statement::Signed;
 use guildhall_protocol::wire::{
@@ -58,6 +58,8 @@ pub struct Spec {
     pub limits: Vec<LimitSet>,
     /// What the requester asked for.
     pub asked: LimitSet,
+    /// Output ports of the last stage. A record that comes out has a value for each and nothing else.
+    pub outputs: Vec<String>,
 }
 
 /// Where a share stands.
@@ -201,13 +203,18 @@ impl State {
         frame: ResultsFrame,
     ) -> Result<(Vec<RecordResult>, Option<PartEnd>), Violation> {
         self.expect(Phase::Ready)?;
+        if frame.records.is_empty() && frame.end.is_none() {
+            return Err(Violation::Nothing { part: frame.part });
+        }
         let stages = self.spec.packages.len();
+        let terms =
+            Terms { stages, outputs: &self.spec.outputs, max_bytes: self.output_max_bytes() };
         let Some(sent) = self.sent.front_mut().filter(|sent| sent.part == frame.part) else {
             return Err(Violation::Part { part: frame.part });
         };
         let mut results = frame.records;
         for result in &mut results {
-            sent.take(result, stages)?;
+            sent.take(result, &terms)?;
         }
         if frame.end.is_some()
             && let Some(sent) = self.sent.pop_front()
@@ -215,6 +222,13 @@ impl State {
             self.conclude(&sent);
         }
         Ok((results, frame.end))
+    }
+
+    /// Longest output of one record by the limits that the executor quoted.
+    fn output_max_bytes(&self) -> usize {
+        let quoted = self.limits().last().map(|limits| limits.output_bytes.value);
+        let quoted = quoted.and_then(|bytes| usize::try_from(bytes).ok());
+        quoted.unwrap_or(VALUE_MAX_BYTES).min(VALUE_MAX_BYTES)
     }
 
     /// Takes a part that is over into what has to be signed.
@@ -295,9 +309,28 @@ impl State {
     }
 }
 
+/// What a record's end has to keep to.
+struct Terms<'a> {
+    stages: usize,
+    outputs: &'a [String],
+    max_bytes: usize,
+}
+
+impl Terms<'_> {
+    /// Each port once and none beside. Names and dimensions are not counted by whoever keeps results, so they must be
+    /// those that are known.
+    fn are_kept_by(&self, values: &[PortValue]) -> bool {
+        let has = |port: &String| values.iter().any(|value| value.port == *port);
+        let rank = |value: &PortValue| value.dims.as_ref().map_or(0, Vec::len);
+        values.len() == self.outputs.len()
+            && self.outputs.iter().all(has)
+            && values.iter().all(|value| rank(value) <= TENSOR_MAX_RANK)
+    }
+}
+
 impl Sent {
     /// The next record's end.
-    fn take(&mut self, result: &mut RecordResult, stages: usize) -> Result<(), Violation> {
+    fn take(&mut self, result: &mut RecordResult, terms: &Terms<'_>) -> Result<(), Violation> {
         let expected = self.positions.get(self.reached).copied();
         let index = result.index;
         if expected != Some(index) {
@@ -305,15 +338,18 @@ impl Sent {
         }
         match &mut result.end {
             RecordEnd::Values(values) => {
-                let len_bytes = PortValue::len_bytes(values);
-                if len_bytes > VALUE_MAX_BYTES {
-                    return Err(Violation::TooLong { index, len_bytes });
+                let (len_bytes, max_bytes) = (PortValue::len_bytes(values), terms.max_bytes);
+                if len_bytes > max_bytes {
+                    return Err(Violation::TooLong { index, len_bytes, max_bytes });
+                }
+                if !terms.are_kept_by(values) {
+                    return Err(Violation::Ports { index });
                 }
                 self.output.record(index, values);
                 self.came = self.came.saturating_add(1);
             }
             RecordEnd::Failed(failure) => {
-                bound(failure, stages)?;
+                bound(failure, terms.stages)?;
                 failure.record = index;
                 self.failed = self.failed.saturating_add(1);
             }
@@ -334,7 +370,9 @@ fn bound(failure: &mut JobFailure, stages: usize) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Cuts `text` to at most `max_bytes`, at a letter's end.
+/// Cuts `text` to at most `max_bytes`, at a letter's end, and gives back the memory of the rest: a peer's text may have
+/// been as long as a frame.
 fn cut(text: &mut String, max_bytes: usize) {
     text.truncate(text.floor_char_boundary(max_bytes));
+    text.shrink_to_fit();
 }

@@ -327,6 +327,44 @@ fn progress_tells_what_was_done_by_whom_and_how_long_it_takes() {
 }
 
 #[test]
+fn nothing_is_expected_of_executors_that_are_all_overdue() {
+    let mut state = state(100, 2);
+    assert!(!state.is_stalled(0), "they have nothing to do");
+    poll_all(&mut state, 0);
+    assert!(!state.is_stalled(1_000));
+    let much_later_us = 60_000_000;
+    assert!(state.is_stalled(much_later_us));
+    state.handle_result(1, 1, 1, CAME, 1, much_later_us).unwrap();
+    assert!(!state.is_stalled(much_later_us), "one has come back to life");
+    state.handle_gone(0, much_later_us);
+    state.handle_gone(1, much_later_us);
+    assert!(state.is_stalled(much_later_us), "nobody is left");
+}
+
+#[test]
+fn an_executor_that_denies_how_slow_it_is_is_believed_for_a_moment_only() {
+    let spec = guildhall_pipeline::batch::Spec { batch_max: 1, ..spec(Some(1_000)) };
+    let mut state = State::new(spec);
+    while state.wants_input() {
+        state.handle_input(100).unwrap();
+    }
+    state.handle_ready(0, 0);
+    let (mut waiting, mut left_us) = (VecDeque::new(), Vec::new());
+    for round in 0..10 {
+        let now_us = round * 500_000;
+        waiting.extend(sent(&poll_all(&mut state, now_us)));
+        let (executor, part, records) = waiting.pop_front().unwrap();
+        // It took half a second, and is said to have taken none.
+        state.handle_result(executor, part, records[0], CAME, 1, now_us).unwrap();
+        state.handle_part_over(executor, part, 1, now_us).unwrap();
+        left_us.push(state.progress().left_us);
+    }
+    assert!(left_us[1] < Some(2_000_000), "{left_us:?}");
+    // Two records a second, of nearly a thousand.
+    assert!(left_us[9] > Some(300_000_000), "{left_us:?}");
+}
+
+#[test]
 fn more_executors_than_there_is_room_for_are_closed_at_once() {
     let most = u32::try_from(EXECUTORS_MAX).unwrap();
     let mut state = state(0, most);

@@ -193,6 +193,11 @@ impl Package {
         PackageFiles { manifest: &self.manifest, open: &*self.open }
     }
 
+    /// Where its files are.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Changes a file on disk behind the manifest's back.
     pub(crate) fn spoil(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
         let path = self.folder.path().join(name);

@@ -1,10 +1,10 @@
 //! Runs: what this node asked for and what it executes for others and itself.
 //!
-//! - The requester's side: [`request`] checks and plans, [`runner`] drives, [`share`] is one node's share, [`outputs`]
-//!   what came out, [`report`] what is told and kept. [`infer`] answers single requests, through a [`session`] if it
-//!   can.
-//! - The executor's side: [`execute`] is a job from its lease to its receipt, [`pump`] its stream, [`chain`] its stages one
-//!   behind the other, [`stage`] one of them.
+//! - The requester's side: [`request`] checks and plans, [`runner`] drives, [`nodes`] are whom it may ask, [`share`] is one
+//!   node's share, [`outputs`] what came out, [`report`] what is told and kept. [`infer`] and [`score`] answer single
+//!   requests, through a [`session`] if that comes about.
+//! - The executor's side: [`execute`] is a job from its lease to its receipt, [`pump`] its stream, [`chain`] its stages
+//!   one behind the other, [`stage`] one of them.
 //!
 //! Both ends speak the frames of `guildhall_protocol::wire` over a stream. A run on this node uses the same frames over
 //! a pipe in memory, so there is one way to execute, not two.
@@ -13,6 +13,7 @@ mod chain;
 mod execute;
 mod infer;
 mod input;
+mod nodes;
 mod outputs;
 mod pump;
 mod report;

@@ -87,6 +87,7 @@ impl App {
             state: RunState::Running,
             executed_on: None,
             executors: Vec::new(),
+            executors_left_out: 0,
             records: 0,
             failed: 0,
             total: Some(prepared.input.names().len() as u64),
@@ -95,6 +96,8 @@ impl App {
             accuracy: None,
             failure: None,
             receipts: Vec::new(),
+            receipts_left_out: 0,
+            unsigned: 0,
             log: Vec::new(),
         };
         let kept = Kept {

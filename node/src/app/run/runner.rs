@@ -1,9 +1,11 @@
 //! Drives a run: opens shares on nodes, gives them parts, takes results, delivers them in order.
 //!
 //! Decisions are the schedule's ([`guildhall_pipeline::batch`]); this is its shell. It begins with the best node and
-//! takes more while that would save time: other nodes that may execute, and further slots of the same ones.
+//! takes more while that would save time: other nodes that may execute, and further slots of the same ones. A node that
+//! was asked and does not become ready, or has become ready and falls silent, is not waited for: another one is asked
+//! beside it, of another org if there is one, and what comes first counts.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,9 +13,12 @@ use guildhall_overlay::peer_id_string;
 use guildhall_pipeline::batch::{self, Accepted, Action, Fault, Outcome};
 use guildhall_pipeline::{Placed, share};
 use guildhall_protocol::PublicKey;
-use guildhall_protocol::api::{ExecutorShare, ReceiptReport, RunFailure};
+use guildhall_protocol::api::{
+    EXECUTORS_SHOWN_MAX, ExecutorShare, RECEIPTS_SHOWN_MAX, ReceiptReport, RunFailure,
+};
 use guildhall_protocol::contract::Limits;
 use guildhall_protocol::limits::FRAME_MAX_BYTES;
+use guildhall_protocol::name::OrgName;
 use guildhall_protocol::wire::{
     JobFailure, PART_MAX_RECORDS, PartEnd, PortValue, RecordEnd, RecordResult,
 };
@@ -23,6 +28,7 @@ use tracing::debug;
 
 use super::super::App;
 use super::input::Input;
+use super::nodes::Nodes;
 use super::outputs::Outputs;
 use super::request::{Job, failure};
 use super::share::{Ended, News, Order, Share};
@@ -34,18 +40,19 @@ const NEWS_WAITING_MAX: usize = 64;
 /// Shares of one run at once, however long it would take.
 const SHARES_MAX: usize = 32;
 
-/// Shares of one run on one node at once: its slots are others' too.
-const SHARES_PER_NODE_MAX: usize = 8;
-
 /// Time left from which another share is worth opening: it costs round trips and a worker's start.
 const GROW_FROM: Duration = Duration::from_secs(2);
 
 /// Least time between two shares being opened because of the time left: what the last one brings shows first.
 const GROW_EVERY: Duration = Duration::from_millis(250);
 
-/// Nodes that may fail one after the other before any becomes ready: if four cannot do it, the fifth will hardly do
-/// better, and somebody is waiting.
-const NODES_FAILED_MAX: usize = 4;
+/// How long the first node that was asked may take to become ready before another is asked too; each further one is
+/// given twice as long. Most are ready within a second. Who has to fetch a large model first takes longer, and then a
+/// few nodes fetch it in vain: the price for not waiting on a node that never answers.
+const READY_PATIENCE: Duration = Duration::from_secs(4);
+
+/// Doublings of [`READY_PATIENCE`]; what is beyond is as long as nodes may take at all.
+const READY_DOUBLINGS_MAX: u32 = 7;
 
 /// How long a run waits for a free slot unless it says something else.
 const QUEUE_MAX: Duration = Duration::from_secs(60);
@@ -105,47 +112,16 @@ pub(super) struct Runner<'a> {
 /// A share that was started.
 struct Running {
     node: PublicKey,
+    org: OrgName,
     orders: mpsc::Sender<Order>,
+    opened: Instant,
     is_ready: bool,
     /// What the schedule calls the parts that are with it, oldest first.
     parts: VecDeque<u64>,
     part_results: u64,
+    /// Results of it that counted, for which it has not signed.
+    kept: u64,
     limits: Vec<Limits>,
-}
-
-/// The nodes that may execute, best first, and what is known of each.
-struct Nodes {
-    placed: Vec<Placed>,
-    /// Those that could not do it: they are asked no more.
-    failed: BTreeSet<PublicKey>,
-    /// Those that were busy, and when to ask again.
-    busy_until: BTreeMap<PublicKey, Instant>,
-    /// Whether any has become ready since one failed.
-    failed_in_a_row: usize,
-}
-
-impl Nodes {
-    /// The next one to ask: the one with the fewest shares, the better placed of equals.
-    fn next(&self, shares: &BTreeMap<u32, Running>, now: Instant) -> Option<&Placed> {
-        let count = |node: &PublicKey| shares.values().filter(|share| share.node == *node).count();
-        self.placed
-            .iter()
-            .filter(|placed| !self.failed.contains(&placed.node))
-            .filter(|placed| self.busy_until.get(&placed.node).is_none_or(|until| *until <= now))
-            .filter(|placed| count(&placed.node) < SHARES_PER_NODE_MAX)
-            .min_by_key(|placed| count(&placed.node))
-    }
-
-    /// Whether some node could be asked, now or later.
-    fn is_any_left(&self) -> bool {
-        self.failed_in_a_row < NODES_FAILED_MAX
-            && self.placed.iter().any(|placed| !self.failed.contains(&placed.node))
-    }
-
-    fn next_free(&self) -> Option<Instant> {
-        let left = self.busy_until.iter().filter(|(node, _)| !self.failed.contains(node));
-        left.map(|(_, until)| *until).min()
-    }
 }
 
 impl<'a> Runner<'a> {
@@ -181,12 +157,7 @@ impl<'a> Runner<'a> {
             lens,
             schedule,
             began: Instant::now(),
-            nodes: Nodes {
-                placed,
-                failed: BTreeSet::new(),
-                busy_until: BTreeMap::new(),
-                failed_in_a_row: 0,
-            },
+            nodes: Nodes::new(placed),
             shares: BTreeMap::new(),
             next_share: 0,
             waiting: BTreeMap::new(),
@@ -314,24 +285,31 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    /// Opens another share if there is none or it would save time.
+    /// Opens another share if there is none, those that there are do nothing, or it would save time.
     fn grow(&mut self) -> Result<(), RunFailure> {
         let now = Instant::now();
-        if !self.wants_more(now) && !self.shares.is_empty() {
+        let is_stuck = self.is_stuck(now);
+        if !is_stuck && !self.wants_more(now) && !self.shares.is_empty() {
             return Ok(());
         }
-        let next = self.nodes.is_any_left().then(|| self.nodes.next(&self.shares, now)).flatten();
+        let with: Vec<PublicKey> = self.shares.values().map(|share| share.node).collect();
+        let next = match is_stuck {
+            true => self.nodes.next_other(&with, now),
+            false => self.nodes.next(&with, now),
+        };
         if let Some(placed) = next {
-            let (node, why) = (placed.node, placed.why.clone());
-            self.open(node, &why);
+            let (node, org, why) = (placed.node, placed.org.clone(), placed.why.clone());
+            self.open(node, org, &why);
             self.grown = Some(now);
             return Ok(());
         }
         if !self.shares.is_empty() {
             return Ok(());
         }
-        let queue = self.job.queue_ms.map_or(QUEUE_MAX, Duration::from_millis);
-        if self.nodes.is_any_left() && self.began.elapsed() < queue {
+        // Nobody is free before then, so nobody is waited for.
+        let end = now + self.queue().saturating_sub(self.began.elapsed());
+        if self.nodes.is_any_left() && now < end && self.nodes.next_free().is_none_or(|at| at < end)
+        {
             return Ok(());
         }
         Err(match self.last.take() {
@@ -345,17 +323,44 @@ impl<'a> Runner<'a> {
         })
     }
 
-    fn wants_more(&self, now: Instant) -> bool {
+    /// How long the run waits for a free slot.
+    fn queue(&self) -> Duration {
+        self.job.queue_ms.map_or(QUEUE_MAX, Duration::from_millis)
+    }
+
+    fn shares_max(&self) -> usize {
         let asked = self.job.shares_max.and_then(|max| usize::try_from(max).ok());
-        let most = asked.map_or(SHARES_MAX, |max| max.clamp(1, SHARES_MAX));
+        asked.map_or(SHARES_MAX, |max| max.clamp(1, SHARES_MAX))
+    }
+
+    /// Whether nothing is to be expected of any share: those that are ready are overdue, and the others had their time
+    /// to become ready.
+    fn is_stuck(&self, now: Instant) -> bool {
+        let unready = self.shares.values().filter(|share| !share.is_ready).count();
+        let doublings = u32::try_from(unready.saturating_sub(1)).unwrap_or(u32::MAX);
+        let patience = match unready {
+            0 => GROW_EVERY,
+            _ => READY_PATIENCE.saturating_mul(1 << doublings.min(READY_DOUBLINGS_MAX)),
+        };
+        !self.shares.is_empty()
+            && self.shares.len() < self.shares_max()
+            && self.schedule.is_stalled(self.now_us())
+            && self.grown.is_none_or(|last| now.saturating_duration_since(last) >= patience)
+    }
+
+    fn wants_more(&self, now: Instant) -> bool {
+        let most = self.shares_max();
         let time_left = self.schedule.progress().left_us.map(Duration::from_micros);
         self.shares.len() < most
-            && self.shares.values().all(|share| share.is_ready)
+            && self
+                .shares
+                .values()
+                .all(|share| share.is_ready || share.opened.elapsed() >= READY_PATIENCE)
             && time_left.is_some_and(|left| left >= GROW_FROM)
             && self.grown.is_none_or(|last| now.saturating_duration_since(last) >= GROW_EVERY)
     }
 
-    fn open(&mut self, node: PublicKey, why: &str) {
+    fn open(&mut self, node: PublicKey, org: OrgName, why: &str) {
         let id = self.next_share;
         self.next_share += 1;
         let (orders, to_share) = mpsc::channel(share::PARTS_AHEAD_MAX + 1);
@@ -373,10 +378,13 @@ impl<'a> Runner<'a> {
         self.app.tasks.spawn("share", share.run());
         let running = Running {
             node,
+            org,
             orders,
+            opened: Instant::now(),
             is_ready: false,
             parts: VecDeque::new(),
             part_results: 0,
+            kept: 0,
             limits: Vec::new(),
         };
         self.shares.insert(id, running);
@@ -387,15 +395,18 @@ impl<'a> Runner<'a> {
         let now_us = self.now_us();
         match news {
             News::Ready { on, limits } => {
-                self.nodes.failed_in_a_row = 0;
+                self.nodes.note_ready();
                 if let Some(share) = self.shares.get_mut(&id) {
                     (share.is_ready, share.limits) = (true, limits);
                 }
                 self.entry.update(|report| {
                     report.executed_on.get_or_insert_with(|| on.clone());
-                    if !report.executors.iter().any(|share| share.node == on) {
+                    if report.executors.iter().any(|share| share.node == on) {
+                    } else if report.executors.len() < EXECUTORS_SHOWN_MAX {
                         let none = ExecutorShare { node: on, records: 0, parts: 0, wall_us: 0 };
                         report.executors.push(none);
+                    } else {
+                        report.executors_left_out += 1;
                     }
                 });
                 self.schedule.handle_ready(id, now_us);
@@ -426,12 +437,19 @@ impl<'a> Runner<'a> {
             let (outcome, len_bytes) = match &result.end {
                 RecordEnd::Values(values) => (Outcome::Came, PortValue::len_bytes(values)),
                 _ if is_executors => (Outcome::Failed { fault: Fault::Executor }, 0),
+                RecordEnd::Failed(failed) => {
+                    let said = failed.cause.len() + failed.detail.len();
+                    (Outcome::Failed { fault: Fault::Record }, said)
+                }
                 _ => (Outcome::Failed { fault: Fault::Record }, 0),
             };
             let taken =
                 self.schedule.handle_result(id, part, result.index, outcome, len_bytes, now_us)?;
             if taken == Accepted::Keep {
                 self.waiting.insert(result.index, result.end);
+                if let Some(share) = self.shares.get_mut(&id) {
+                    share.kept += 1;
+                }
             }
         }
         let Some(share) = self.shares.get_mut(&id) else { return Ok(()) };
@@ -458,16 +476,29 @@ impl<'a> Runner<'a> {
     /// Drops a share that broke the protocol.
     fn give_up(&mut self, id: u32, why: &str) {
         if let Some(share) = self.shares.remove(&id) {
-            self.failed_on(share.node, why, None);
+            self.failed_on(&share, why, None);
             self.schedule.handle_gone(id, self.now_us());
         }
     }
 
-    fn failed_on(&mut self, node: PublicKey, why: &str, failed: Option<RunFailure>) {
-        self.entry.log(&format!("{} did not do it: {why}", peer_id_string(&node)));
-        self.nodes.failed.insert(node);
-        self.nodes.failed_in_a_row += 1;
+    fn failed_on(&mut self, share: &Running, why: &str, failed: Option<RunFailure>) {
+        self.entry.log(&format!("{} did not do it: {why}", peer_id_string(&share.node)));
+        self.nodes.note_failed(share.node, share.org.clone());
+        // With a failure of the job comes a receipt; whatever else ended it, nothing is signed.
+        if failed.is_none() {
+            self.note_unsigned(share);
+        }
         self.last = Some(failed.unwrap_or_else(|| failure("no_executor", shorten(why))));
+    }
+
+    /// Counts the results of a share that was not signed for.
+    fn note_unsigned(&self, share: &Running) {
+        if share.kept > 0 {
+            let node = peer_id_string(&share.node);
+            self.entry.log(&format!("{node} has not signed for {} of its results", share.kept));
+            self.entry
+                .update(|report| report.unsigned = report.unsigned.saturating_add(share.kept));
+        }
     }
 
     fn take_end(&mut self, id: u32, ended: Ended) -> Result<(), RunFailure> {
@@ -477,7 +508,7 @@ impl<'a> Runner<'a> {
             Ended::Completed => Ok(()),
             Ended::Busy { why, after_ms } => {
                 let after = after_ms.map_or(ASK_AGAIN, Duration::from_millis);
-                self.nodes.busy_until.insert(share.node, Instant::now() + after);
+                self.nodes.note_busy(share.node, Instant::now() + after);
                 let is_new = self.last.as_ref().is_none_or(|last| last.message != why);
                 if is_new {
                     self.entry.log(&format!("{} is busy: {why}", peer_id_string(&share.node)));
@@ -487,7 +518,7 @@ impl<'a> Runner<'a> {
             }
             Ended::Elsewhere { why, failure } => {
                 let failed = failure.map(|failure| self.explain(&failure, &share.limits));
-                self.failed_on(share.node, &why, failed);
+                self.failed_on(&share, &why, failed);
                 Ok(())
             }
             Ended::Failed(failed) => Err(self.explain(&failed, &share.limits)),
@@ -499,12 +530,16 @@ impl<'a> Runner<'a> {
 
     fn take_receipt(&self, receipt: Option<ReceiptReport>) {
         if let Some(receipt) = receipt {
-            self.entry.update(|report| report.receipts.push(receipt));
+            self.entry.update(|report| match report.receipts.len() < RECEIPTS_SHOWN_MAX {
+                true => report.receipts.push(receipt),
+                false => report.receipts_left_out = report.receipts_left_out.saturating_add(1),
+            });
         }
     }
 
-    /// Ends the shares that are left and takes their receipts.
+    /// Ends the shares that are left and takes their receipts. Who never became ready has nothing to sign.
     async fn wind_up(&mut self, end: End) -> End {
+        self.shares.retain(|_, share| share.is_ready);
         for share in self.shares.values() {
             let _gone = share.orders.try_send(Order::Close);
         }
@@ -519,7 +554,7 @@ impl<'a> Runner<'a> {
                 biased;
                 receipt = self.receipts.1.recv() => self.take_receipt(receipt),
                 news = self.news.1.recv() => match news {
-                    Some((id, News::Ended(_))) => drop(self.shares.remove(&id)),
+                    Some((id, News::Ended(ended))) => self.part_with(id, ended),
                     Some((id, News::Results { end: Some(_), .. })) => {
                         if let Some(share) = self.shares.get_mut(&id) {
                             share.parts.pop_front();
@@ -533,7 +568,22 @@ impl<'a> Runner<'a> {
         while let Ok(receipt) = self.receipts.1.try_recv() {
             self.take_receipt(Some(receipt));
         }
+        for share in std::mem::take(&mut self.shares).into_values() {
+            self.note_unsigned(&share);
+        }
         end
+    }
+
+    /// A share ends when nothing is wanted of it any more but that it signs.
+    fn part_with(&mut self, id: u32, ended: Ended) {
+        let Some(share) = self.shares.remove(&id) else { return };
+        if let Ended::Busy { why, .. }
+        | Ended::Elsewhere { why, failure: None }
+        | Ended::Here(why) = ended
+        {
+            self.entry.log(&format!("{} did not sign: {why}", peer_id_string(&share.node)));
+            self.note_unsigned(&share);
+        }
     }
 
     fn tell_progress(&self) {

@@ -171,6 +171,7 @@ impl Share {
             packages: job.plan.stages.iter().map(|stage| stage.package).collect(),
             limits: job.plan.limits.clone(),
             asked: job.limits,
+            outputs: job.plan.interface.outputs.iter().map(|port| port.name.clone()).collect(),
         });
         let spec = JobSpec {
             lease: lease.lease,

@@ -2,13 +2,15 @@
 //! wrong, or too late. The run completes with every record once and in order all the same, through a node that is
 //! honest: in most of these tests the requester's own, which is asked last.
 
+use data_encoding::BASE64;
 use guildhall_testkit::hostile::{Hostile, Work};
-use guildhall_testkit::protocol::api::{RunReport, RunRequest, RunState};
+use guildhall_testkit::protocol::api::{InferRequest, RunReport, RunRequest, RunState};
 use guildhall_testkit::protocol::contract::LimitSet;
 use guildhall_testkit::{
     Lab, Node, NotYet, PATIENCE, Package, bytes_of, converge, forget_peak, holds_listings, lend,
     peak_bytes, publish_ok, records, request, rss_bytes, run_request, stage, start,
 };
+use serde_json::json;
 
 use crate::lab;
 
@@ -247,4 +249,39 @@ async fn a_run_on_a_silent_node_alone_ends_when_its_time_is_over_or_it_is_cancel
     assert_eq!(failed.cause, "no_executor");
     assert!(failed.message.contains("not in your life"), "{}", failed.message);
     assert_eq!(busy.jobs().0, 1, "it is not asked again and again");
+}
+
+/// ```text
+///   lab-a (publishes, asks) ──▶ lab-x (one that does not answer, or not as it should)
+/// ```
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn single_requests_are_answered_whatever_the_node_does_that_was_asked_first() {
+    let lab = lab();
+    let (a, x) = two(&lab).await;
+    let reference = "lab-a/echo".parse().expect("a reference");
+    let record = json!({ "base64": BASE64.encode(b"a record") });
+    let works = [Work::Honest, Work::NeverReady, Work::Mute, Work::TooLong, Work::HangsUp(0)];
+    for (number, work) in (20..).zip(works) {
+        let liar = hostile(&a, &x, number, work).await;
+        for _ in 0..2 {
+            let request = InferRequest { inputs: Some(record.clone()), ..InferRequest::default() };
+            let answer = a.client().infer(&reference, &request).await;
+            let answer =
+                answer.unwrap_or_else(|error| panic!("{work:?}: {error}\n{}", a.log_tail()));
+            let outputs = answer.outputs.expect("one record");
+            assert_eq!(outputs.values().next(), Some(&record), "{work:?}");
+            let by = answer.executed_on.expect("it says where").org.to_string();
+            assert_eq!(by == "lab-x", work == Work::Honest, "{work:?}: by {by}");
+        }
+        assert!(liar.jobs().0 > 0, "{work:?}: it was asked");
+        liar.let_go();
+        // So that the next one is asked first.
+        drop(liar);
+        let gone = converge(PATIENCE, "it is gone", async || {
+            let peers = a.client().peers().await?;
+            let there = peers.iter().filter(|peer| peer.admitted && peer.offer.is_some()).count();
+            (there == 0).then_some(()).ok_or_else(|| NotYet::saw(format!("{there} lend")))
+        });
+        gone.await.unwrap_or_else(|error| panic!("{work:?}: {error}"));
+    }
 }

@@ -69,6 +69,8 @@ pub struct Placed {
     pub node: PublicKey,
     /// Its org: nodes of one org may fail together.
     pub org: OrgName,
+    /// Round trip to it, if it was measured, microseconds.
+    pub rtt_us: Option<u64>,
     /// Why it stands where it does, in words.
     pub why: String,
 }
@@ -168,7 +170,8 @@ fn placed(plan: &Plan, requester_org: &OrgName, candidate: &Candidate) -> Placed
         _ => String::new(),
     };
     let why = format!("{what}{warm}{holds}{load}{distance}");
-    Placed { node: candidate.node, org: candidate.org.clone(), why }
+    let Candidate { node, org, rtt_us, .. } = candidate;
+    Placed { node: *node, org: org.clone(), rtt_us: *rtt_us, why }
 }
 
 /// Why `candidate` cannot execute `plan`, or must not.

@@ -47,6 +47,7 @@ fn nosy(mib: u32) -> Package {
 fn take(workers: &Workers, package: &Package, org: &str, mib: u32) -> Lent {
     let limits = limits(PATIENT_MS, u64::from(mib) << 20, 1000);
     let wanted = Wanted {
+        engine: None,
         id: PackageId(package.manifest.files[0].hash),
         package: &package.files(),
         org,

@@ -1,4 +1,4 @@
-//! Scoring a few records in one request: through a [session](super::session) where that comes about, else by a run that
+//! Scoring a few records in one request: through a [session](super::sessions) where that comes about, else by a run that
 //! is waited for, answered, and forgotten but for its receipt.
 
 use std::collections::BTreeMap;
@@ -23,7 +23,8 @@ use super::super::App;
 use super::outputs::readable;
 use super::request::stage_name;
 use super::runner::explain;
-use super::session::{Answered, Key, REQUEST_MAX_BYTES, REQUEST_MAX_RECORDS};
+use super::session::Answered;
+use super::sessions::{Key, REQUEST_MAX_BYTES, REQUEST_MAX_RECORDS};
 
 impl App {
     /// Scores the records of one request.

@@ -2,7 +2,7 @@
 //!
 //! - The requester's side: [`request`] checks and plans, [`runner`] drives, [`nodes`] are whom it may ask, [`share`] is one
 //!   node's share, [`outputs`] what came out, [`report`] what is told and kept. [`infer`] and [`score`] answer single
-//!   requests, through a [`session`] if that comes about.
+//!   requests, through [`sessions`] if that comes about; [`session`] is one of them.
 //! - The executor's side: [`execute`] is a job from its lease to its receipt, [`pump`] its stream, [`chain`] its stages
 //!   one behind the other, [`stage`] one of them.
 //!
@@ -21,6 +21,7 @@ mod request;
 mod runner;
 mod score;
 mod session;
+mod sessions;
 mod share;
 mod stage;
 
@@ -37,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{App, lock};
 pub(super) use execute::ChainHead;
-pub(super) use session::Sessions;
+pub(super) use sessions::Sessions;
 pub(super) use stage::isolation_names;
 
 /// Runs that are remembered; the oldest that ended is forgotten when another starts.

@@ -114,6 +114,7 @@ mod tests {
         let placed = (0..).zip(orgs).map(|(seed, org)| Placed {
             node: key(seed),
             org: org.parse().unwrap(),
+            rtt_us: None,
             why: String::new(),
         });
         Nodes::new(placed.collect())

@@ -25,7 +25,7 @@ use super::super::{App, lock};
 use super::input::{Input, NamedRecord, record_files};
 use super::outputs::{Outputs, Tally};
 use super::runner::{End, Runner, explain};
-use super::session::Opening;
+use super::sessions::Opening;
 use super::{Entry, Kept, Resume, ResumeInput};
 use crate::clock;
 

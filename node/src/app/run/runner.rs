@@ -69,6 +69,9 @@ const TOTAL_GRACE: Duration = Duration::from_secs(5);
 /// How long the end of a run waits for nodes whose work others have done.
 const OVERTAKEN_MAX: Duration = Duration::from_secs(1);
 
+/// Round trip from which a node is far, microseconds: more than within one building.
+const FAR_US: u64 = 5_000;
+
 /// What a part's records may take in their frame, bytes; the rest is for names and numbers.
 const PART_MAX_BYTES: usize = FRAME_MAX_BYTES - FRAME_MAX_BYTES / 8;
 
@@ -142,7 +145,7 @@ impl<'a> Runner<'a> {
             batch_max: job.plan.batch_max,
             part_max_records: PART_MAX_RECORDS,
             part_max_bytes: PART_MAX_BYTES,
-            ahead_max: batch::AHEAD_PARTS,
+            ahead_max: ahead_max(&placed),
         });
         let first = usize::try_from(outputs.now().records).unwrap_or(usize::MAX);
         let mut lens = lens.into_iter();
@@ -611,6 +614,14 @@ impl<'a> Runner<'a> {
     /// A stage's failure in the words of a run's.
     pub(super) fn explain(&self, failed: &JobFailure, limits: &[Limits]) -> RunFailure {
         explain(&self.job.plan.names, failed, limits)
+    }
+}
+
+/// How many parts may wait at each node: few where all are near, so that less is with one that shows to be slow.
+fn ahead_max(placed: &[Placed]) -> usize {
+    match placed.iter().any(|placed| placed.rtt_us.is_some_and(|rtt_us| rtt_us >= FAR_US)) {
+        true => share::PARTS_AHEAD_MAX - 1,
+        false => batch::AHEAD_PARTS,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Engines: what executes code inside a worker. The variant of [`Code`] decides which one.
 
-mod onnx;
+pub(crate) mod onnx;
 pub(crate) mod wasm;
 
 use guildhall_protocol::manifest::Code;
@@ -20,10 +20,27 @@ pub(crate) trait Engine {
     fn code_max_bytes(&self) -> u64;
 
     /// Checks the code as strictly as [`Engine::load`] does and says what it found.
-    fn inspect(&self, stage: &StageSpec, code: Vec<u8>) -> Result<CodeReport, Failure>;
+    fn inspect(
+        &self,
+        stage: &StageSpec,
+        code: Vec<u8>,
+        own: Brought,
+    ) -> Result<CodeReport, Failure>;
 
     /// Makes the code ready for records.
-    fn load(&self, stage: &StageSpec, code: Vec<u8>) -> Result<Box<dyn LoadedStage>, Failure>;
+    fn load(
+        &self,
+        stage: &StageSpec,
+        code: Vec<u8>,
+        own: Brought,
+    ) -> Result<Box<dyn LoadedStage>, Failure>;
+}
+
+/// What a stage may use of its package beside its code, as the node handed it over: bytes that are the manifest's.
+#[derive(Default)]
+pub(crate) struct Brought {
+    /// Graphs that code may ask, by the name that it asks for.
+    pub(crate) models: Vec<(String, Vec<u8>)>,
 }
 
 /// Code that is ready for records. No record leaves anything behind that a later one could see.

@@ -13,11 +13,12 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use guildhall_protocol::contract::{Contract, Import};
-use guildhall_protocol::manifest::{Code, FileEntry, Manifest};
+use guildhall_protocol::manifest::{Code, FileEntry, Manifest, NamedModel};
 
 pub use self::compile::{
     COMPILE_CACHE_BYTES, COMPILE_MEMORY_BYTES, Compiled, Compiler, CompilerSettings, CompilerStats,
@@ -32,6 +33,7 @@ pub use self::unit_tests::{
     TestOutcome, Took, UNIT_TEST_SEED, inputs as unit_test_inputs, run_tests,
 };
 pub use self::warm::{Lent, Wanted, Warm, Workers, WorkersSettings, WorkersStats};
+use crate::engine::onnx::MODEL_COPIES;
 use crate::failure::Failure;
 use crate::isolation::Isolation;
 use crate::message::{Reply, Request, Setup, StageSpec};
@@ -112,14 +114,49 @@ impl PackageFiles<'_> {
         for import in &contract.imports {
             match import {
                 Import::Arguments | Import::VirtualClock | Import::SeededRandomness => {}
+                // A graph has no use for it; code finds the models that the manifest names.
+                Import::WasiNn => {}
                 Import::PackageFiles => {
                     return Err(unsupported("no engine shows a stage its package's files"));
                 }
-                Import::WasiNn => return Err(unsupported("no engine offers wasi-nn to modules")),
                 _ => return Err(unsupported("it wants an interface that no engine knows")),
             }
         }
         Ok((code, file, contract))
+    }
+
+    /// The models that the code may load by name, in the manifest's order.
+    fn models(&self) -> Result<Vec<(&NamedModel, &FileEntry)>, Failure> {
+        let entry = |model: &'_ NamedModel| self.manifest.file(&model.model);
+        let models = self.manifest.code.as_ref().map_or(&[][..], Code::models);
+        let found = models.iter().map(|model| match entry(model) {
+            Some(entry) => Ok((model, entry)),
+            None => Err(Failure::MissingFile {
+                file: model.model.to_string(),
+                why: "it is not in the manifest".into(),
+            }),
+        });
+        found.collect()
+    }
+
+    /// How long the files of the models are together, bytes.
+    fn models_bytes(&self) -> Result<u64, Failure> {
+        let models = self.models()?;
+        Ok(models.iter().fold(0, |sum, (_, entry)| sum.saturating_add(entry.len_bytes)))
+    }
+
+    /// Hands the models over, ahead of the code that may ask them.
+    fn bring(&self, process: &mut Process) -> Result<(), Failure> {
+        for (model, entry) in self.models()? {
+            let file = self.open(entry)?;
+            let request = Request::Model { name: model.name.clone(), entry: entry.clone() };
+            let wait = Wait::File { len_bytes: entry.len_bytes };
+            match process.request(&request, Some(file.as_fd()), wait)? {
+                Reply::Taken => {}
+                _ => return Err(process.broke_protocol()),
+            }
+        }
+        Ok(())
     }
 
     fn stage(
@@ -133,18 +170,29 @@ impl PackageFiles<'_> {
             code: code.clone(),
             file: file.clone(),
             determinism: contract.determinism,
+            imports: contract.imports.clone(),
             memory_bytes,
             config: config.clone(),
         })
     }
 }
 
-/// Writable memory that the engine may take beside what the stage may, bytes.
-fn allowance_bytes(file: &FileEntry, compiled: Option<&Compiled>) -> u64 {
+/// Writable memory that the engine may take beside what the stage may, bytes. Models of code count as the stage's memory
+/// once; what they take beyond that is here.
+fn allowance_bytes(file: &FileEntry, compiled: Option<&Compiled>, models_bytes: u64) -> u64 {
     match compiled {
         None => onnx_allowance_bytes(file),
         Some(compiled) => WASM_ALLOWANCE_BYTES
-            .saturating_add(compiled.len_bytes().saturating_mul(COMPILED_COPIES)),
+            .saturating_add(compiled.len_bytes().saturating_mul(COMPILED_COPIES))
+            .saturating_add(models_allowance_bytes(models_bytes)),
+    }
+}
+
+/// Writable memory for the graph engine inside a stage in WebAssembly, bytes.
+const fn models_allowance_bytes(models_bytes: u64) -> u64 {
+    match models_bytes {
+        0 => 0,
+        len => ONNX_ALLOWANCE_BYTES.saturating_add(len.saturating_mul(MODEL_COPIES)),
     }
 }
 

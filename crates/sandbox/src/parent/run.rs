@@ -78,7 +78,7 @@ impl Spawner {
         let compiled = self.compile_once(package)?;
         let memory_bytes = limits.memory_bytes.value;
         let (_, entry, _) = package.code()?;
-        let allowance_bytes = allowance_bytes(entry, compiled.as_ref());
+        let allowance_bytes = allowance_bytes(entry, compiled.as_ref(), package.models_bytes()?);
         let setup = Setup {
             data_bytes: memory_bytes.saturating_add(allowance_bytes),
             cpu_seconds: cpu_seconds(limits),
@@ -125,7 +125,9 @@ impl RunWorker {
             file: entry.name.to_string(),
             why: error.to_string(),
         })?;
-        let limit_ms = COMPILE_MAX_MS.saturating_add(further_compile_ms(entry.len_bytes));
+        package.bring(&mut process)?;
+        let len_bytes = entry.len_bytes.saturating_add(package.models_bytes()?);
+        let limit_ms = COMPILE_MAX_MS.saturating_add(further_compile_ms(len_bytes));
         let wait = Wait::Compile { limit_ms };
         match process.request(&request, Some(file.as_fd()), wait)? {
             Reply::Loaded => {}

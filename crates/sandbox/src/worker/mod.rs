@@ -30,7 +30,7 @@ pub(crate) use self::watch::Alarm;
 use crate::channel::{Channel, ChannelError};
 use crate::compare;
 use crate::engine::wasm::{Compiled, Wasm};
-use crate::engine::{self, Call, Input, LoadedStage, Outputs};
+use crate::engine::{self, Brought, Call, Input, LoadedStage, Outputs, onnx};
 use crate::failure::{Failure, excerpt};
 use crate::isolation::Isolation;
 use crate::message::{CallLimits, PIECE_BYTES, RecordEnd, Reply, Request, Setup, StageSpec};
@@ -40,7 +40,7 @@ use crate::value::{DimSizes, check_side};
 const NOT_FOR_PEOPLE: u8 = 2;
 
 /// How tract begins its panic when the process has no memory left.
-const ALLOCATION_FAILED: &str = "failed to allocate";
+pub(crate) const ALLOCATION_FAILED: &str = "failed to allocate";
 
 /// What an answer takes beside its records, bytes, with room to spare.
 const FRAME_SPARE_BYTES: usize = 32 * 1024;
@@ -102,6 +102,7 @@ fn serve(channel: &Channel) -> Result<(), ServeError> {
         isolation,
         parent,
         stage: None,
+        brought: Brought::default(),
         compiled: Vec::new(),
         outputs: Vec::new(),
     };
@@ -140,7 +141,9 @@ impl Blame {
                 Code::Command(_) | Code::Component(_) => Self::Module,
                 _ => Self::Model,
             },
-            Request::CheckFile { entry, .. } => Self::File(entry.name.clone()),
+            Request::CheckFile { entry, .. } | Request::Model { entry, .. } => {
+                Self::File(entry.name.clone())
+            }
             Request::Examine { name, .. } => Self::File(name.clone()),
             _ => Self::Worker,
         }
@@ -177,6 +180,8 @@ struct Worker {
     /// The node's process, which must be out of reach.
     parent: i32,
     stage: Option<Stage>,
+    /// What came ahead of the code that may use it.
+    brought: Brought,
     /// Compiled code to be handed over.
     compiled: Vec<u8>,
     /// Outputs of the last call's first record, for comparisons.
@@ -203,15 +208,22 @@ impl Worker {
                 let facts = files::examine(&file()?, &name, &media_type, kind)?;
                 Ok(Reply::Checked(Box::new(facts)))
             }
+            Request::Model { name, entry } => {
+                let bytes = files::load(&file()?, &entry, onnx::MODEL_MAX_BYTES)?;
+                self.brought.models.push((name, bytes));
+                Ok(Reply::Taken)
+            }
             Request::Inspect { stage } => {
+                let own = std::mem::take(&mut self.brought);
                 let engine = engine::of(&stage.code)?;
                 let code = files::load(&file()?, &stage.file, engine.code_max_bytes())?;
-                engine.inspect(&stage, code).map(Reply::Inspected)
+                engine.inspect(&stage, code, own).map(Reply::Inspected)
             }
             Request::Load { stage } => {
+                let own = std::mem::take(&mut self.brought);
                 let engine = engine::of(&stage.code)?;
                 let code = files::load(&file()?, &stage.file, engine.code_max_bytes())?;
-                let loaded = engine.load(&stage, code)?;
+                let loaded = engine.load(&stage, code, own)?;
                 let StageSpec { interface, .. } = *stage;
                 self.stage = Some(Stage { interface, loaded });
                 Ok(Reply::Loaded)
@@ -229,7 +241,8 @@ impl Worker {
                     // Mapping a file takes a call that is not on the list then.
                     false => Compiled::Bytes(files::read_all(&file()?)?),
                 };
-                let loaded = Wasm::load_compiled(&stage, compiled)?;
+                let own = std::mem::take(&mut self.brought);
+                let loaded = Wasm::load_compiled(&stage, compiled, own)?;
                 let StageSpec { interface, .. } = *stage;
                 self.stage = Some(Stage { interface, loaded });
                 Ok(Reply::Loaded)

@@ -20,6 +20,7 @@ mod kills;
 mod leaks;
 mod misdeeds;
 mod mutations;
+mod nn;
 mod package;
 mod process;
 mod refused;

@@ -14,6 +14,8 @@ mod gate;
 mod limit;
 mod machine;
 pub(crate) mod measure;
+mod nn;
+mod nn_module;
 mod precompiled;
 mod preview1;
 #[cfg(test)]
@@ -21,14 +23,16 @@ mod tests;
 mod verdict;
 mod world;
 
+use guildhall_protocol::contract::Import;
 use wasmtime::Module;
 use wasmtime::component::Component;
 
 use self::command::Command;
 use self::component::Full;
 use self::machine::{Form, machine};
+use self::nn::Models;
 pub(crate) use self::precompiled::Compiled;
-use super::{Engine, LoadedStage};
+use super::{Brought, Engine, LoadedStage};
 use crate::failure::Failure;
 use crate::message::{CodeReport, StageSpec};
 
@@ -42,7 +46,7 @@ impl Wasm {
     /// [`Failure::InvalidModule`], [`Failure::ForbiddenImport`].
     pub(crate) fn precompile(stage: &StageSpec, code: &[u8]) -> Result<Vec<u8>, Failure> {
         let form = Form::of(&stage.code)?;
-        gate::check(form, code)?;
+        gate::check(form, code, stage.may(Import::WasiNn))?;
         let machine = machine(form, stage.determinism)?;
         match form {
             Form::Plain => machine.precompile_module(code),
@@ -58,17 +62,19 @@ impl Wasm {
     pub(crate) fn load_compiled(
         stage: &StageSpec,
         compiled: Compiled,
+        own: Brought,
     ) -> Result<Box<dyn LoadedStage>, Failure> {
         let form = Form::of(&stage.code)?;
+        let models = Models::load(stage, own.models)?;
         let machine = machine(form, stage.determinism)?;
         match form {
             Form::Plain => {
                 let module = precompiled::module(&machine, compiled)?;
-                Ok(Box::new(Command::new(stage, machine, &module)?))
+                Ok(Box::new(Command::new(stage, machine, &module, models)?))
             }
             Form::Full => {
                 let component = precompiled::component(&machine, compiled)?;
-                Ok(Box::new(Full::new(stage, machine, &component)?))
+                Ok(Box::new(Full::new(stage, machine, &component, models)?))
             }
         }
     }
@@ -91,27 +97,39 @@ impl Engine for Wasm {
         gate::CODE_MAX_BYTES
     }
 
-    fn inspect(&self, stage: &StageSpec, code: Vec<u8>) -> Result<CodeReport, Failure> {
+    fn inspect(
+        &self,
+        stage: &StageSpec,
+        code: Vec<u8>,
+        own: Brought,
+    ) -> Result<CodeReport, Failure> {
         let form = Form::of(&stage.code)?;
-        let imports = gate::check(form, &code)?;
+        let imports = gate::check(form, &code, stage.may(Import::WasiNn))?;
+        let models = Models::load(stage, own.models)?;
         let machine = machine(form, stage.determinism)?;
         match form {
             Form::Plain => {
                 let module = Module::from_binary(&machine, &code).map_err(invalid)?;
-                Command::new(stage, machine, &module)?;
+                Command::new(stage, machine, &module, models)?;
             }
             Form::Full => {
                 let component = Component::from_binary(&machine, &code).map_err(invalid)?;
-                Full::new(stage, machine, &component)?.check_description(&stage.interface)?;
+                Full::new(stage, machine, &component, models)?
+                    .check_description(&stage.interface)?;
             }
         }
         Ok(CodeReport { imports, ..CodeReport::default() })
     }
 
-    fn load(&self, stage: &StageSpec, code: Vec<u8>) -> Result<Box<dyn LoadedStage>, Failure> {
+    fn load(
+        &self,
+        stage: &StageSpec,
+        code: Vec<u8>,
+        own: Brought,
+    ) -> Result<Box<dyn LoadedStage>, Failure> {
         let compiled = Self::precompile(stage, &code)?;
         drop(code);
-        Self::load_compiled(stage, Compiled::Bytes(compiled))
+        Self::load_compiled(stage, Compiled::Bytes(compiled), own)
     }
 }
 

@@ -2,11 +2,15 @@
 //!
 //! `wasmtime-wasi` provides all of it but waiting, which here moves the clock instead of taking time.
 
+use std::sync::Arc;
+
 use wasmtime::{Caller, Extern, Linker};
 use wasmtime_wasi::p1::{WasiP1Ctx, add_to_linker_sync};
 use wasmtime_wasi::p2::pipe::{MemoryInputPipe, MemoryOutputPipe};
 
 use super::limit::Limit;
+use super::nn::Models;
+use super::nn_module::Sessions;
 use super::world::{VirtualClock, world};
 
 /// Most subscriptions in one `poll_oneoff`.
@@ -19,17 +23,23 @@ pub(super) struct Host {
     pub(super) stdout: MemoryOutputPipe,
     pub(super) stderr: MemoryOutputPipe,
     clock: VirtualClock,
+    pub(super) nn: Sessions,
+}
+
+/// What one record's execution may use.
+pub(super) struct Terms<'a> {
+    pub(super) arguments: &'a [String],
+    pub(super) seed: u64,
+    pub(super) memory_bytes: u64,
+    pub(super) output_bytes: u64,
+    /// Models that it may ask, if it may ask any.
+    pub(super) models: Option<&'a Arc<Models>>,
 }
 
 impl Host {
     /// A world for one record.
-    pub(super) fn new(
-        input: Vec<u8>,
-        arguments: &[String],
-        seed: u64,
-        memory_bytes: u64,
-        output_bytes: u64,
-    ) -> Self {
+    pub(super) fn new(input: Vec<u8>, terms: &Terms<'_>) -> Self {
+        let Terms { arguments, seed, memory_bytes, output_bytes, models } = *terms;
         // One byte more than allowed tells too long from just long enough.
         let room = usize::try_from(output_bytes).unwrap_or(usize::MAX).saturating_add(1);
         let stdout = MemoryOutputPipe::new(room);
@@ -40,7 +50,9 @@ impl Host {
             .stdin(MemoryInputPipe::new(input))
             .stdout(stdout.clone())
             .build_p1();
-        Self { wasi, limit: Limit::new(memory_bytes), stdout, stderr, clock }
+        let mut limit = Limit::new(memory_bytes);
+        Models::count(models, &mut limit);
+        Self { wasi, limit, stdout, stderr, clock, nn: Sessions::new(models.cloned()) }
     }
 }
 

@@ -294,7 +294,9 @@ impl Shared {
     fn load(&self, wanted: &Wanted<'_>, compiled: Option<Compiled>) -> Result<RunWorker, Failure> {
         let (_, entry, _) = wanted.package.code()?;
         let memory_bytes = wanted.limits.memory_bytes.value;
-        let data_bytes = memory_bytes.saturating_add(allowance_bytes(entry, compiled.as_ref()));
+        let models_bytes = wanted.package.models_bytes()?;
+        let allowance_bytes = allowance_bytes(entry, compiled.as_ref(), models_bytes);
+        let data_bytes = memory_bytes.saturating_add(allowance_bytes);
         let mut process = match self.blank_for(data_bytes) {
             Some(process) => {
                 self.lock().counts.from_blank += 1;

@@ -25,12 +25,12 @@ pub(crate) fn graph(parts: &[Vec<u8>]) -> Vec<u8> {
     [number(1, 7), field(7, &parts.concat()), field(8, &number(2, 14))].concat()
 }
 
-fn floats(dims: &[u64]) -> PortType {
+pub(crate) fn floats(dims: &[u64]) -> PortType {
     let dims = dims.iter().map(|size| Dim::Fixed(*size)).collect();
     PortType::Tensor(TensorType { dtype: ElementType::F32, dims })
 }
 
-fn package(graph: &[u8], dims: &[u64]) -> Package {
+pub(crate) fn package(graph: &[u8], dims: &[u64]) -> Package {
     Package::of_files(&[("model.onnx", graph)]).with_graph(
         "model.onnx",
         ("x", floats(dims)),
@@ -38,7 +38,7 @@ fn package(graph: &[u8], dims: &[u64]) -> Package {
     )
 }
 
-fn in_memory(memory_bytes: u64) -> Limits {
+pub(crate) fn in_memory(memory_bytes: u64) -> Limits {
     limits(PATIENT_MS, memory_bytes, 4 << 20)
 }
 

@@ -21,6 +21,7 @@ mod leaks;
 mod misdeeds;
 mod mutations;
 mod nn;
+mod onnxruntime;
 mod package;
 mod process;
 mod refused;

@@ -148,6 +148,7 @@ fn stage(code: Code, file: FileName, exact: bool) -> StageSpec {
         FileEntry { name: file, len_bytes: 0, hash: Hash::of(b""), media_type: String::new() };
     StageSpec {
         interface: Interface { inputs: vec![text("in")], outputs: vec![text("out")] },
+        engine: code.engine().to_owned(),
         code,
         file,
         determinism: if exact { Determinism::Bitwise } else { Determinism::Numeric },

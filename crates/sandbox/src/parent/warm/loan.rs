@@ -56,7 +56,9 @@ impl Loan {
     ) -> Option<RunWorker> {
         let mut worker = warm.worker;
         let process = worker.process();
-        if !process.is_clean() || process.allow_cpu(cpu_seconds(wanted.limits)).is_err() {
+        let spawner = &self.shared.spawner;
+        let threads = wanted.engine_on(spawner).map_or(1, |engine| spawner.threads_for(engine));
+        if !process.is_clean() || process.allow_cpu(cpu_seconds(wanted.limits, threads)).is_err() {
             return None;
         }
         worker.set_limits(call_limits(wanted.limits, wanted.seed));

@@ -152,6 +152,8 @@ pub(crate) enum Request {
     /// Hold the graph in the file beside this frame for the code that comes next, which asks for it by this name. Answer:
     /// `Taken`.
     Model { name: String, entry: FileEntry },
+    /// Hold the file beside this frame for the code that comes next, which may read it. Answer: `Taken`.
+    File { entry: FileEntry },
     /// Check the code in the file beside this frame and compile it, but keep nothing. Answer: `Inspected`.
     Inspect { stage: Box<StageSpec> },
     /// Compile the code in the file beside this frame, and hold the result. Answer: `Compiled`.

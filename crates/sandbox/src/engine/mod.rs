@@ -46,6 +46,8 @@ pub(crate) trait Engine {
 pub(crate) struct Brought {
     /// Graphs that code may ask, by the name that it asks for.
     pub(crate) models: Vec<(String, Vec<u8>)>,
+    /// Files that code may read, by their name in the package.
+    pub(crate) files: Vec<(String, Vec<u8>)>,
 }
 
 /// Code that is ready for records. No record leaves anything behind that a later one could see.

@@ -120,7 +120,7 @@ impl Spawner {
                 let stage = package.stage(engine, contract.memory_bytes, &BTreeMap::new())?;
                 let stage = Box::new(stage);
                 let file = package.open(entry)?;
-                package.bring(&mut process)?;
+                package.bring_models(&mut process)?;
                 let wait = Wait::Compile { limit_ms: compile_ms };
                 match process.request(&Request::Inspect { stage }, Some(file.as_fd()), wait)? {
                     Reply::Inspected(report) => Some(report),

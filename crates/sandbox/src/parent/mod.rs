@@ -10,7 +10,7 @@ mod run;
 mod unit_tests;
 mod warm;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
@@ -19,7 +19,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use guildhall_protocol::contract::{Contract, Import};
-use guildhall_protocol::manifest::{Code, FileEntry, Manifest, NamedModel};
+use guildhall_protocol::manifest::{Code, FileEntry, Manifest, NamedModel, UnitTest};
+use guildhall_protocol::name::FileName;
 
 pub use self::compile::{
     COMPILE_CACHE_BYTES, COMPILE_MEMORY_BYTES, Compiled, Compiler, CompilerSettings, CompilerStats,
@@ -84,6 +85,9 @@ const BACKGROUND_NICE: u8 = 10;
 /// How often a graph's bytes are in memory while it is loaded: as read, as decoded, as planned.
 const ONNX_COPIES: u64 = 3;
 
+/// Most files that code may read: a lexicon, some tables. Each is held whole.
+const READABLE_MAX: usize = 1_024;
+
 /// A package as a worker needs it: its manifest, and a way to open its files read-only, each time from the start.
 #[derive(Clone, Copy)]
 pub struct PackageFiles<'a> {
@@ -118,8 +122,9 @@ impl PackageFiles<'_> {
                 Import::Arguments | Import::VirtualClock | Import::SeededRandomness => {}
                 // A graph has no use for it; code finds the models that the manifest names.
                 Import::WasiNn => {}
+                Import::PackageFiles if matches!(code, Code::Command(_)) => {}
                 Import::PackageFiles => {
-                    return Err(unsupported("no engine shows a stage its package's files"));
+                    return Err(unsupported("only commands are shown their package's files here"));
                 }
                 _ => return Err(unsupported("it wants an interface that no engine knows")),
             }
@@ -147,18 +152,63 @@ impl PackageFiles<'_> {
         Ok(models.iter().fold(0, |sum, (_, entry)| sum.saturating_add(entry.len_bytes)))
     }
 
-    /// Hands the models over, ahead of the code that may ask them.
-    fn bring(&self, process: &mut Process) -> Result<(), Failure> {
+    /// The files that the code may read: all but itself, the models that it asks by name, and what unit tests name, so
+    /// that it cannot read what is expected of it.
+    fn readable(&self) -> Result<Vec<&FileEntry>, Failure> {
+        let (code, _, contract) = self.code()?;
+        if !contract.imports.contains(&Import::PackageFiles) {
+            return Ok(Vec::new());
+        }
+        let values = |test: &'_ UnitTest| -> Vec<FileName> {
+            test.inputs.iter().chain(&test.outputs).map(|value| value.file.clone()).collect()
+        };
+        let expected: HashSet<FileName> = self.manifest.tests.iter().flat_map(values).collect();
+        let files = self.manifest.files.iter();
+        let files: Vec<_> = files
+            .filter(|entry| !code.uses(&entry.name) && !expected.contains(&entry.name))
+            .collect();
+        if files.len() > READABLE_MAX {
+            let what = format!("{} files to be read by code, at most {READABLE_MAX}", files.len());
+            return Err(Failure::Unsupported { what });
+        }
+        Ok(files)
+    }
+
+    /// Hands over models, ahead of the code that may ask them.
+    fn bring_models(&self, process: &mut Process) -> Result<(), Failure> {
         for (model, entry) in self.models()? {
-            let file = self.open(entry)?;
-            let request = Request::Model { name: model.name.clone(), entry: entry.clone() };
-            let wait = Wait::File { len_bytes: entry.len_bytes };
-            match process.request(&request, Some(file.as_fd()), wait)? {
-                Reply::Taken => {}
-                _ => return Err(process.broke_protocol()),
-            }
+            let name = model.name.clone();
+            self.bring(process, entry, &Request::Model { name, entry: entry.clone() })?;
         }
         Ok(())
+    }
+
+    /// Hands over models and files, ahead of the code, if they fit into its memory.
+    fn bring_all(&self, process: &mut Process, memory_bytes: u64) -> Result<(), Failure> {
+        let files = self.readable()?;
+        let files_bytes = files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.len_bytes));
+        if self.models_bytes()?.saturating_add(files_bytes) > memory_bytes {
+            return Err(Failure::MemoryLimit { limit_bytes: memory_bytes });
+        }
+        self.bring_models(process)?;
+        for entry in files {
+            self.bring(process, entry, &Request::File { entry: entry.clone() })?;
+        }
+        Ok(())
+    }
+
+    fn bring(
+        &self,
+        process: &mut Process,
+        entry: &FileEntry,
+        request: &Request,
+    ) -> Result<(), Failure> {
+        let file = self.open(entry)?;
+        let wait = Wait::File { len_bytes: entry.len_bytes };
+        match process.request(request, Some(file.as_fd()), wait)? {
+            Reply::Taken => Ok(()),
+            _ => Err(process.broke_protocol()),
+        }
     }
 
     fn stage(

@@ -129,7 +129,7 @@ impl RunWorker {
             file: entry.name.to_string(),
             why: error.to_string(),
         })?;
-        package.bring(&mut process)?;
+        package.bring_all(&mut process, memory_bytes)?;
         let len_bytes = entry.len_bytes.saturating_add(package.models_bytes()?);
         let limit_ms = COMPILE_MAX_MS.saturating_add(further_compile_ms(len_bytes));
         let wait = Wait::Compile { limit_ms };

@@ -163,9 +163,9 @@ impl Blame {
                 Code::Command(_) | Code::Component(_) => Self::Module,
                 _ => Self::Model,
             },
-            Request::CheckFile { entry, .. } | Request::Model { entry, .. } => {
-                Self::File(entry.name.clone())
-            }
+            Request::CheckFile { entry, .. }
+            | Request::Model { entry, .. }
+            | Request::File { entry } => Self::File(entry.name.clone()),
             Request::Examine { name, .. } => Self::File(name.clone()),
             _ => Self::Worker,
         }
@@ -234,6 +234,11 @@ impl Worker {
             Request::Model { name, entry } => {
                 let bytes = files::load(&file()?, &entry, onnx::MODEL_MAX_BYTES)?;
                 self.brought.models.push((name, bytes));
+                Ok(Reply::Taken)
+            }
+            Request::File { entry } => {
+                let bytes = files::load(&file()?, &entry, entry.len_bytes)?;
+                self.brought.files.push((entry.name.to_string(), bytes));
                 Ok(Reply::Taken)
             }
             Request::Inspect { stage } => {

@@ -10,7 +10,9 @@
 
 mod command;
 mod component;
+mod folder;
 mod gate;
+mod guest;
 mod limit;
 mod machine;
 pub(crate) mod measure;
@@ -23,12 +25,15 @@ mod tests;
 mod verdict;
 mod world;
 
+use std::sync::Arc;
+
 use guildhall_protocol::contract::Import;
 use wasmtime::Module;
 use wasmtime::component::Component;
 
 use self::command::Command;
 use self::component::Full;
+use self::folder::Folder;
 use self::machine::{Form, machine};
 use self::nn::Models;
 pub(crate) use self::precompiled::Compiled;
@@ -65,16 +70,16 @@ impl Wasm {
         own: Brought,
     ) -> Result<Box<dyn LoadedStage>, Failure> {
         let form = Form::of(&stage.code)?;
-        let models = Models::load(stage, own.models)?;
+        let own = Own::load(stage, own)?;
         let machine = machine(form, stage.determinism)?;
         match form {
             Form::Plain => {
                 let module = precompiled::module(&machine, compiled)?;
-                Ok(Box::new(Command::new(stage, machine, &module, models)?))
+                Ok(Box::new(Command::new(stage, machine, &module, own)?))
             }
             Form::Full => {
                 let component = precompiled::component(&machine, compiled)?;
-                Ok(Box::new(Full::new(stage, machine, &component, models)?))
+                Ok(Box::new(Full::new(stage, machine, &component, own.models)?))
             }
         }
     }
@@ -105,16 +110,16 @@ impl Engine for Wasm {
     ) -> Result<CodeReport, Failure> {
         let form = Form::of(&stage.code)?;
         let imports = gate::check(form, &code, stage.may(Import::WasiNn))?;
-        let models = Models::load(stage, own.models)?;
+        let own = Own::load(stage, own)?;
         let machine = machine(form, stage.determinism)?;
         match form {
             Form::Plain => {
                 let module = Module::from_binary(&machine, &code).map_err(invalid)?;
-                Command::new(stage, machine, &module, models)?;
+                Command::new(stage, machine, &module, own)?;
             }
             Form::Full => {
                 let component = Component::from_binary(&machine, &code).map_err(invalid)?;
-                Full::new(stage, machine, &component, models)?
+                Full::new(stage, machine, &component, own.models)?
                     .check_description(&stage.interface)?;
             }
         }
@@ -130,6 +135,20 @@ impl Engine for Wasm {
         let compiled = Self::precompile(stage, &code)?;
         drop(code);
         Self::load_compiled(stage, Compiled::Bytes(compiled), own)
+    }
+}
+
+/// What a stage may use of its package, ready; what its contract does not import is not there.
+struct Own {
+    models: Option<Arc<Models>>,
+    folder: Option<Arc<Folder>>,
+}
+
+impl Own {
+    fn load(stage: &StageSpec, brought: Brought) -> Result<Self, Failure> {
+        let Brought { models, files } = brought;
+        let folder = Folder::load(stage, files)?;
+        Ok(Self { models: Models::load(stage, models)?, folder })
     }
 }
 

@@ -74,11 +74,9 @@ impl Models {
         self.named.get(place).map(|(_, model)| model)
     }
 
-    /// Counts the models' files as memory of a call. Loading has made sure that they fit.
-    pub(super) fn count(models: Option<&Arc<Self>>, limit: &mut Limit) {
-        if let Some(models) = models {
-            let _fits = limit.take(models.len_bytes);
-        }
+    /// Counts the models' files as memory of a call; false if there is no room for them.
+    pub(super) fn count(models: Option<&Arc<Self>>, limit: &mut Limit) -> bool {
+        models.is_none_or(|models| limit.take(models.len_bytes))
     }
 }
 

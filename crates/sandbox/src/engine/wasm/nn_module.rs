@@ -15,8 +15,9 @@
 use std::sync::Arc;
 
 use guildhall_protocol::interface::ElementType;
-use wasmtime::{Caller, Extern, Linker, Memory};
+use wasmtime::{Caller, Linker, Memory};
 
+use super::guest;
 use super::limit::Limit;
 use super::nn::{Models, SESSIONS_MAX, Wrong, ask, len_bytes};
 use super::preview1::Host;
@@ -243,23 +244,15 @@ fn get_output(
 }
 
 fn memory(caller: &mut Caller<'_, Host>) -> Result<Memory, Errno> {
-    caller.get_export("memory").and_then(Extern::into_memory).ok_or(Errno::MissingMemory)
+    guest::memory(caller).ok_or(Errno::MissingMemory)
 }
 
-/// These bytes of the guest's memory.
 fn bytes(data: &[u8], at: u32, len: u32) -> Result<&[u8], Errno> {
-    let range = || {
-        let at = usize::try_from(at).ok()?;
-        data.get(at..at.checked_add(usize::try_from(len).ok()?)?)
-    };
-    range().ok_or(Errno::MissingMemory)
+    guest::bytes(data, at, len).ok_or(Errno::MissingMemory)
 }
 
 fn put(data: &mut [u8], at: u32, bytes: &[u8]) -> Result<(), Errno> {
-    let at = usize::try_from(at).map_err(|_| Errno::MissingMemory)?;
-    let end = at.checked_add(bytes.len()).ok_or(Errno::MissingMemory)?;
-    data.get_mut(at..end).ok_or(Errno::MissingMemory)?.copy_from_slice(bytes);
-    Ok(())
+    guest::put(data, at, bytes).ok_or(Errno::MissingMemory)
 }
 
 /// Copies a tensor, if it is one.

@@ -2,12 +2,12 @@
 //!
 //! `wasmtime-wasi` provides all of it but waiting, which here moves the clock instead of taking time.
 
-use std::sync::Arc;
-
 use wasmtime::{Caller, Extern, Linker};
 use wasmtime_wasi::p1::{WasiP1Ctx, add_to_linker_sync};
 use wasmtime_wasi::p2::pipe::{MemoryInputPipe, MemoryOutputPipe};
 
+use super::Own;
+use super::folder::{Folder, Open};
 use super::limit::Limit;
 use super::nn::Models;
 use super::nn_module::Sessions;
@@ -24,6 +24,8 @@ pub(super) struct Host {
     pub(super) stderr: MemoryOutputPipe,
     clock: VirtualClock,
     pub(super) nn: Sessions,
+    /// What its calls about files see, where it sees any.
+    pub(super) open: Open,
 }
 
 /// What one record's execution may use.
@@ -32,14 +34,22 @@ pub(super) struct Terms<'a> {
     pub(super) seed: u64,
     pub(super) memory_bytes: u64,
     pub(super) output_bytes: u64,
-    /// Models that it may ask, if it may ask any.
-    pub(super) models: Option<&'a Arc<Models>>,
+    pub(super) own: &'a Own,
 }
 
 impl Host {
-    /// A world for one record.
-    pub(super) fn new(input: Vec<u8>, terms: &Terms<'_>) -> Self {
-        let Terms { arguments, seed, memory_bytes, output_bytes, models } = *terms;
+    /// A world for one record; none if what it has of its package does not fit into its memory.
+    pub(super) fn new(input: Vec<u8>, terms: &Terms<'_>) -> Option<Self> {
+        let Terms { arguments, seed, memory_bytes, output_bytes, own } = *terms;
+        let mut limit = Limit::new(memory_bytes);
+        let fits = Models::count(own.models.as_ref(), &mut limit)
+            && Folder::count(own.folder.as_ref(), &mut limit);
+        if !fits {
+            return None;
+        }
+        // Whoever sees files reads stdin by the same calls.
+        let (piped, input) =
+            if own.folder.is_some() { (Vec::new(), input) } else { (input, Vec::new()) };
         // One byte more than allowed tells too long from just long enough.
         let room = usize::try_from(output_bytes).unwrap_or(usize::MAX).saturating_add(1);
         let stdout = MemoryOutputPipe::new(room);
@@ -47,12 +57,12 @@ impl Host {
         let (mut builder, stderr) = world(seed, &clock);
         let wasi = builder
             .args(arguments)
-            .stdin(MemoryInputPipe::new(input))
+            .stdin(MemoryInputPipe::new(piped))
             .stdout(stdout.clone())
             .build_p1();
-        let mut limit = Limit::new(memory_bytes);
-        Models::count(models, &mut limit);
-        Self { wasi, limit, stdout, stderr, clock, nn: Sessions::new(models.cloned()) }
+        let nn = Sessions::new(own.models.clone());
+        let open = Open::new(own.folder.clone(), input);
+        Some(Self { wasi, limit, stdout, stderr, clock, nn, open })
     }
 }
 

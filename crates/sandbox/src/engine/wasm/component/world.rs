@@ -68,7 +68,8 @@ impl World {
         let clock = VirtualClock::default();
         let (mut builder, stderr) = world(terms.seed, &clock);
         let mut limit = Limit::new(terms.memory_bytes);
-        Models::count(terms.models, &mut limit);
+        // Loading has made sure that they fit.
+        let _fits = Models::count(terms.models, &mut limit);
         let mut table = ResourceTable::new();
         table.set_max_capacity(THINGS_MAX);
         // A tenth of the time is left: enough to put together what there is.

@@ -12,6 +12,7 @@ mod component;
 mod digits;
 mod encode;
 mod examine;
+mod folder;
 mod good;
 mod graphs;
 mod hostile;

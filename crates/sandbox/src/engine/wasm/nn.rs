@@ -90,15 +90,18 @@ pub(super) enum Wrong {
     NotFound,
 }
 
+/// A model's outputs, none for those that wasi-nn has no tensors for; or what was wrong and why, in words.
+pub(super) type Asked = Result<Vec<Option<Value>>, (Wrong, String)>;
+
 /// Asks a model and counts what it gives as memory of the call.
 ///
 /// # Errors
-/// What was wrong and why, in words; an error of wasmtime's where the call cannot go on.
+/// One of wasmtime's, where the call cannot go on.
 pub(super) fn ask(
     model: &Model,
     given: &[Option<&Value>],
     limit: &mut Limit,
-) -> wasmtime::Result<Result<Vec<Option<Value>>, (Wrong, String)>> {
+) -> wasmtime::Result<Asked> {
     let found = match model.run(given) {
         Ok(found) => found,
         Err(Trouble::Argument(why)) => return Ok(Err((Wrong::Argument, excerpt(why.as_bytes())))),

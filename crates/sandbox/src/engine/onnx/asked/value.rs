@@ -38,8 +38,8 @@ pub(crate) fn check_len(dtype: ElementType, dims: &[u32], len_bytes: usize) -> R
     if dims.contains(&0) {
         return Err("a dimension is 0".into());
     }
-    let sizes = dims.iter().map(|dim| usize::try_from(*dim).ok());
-    let wanted = sizes.fold(Some(size), |len, dim| len.and_then(|len| len.checked_mul(dim?)));
+    let mut sizes = dims.iter().map(|dim| usize::try_from(*dim).ok());
+    let wanted = sizes.try_fold(size, |len: usize, dim| len.checked_mul(dim?));
     if wanted == Some(len_bytes) {
         return Ok(());
     }

@@ -59,26 +59,17 @@ pub(in crate::engine::wasm) fn add_to_linker(linker: &mut Linker<Host>) -> wasmt
         let facts = caller.data().open.facts(fd);
         number(facts.and_then(|facts| put(caller, to, &filestat(&facts))))
     })?;
+    readings(linker)?;
+    paths(linker)
+}
+
+/// Calls that read what is open.
+fn readings(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     linker.func_wrap(
         MODULE,
         "fd_pread",
         |caller: Guest<'_>, fd: u32, buffers: u32, count: u32, at: u64, out: u32| {
             number(read(caller, fd, (buffers, count), Some(at), out))
-        },
-    )?;
-    linker.func_wrap(MODULE, "fd_prestat_get", |caller: Guest<'_>, fd: u32, to: u32| {
-        let len = u32::try_from(NAME.len()).unwrap_or_default();
-        // A folder, and how long its name is.
-        let said = [[0; 4], len.to_le_bytes()].concat();
-        number(root(&caller, fd).and_then(|()| put(caller, to, &said)))
-    })?;
-    linker.func_wrap(
-        MODULE,
-        "fd_prestat_dir_name",
-        |caller: Guest<'_>, fd: u32, to: u32, room: u32| {
-            let fits = usize::try_from(room).is_ok_and(|room| room >= NAME.len());
-            let fits = if fits { Ok(()) } else { Err(Errno::NameTooLong) };
-            number(root(&caller, fd).and(fits).and_then(|()| put(caller, to, NAME)))
         },
     )?;
     linker.func_wrap(
@@ -106,6 +97,26 @@ pub(in crate::engine::wasm) fn add_to_linker(linker: &mut Linker<Host>) -> wasmt
         // From where it stands, by nothing.
         number(seek(caller, fd, 0, 1, out))
     })?;
+    Ok(())
+}
+
+/// Calls about the folder, and about paths in it.
+fn paths(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    linker.func_wrap(MODULE, "fd_prestat_get", |caller: Guest<'_>, fd: u32, to: u32| {
+        let len = u32::try_from(NAME.len()).unwrap_or_default();
+        // A folder, and how long its name is.
+        let said = [[0; 4], len.to_le_bytes()].concat();
+        number(root(&caller, fd).and_then(|()| put(caller, to, &said)))
+    })?;
+    linker.func_wrap(
+        MODULE,
+        "fd_prestat_dir_name",
+        |caller: Guest<'_>, fd: u32, to: u32, room: u32| {
+            let fits = usize::try_from(room).is_ok_and(|room| room >= NAME.len());
+            let fits = if fits { Ok(()) } else { Err(Errno::NameTooLong) };
+            number(root(&caller, fd).and(fits).and_then(|()| put(caller, to, NAME)))
+        },
+    )?;
     linker.func_wrap(
         MODULE,
         "path_filestat_get",

@@ -197,13 +197,14 @@ fn a_graph_that_cannot_run_is_refused_when_it_is_read() {
     assert!(why(Model::load(b"no graph")).contains("it"));
     assert!(why(Model::load(b"")).contains("no graph"));
     let (x, y) = (named("x", DataType::Float, &[2]), named("y", DataType::Float, &[2]));
-    let unknown = model(&[x.clone()], &[node("Conjure", &["x"], "y")], &[y.clone()]);
+    let unknown =
+        model(std::slice::from_ref(&x), &[node("Conjure", &["x"], "y")], std::slice::from_ref(&y));
     assert!(why(unknown).contains("Conjure"));
     // What contradicts itself is seen then, or else when it is asked.
     let three = named("three", DataType::Float, &[3]);
     for operator in ["Add", "MatMul", "Concat"] {
         let inputs = [x.clone(), three.clone()];
-        match model(&inputs, &[node(operator, &["x", "three"], "y")], &[y.clone()]) {
+        match model(&inputs, &[node(operator, &["x", "three"], "y")], std::slice::from_ref(&y)) {
             Err(failure) => drop(why(Err(failure))),
             Ok(made) => {
                 let (two, three) = (floats(&[2], &[1.0; 2]), floats(&[3], &[1.0; 3]));

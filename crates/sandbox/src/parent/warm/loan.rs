@@ -36,8 +36,8 @@ impl Loan {
                 Self { key, shared: Arc::clone(shared), need_bytes, calls: 0, born: now },
                 warm,
             )),
-            Err(NoRoom::Now) => Err(Failure::Internal {
-                why: format!("others have the memory now: it needs {need_bytes} bytes"),
+            Err(NoRoom::Now) => Err(Failure::Busy {
+                why: format!("others have the memory now, and it needs {need_bytes} bytes"),
             }),
             Err(NoRoom::Ever) => Err(Failure::Unsupported {
                 what: format!(

@@ -224,7 +224,7 @@ impl Workers {
     ///
     /// # Errors
     /// Any [`Failure`] of compiling, starting and loading; [`Failure::Unsupported`] if it wants more memory than there
-    /// is for all, or to be shut in better than workers are here; [`Failure::Internal`] if others have the memory now.
+    /// is for all, or to be shut in better than workers are here; [`Failure::Busy`] if others have the memory now.
     pub fn take(&self, wanted: &Wanted<'_>) -> Result<Lent, Failure> {
         let shared = &self.keeper.shared;
         let key = Key {

@@ -63,6 +63,8 @@ mod layers;
 mod lending;
 #[path = "it/lifecycle.rs"]
 mod lifecycle;
+#[path = "it/models_inside.rs"]
+mod models_inside;
 #[path = "it/names.rs"]
 mod names;
 #[path = "it/oip.rs"]

@@ -155,11 +155,17 @@ impl Code {
     /// Whether it needs this file: the code itself, or a model that it may load.
     #[must_use]
     pub fn uses(&self, name: &FileName) -> bool {
-        let is_model = match self {
-            Self::Component(component) => component.models.iter().any(|model| model.model == *name),
-            Self::Command(_) | Self::Onnx(_) => false,
-        };
-        is_model || self.file() == name
+        self.file() == name || self.models().iter().any(|model| model.model == *name)
+    }
+
+    /// Graphs of the package that it may load by name through wasi-nn.
+    #[must_use]
+    pub fn models(&self) -> &[NamedModel] {
+        match self {
+            Self::Command(command) => &command.models,
+            Self::Component(component) => &component.models,
+            Self::Onnx(_) => &[],
+        }
     }
 }
 
@@ -181,6 +187,9 @@ pub fn provides(engines: &[String], needed: &str) -> bool {
 pub struct CommandCode {
     /// The module's file.
     pub module: FileName,
+    /// Graphs of the package that it may load by name through wasi-nn; names are unique.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<NamedModel>,
 }
 
 /// A WebAssembly component that exports `guildhall:stage/scoring`.
@@ -479,8 +488,7 @@ impl Manifest {
             {
                 rule("interface", "a command has one input and one output: stdin and stdout".into())
             }
-            Code::Command(_) => Ok(()),
-            Code::Component(component) => self.check_models(&component.models, contract),
+            Code::Command(_) | Code::Component(_) => self.check_models(code.models(), contract),
             Code::Onnx(onnx)
                 if onnx.engine.as_ref().is_some_and(|name| name != ONNX && name != ONNXRUNTIME) =>
             {

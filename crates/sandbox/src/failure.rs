@@ -16,6 +16,14 @@ const NETWORK: [&str; 2] = ["wasi:sockets", "wasi:http"];
 const NETWORK_HELP: &str = "stages have no network; Python: `componentize-py ... componentize --stub-wasi`, JavaScript: \
                             `jco componentize ... --disable all`";
 
+/// Packages of wasi-nn, in both of its forms.
+const NN: [&str; 2] = ["wasi_ephemeral_nn", "wasi:nn"];
+
+/// How to get it.
+const NN_HELP: &str = "models are for stages that ask for them: `imports = [\"wasi_nn\"]` under [contract] of guild.toml, \
+                       and `models = [{ name = ..., model = ... }]` beside the code; components: version \
+                       0.2.0-rc-2024-10-28";
+
 /// Why an inspection or a scoring gave no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -199,6 +207,7 @@ impl Failure {
             Self::ForbiddenImport { module, .. } if NETWORK.contains(&module.as_str()) => {
                 Some(NETWORK_HELP)
             }
+            Self::ForbiddenImport { module, .. } if NN.contains(&module.as_str()) => Some(NN_HELP),
             _ => None,
         }
     }

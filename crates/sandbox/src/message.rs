@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use guildhall_protocol::contract::Determinism;
+use guildhall_protocol::contract::{Determinism, Import};
 use guildhall_protocol::facts::Facts;
 use guildhall_protocol::interface::Interface;
 use guildhall_protocol::manifest::{Code, FileEntry, Kind};
@@ -95,8 +95,17 @@ pub(crate) struct StageSpec {
     pub(crate) engine: String,
     pub(crate) file: FileEntry,
     pub(crate) determinism: Determinism,
+    /// What its contract lets it use of the host beyond stdin, stdout and stderr.
+    pub(crate) imports: Vec<Import>,
     pub(crate) memory_bytes: u64,
     pub(crate) config: BTreeMap<String, String>,
+}
+
+impl StageSpec {
+    /// Whether its contract has this import.
+    pub(crate) fn may(&self, import: Import) -> bool {
+        self.imports.contains(&import)
+    }
 }
 
 /// What may differ from one call of a loaded stage to the next.
@@ -140,6 +149,11 @@ pub(crate) enum Request {
     CheckFile { entry: FileEntry, kind: Kind, role: Role },
     /// Check the structure of the file beside this frame, of which no manifest says anything yet. Answer: `Checked`.
     Examine { name: FileName, media_type: String, kind: Option<Kind> },
+    /// Hold the graph in the file beside this frame for the code that comes next, which asks for it by this name. Answer:
+    /// `Taken`.
+    Model { name: String, entry: FileEntry },
+    /// Hold the file beside this frame for the code that comes next, which may read it. Answer: `Taken`.
+    File { entry: FileEntry },
     /// Check the code in the file beside this frame and compile it, but keep nothing. Answer: `Inspected`.
     Inspect { stage: Box<StageSpec> },
     /// Compile the code in the file beside this frame, and hold the result. Answer: `Compiled`.
@@ -170,6 +184,8 @@ pub(crate) enum Reply {
     Ready(Isolation),
     /// The file is what its entry says, its format has a place in the package, and its structure holds.
     Checked(Box<Facts>),
+    /// The file is what its entry says and waits for the code.
+    Taken,
     /// The code can run here.
     Inspected(CodeReport),
     /// The code is compiled.

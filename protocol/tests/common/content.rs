@@ -214,7 +214,7 @@ fn algorithm(empty: Manifest, module: FileEntry) -> Manifest {
         ..port("image", PortType::Image(media(&["image/png", "image/jpeg"])))
     };
     Manifest {
-        code: Some(Code::Command(CommandCode { module: module.name.clone() })),
+        code: Some(Code::Command(CommandCode { module: module.name.clone(), models: vec![] })),
         files: [empty.files, vec![module]].concat(),
         interface: Interface {
             inputs: vec![input],

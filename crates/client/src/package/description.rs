@@ -267,6 +267,8 @@ impl From<WrittenHardware> for Hardware {
 pub(super) enum WrittenCode {
     Command {
         module: FileName,
+        #[serde(default)]
+        models: Vec<NamedModel>,
     },
     Onnx {
         model: FileName,
@@ -285,7 +287,9 @@ pub(super) enum WrittenCode {
 impl From<WrittenCode> for Code {
     fn from(written: WrittenCode) -> Self {
         match written {
-            WrittenCode::Command { module } => Self::Command(CommandCode { module }),
+            WrittenCode::Command { module, models } => {
+                Self::Command(CommandCode { module, models })
+            }
             WrittenCode::Onnx { model, engine, inputs, outputs } => {
                 Self::Onnx(OnnxCode { model, engine, inputs, outputs })
             }

@@ -2,7 +2,7 @@
 //! them does.
 
 pub(crate) mod graph;
-mod onnx;
+pub(crate) mod onnx;
 pub(crate) mod onnxruntime;
 pub(crate) mod wasm;
 
@@ -25,10 +25,29 @@ pub(crate) trait Engine {
     fn code_max_bytes(&self) -> u64;
 
     /// Checks the code as strictly as [`Engine::load`] does and says what it found.
-    fn inspect(&self, stage: &StageSpec, code: Vec<u8>) -> Result<CodeReport, Failure>;
+    fn inspect(
+        &self,
+        stage: &StageSpec,
+        code: Vec<u8>,
+        own: Brought,
+    ) -> Result<CodeReport, Failure>;
 
     /// Makes the code ready for records.
-    fn load(&self, stage: &StageSpec, code: Vec<u8>) -> Result<Box<dyn LoadedStage>, Failure>;
+    fn load(
+        &self,
+        stage: &StageSpec,
+        code: Vec<u8>,
+        own: Brought,
+    ) -> Result<Box<dyn LoadedStage>, Failure>;
+}
+
+/// What a stage may use of its package beside its code, as the node handed it over: bytes that are the manifest's.
+#[derive(Default)]
+pub(crate) struct Brought {
+    /// Graphs that code may ask, by the name that it asks for.
+    pub(crate) models: Vec<(String, Vec<u8>)>,
+    /// Files that code may read, by their name in the package.
+    pub(crate) files: Vec<(String, Vec<u8>)>,
 }
 
 /// Code that is ready for records. No record leaves anything behind that a later one could see.

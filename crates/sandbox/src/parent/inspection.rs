@@ -14,7 +14,7 @@ use super::examiner::EXAMINE_MEMORY_BYTES;
 use super::process::{Process, Wait};
 use super::{
     BACKGROUND_NICE, COMPILE_MAX_MS, COMPILE_MEMORY_BYTES, ONNX_ALLOWANCE_BYTES, PackageFiles,
-    Spawner, further_compile_ms, onnx_allowance_bytes,
+    Spawner, further_compile_ms, models_allowance_bytes, onnx_allowance_bytes,
 };
 use crate::facts;
 use crate::failure::Failure;
@@ -83,14 +83,21 @@ impl Spawner {
         let started = Instant::now();
         let manifest = package.manifest;
         let code = manifest.code.as_ref().map(|_| package.code()).transpose()?;
+        let models_bytes = package.models_bytes()?;
         let engine = code.map(|(code, ..)| self.engine_of(code));
         // Only a graph is loaded whole; a module is compiled, and that is the engine's own memory.
         let (memory_bytes, allowance_bytes) = match code {
             Some((Code::Onnx(_), entry, _)) => (limits.memory_bytes, onnx_allowance_bytes(entry)),
-            Some(_) => (0, COMPILE_MEMORY_BYTES),
+            Some(_) => (
+                0,
+                COMPILE_MEMORY_BYTES
+                    .saturating_add(models_bytes)
+                    .saturating_add(models_allowance_bytes(models_bytes)),
+            ),
             None => (0, ONNX_ALLOWANCE_BYTES),
         };
         let code_bytes = code.map_or(0, |(_, entry, _)| entry.len_bytes);
+        let code_bytes = code_bytes.saturating_add(models_bytes);
         let compile_ms = limits.compile_ms.saturating_add(further_compile_ms(code_bytes));
         let setup = Setup {
             data_bytes: memory_bytes
@@ -113,6 +120,7 @@ impl Spawner {
                 let stage = package.stage(engine, contract.memory_bytes, &BTreeMap::new())?;
                 let stage = Box::new(stage);
                 let file = package.open(entry)?;
+                package.bring_models(&mut process)?;
                 let wait = Wait::Compile { limit_ms: compile_ms };
                 match process.request(&Request::Inspect { stage }, Some(file.as_fd()), wait)? {
                     Reply::Inspected(report) => Some(report),

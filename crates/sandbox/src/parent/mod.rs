@@ -10,15 +10,17 @@ mod run;
 mod unit_tests;
 mod warm;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use guildhall_protocol::contract::{Contract, Import};
-use guildhall_protocol::manifest::{Code, FileEntry, Manifest};
+use guildhall_protocol::manifest::{Code, FileEntry, Manifest, NamedModel, UnitTest};
+use guildhall_protocol::name::FileName;
 
 pub use self::compile::{
     COMPILE_CACHE_BYTES, COMPILE_MEMORY_BYTES, Compiled, Compiler, CompilerSettings, CompilerStats,
@@ -34,6 +36,7 @@ pub use self::unit_tests::{
     TestOutcome, Took, UNIT_TEST_SEED, inputs as unit_test_inputs, run_tests,
 };
 pub use self::warm::{Lent, Wanted, Warm, Workers, WorkersSettings, WorkersStats};
+use crate::engine::onnx::MODEL_COPIES;
 use crate::failure::Failure;
 use crate::isolation::Isolation;
 use crate::message::{Reply, Request, Setup, StageSpec};
@@ -82,6 +85,9 @@ const BACKGROUND_NICE: u8 = 10;
 /// How often a graph's bytes are in memory while it is loaded: as read, as decoded, as planned.
 const ONNX_COPIES: u64 = 3;
 
+/// Most files that code may read: a lexicon, some tables. Each is held whole.
+const READABLE_MAX: usize = 1_024;
+
 /// A package as a worker needs it: its manifest, and a way to open its files read-only, each time from the start.
 #[derive(Clone, Copy)]
 pub struct PackageFiles<'a> {
@@ -114,14 +120,95 @@ impl PackageFiles<'_> {
         for import in &contract.imports {
             match import {
                 Import::Arguments | Import::VirtualClock | Import::SeededRandomness => {}
+                // A graph has no use for it; code finds the models that the manifest names.
+                Import::WasiNn => {}
+                Import::PackageFiles if matches!(code, Code::Command(_)) => {}
                 Import::PackageFiles => {
-                    return Err(unsupported("no engine shows a stage its package's files"));
+                    return Err(unsupported("only commands are shown their package's files here"));
                 }
-                Import::WasiNn => return Err(unsupported("no engine offers wasi-nn to modules")),
                 _ => return Err(unsupported("it wants an interface that no engine knows")),
             }
         }
         Ok((code, file, contract))
+    }
+
+    /// The models that the code may load by name, in the manifest's order.
+    fn models(&self) -> Result<Vec<(&NamedModel, &FileEntry)>, Failure> {
+        let entry = |model: &'_ NamedModel| self.manifest.file(&model.model);
+        let models = self.manifest.code.as_ref().map_or(&[][..], Code::models);
+        let found = models.iter().map(|model| match entry(model) {
+            Some(entry) => Ok((model, entry)),
+            None => Err(Failure::MissingFile {
+                file: model.model.to_string(),
+                why: "it is not in the manifest".into(),
+            }),
+        });
+        found.collect()
+    }
+
+    /// How long the files of the models are together, bytes.
+    fn models_bytes(&self) -> Result<u64, Failure> {
+        let models = self.models()?;
+        Ok(models.iter().fold(0, |sum, (_, entry)| sum.saturating_add(entry.len_bytes)))
+    }
+
+    /// The files that the code may read: all but itself, the models that it asks by name, and what unit tests name, so
+    /// that it cannot read what is expected of it.
+    fn readable(&self) -> Result<Vec<&FileEntry>, Failure> {
+        let (code, _, contract) = self.code()?;
+        if !contract.imports.contains(&Import::PackageFiles) {
+            return Ok(Vec::new());
+        }
+        let values = |test: &'_ UnitTest| -> Vec<FileName> {
+            test.inputs.iter().chain(&test.outputs).map(|value| value.file.clone()).collect()
+        };
+        let expected: HashSet<FileName> = self.manifest.tests.iter().flat_map(values).collect();
+        let files = self.manifest.files.iter();
+        let files: Vec<_> = files
+            .filter(|entry| !code.uses(&entry.name) && !expected.contains(&entry.name))
+            .collect();
+        if files.len() > READABLE_MAX {
+            let what = format!("{} files to be read by code, at most {READABLE_MAX}", files.len());
+            return Err(Failure::Unsupported { what });
+        }
+        Ok(files)
+    }
+
+    /// Hands over models, ahead of the code that may ask them.
+    fn bring_models(&self, process: &mut Process) -> Result<(), Failure> {
+        for (model, entry) in self.models()? {
+            let name = model.name.clone();
+            self.bring(process, entry, &Request::Model { name, entry: entry.clone() })?;
+        }
+        Ok(())
+    }
+
+    /// Hands over models and files, ahead of the code, if they fit into its memory.
+    fn bring_all(&self, process: &mut Process, memory_bytes: u64) -> Result<(), Failure> {
+        let files = self.readable()?;
+        let files_bytes = files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.len_bytes));
+        if self.models_bytes()?.saturating_add(files_bytes) > memory_bytes {
+            return Err(Failure::MemoryLimit { limit_bytes: memory_bytes });
+        }
+        self.bring_models(process)?;
+        for entry in files {
+            self.bring(process, entry, &Request::File { entry: entry.clone() })?;
+        }
+        Ok(())
+    }
+
+    fn bring(
+        &self,
+        process: &mut Process,
+        entry: &FileEntry,
+        request: &Request,
+    ) -> Result<(), Failure> {
+        let file = self.open(entry)?;
+        let wait = Wait::File { len_bytes: entry.len_bytes };
+        match process.request(request, Some(file.as_fd()), wait)? {
+            Reply::Taken => Ok(()),
+            _ => Err(process.broke_protocol()),
+        }
     }
 
     fn stage(
@@ -137,18 +224,29 @@ impl PackageFiles<'_> {
             engine: engine.to_owned(),
             file: file.clone(),
             determinism: contract.determinism,
+            imports: contract.imports.clone(),
             memory_bytes,
             config: config.clone(),
         })
     }
 }
 
-/// Writable memory that the engine may take beside what the stage may, bytes.
-fn allowance_bytes(file: &FileEntry, compiled: Option<&Compiled>) -> u64 {
+/// Writable memory that the engine may take beside what the stage may, bytes. Models of code count as the stage's memory
+/// once; what they take beyond that is here.
+fn allowance_bytes(file: &FileEntry, compiled: Option<&Compiled>, models_bytes: u64) -> u64 {
     match compiled {
         None => onnx_allowance_bytes(file),
         Some(compiled) => WASM_ALLOWANCE_BYTES
-            .saturating_add(compiled.len_bytes().saturating_mul(COMPILED_COPIES)),
+            .saturating_add(compiled.len_bytes().saturating_mul(COMPILED_COPIES))
+            .saturating_add(models_allowance_bytes(models_bytes)),
+    }
+}
+
+/// Writable memory for the graph engine inside a stage in WebAssembly, bytes.
+const fn models_allowance_bytes(models_bytes: u64) -> u64 {
+    match models_bytes {
+        0 => 0,
+        len => ONNX_ALLOWANCE_BYTES.saturating_add(len.saturating_mul(MODEL_COPIES)),
     }
 }
 

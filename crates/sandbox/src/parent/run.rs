@@ -79,8 +79,8 @@ impl Spawner {
         let memory_bytes = limits.memory_bytes.value;
         let (code, entry, _) = package.code()?;
         let engine = self.engine_of(code);
-        let allowance_bytes =
-            allowance_bytes(entry, compiled.as_ref()).saturating_add(self.library_bytes(engine));
+        let allowance_bytes = allowance_bytes(entry, compiled.as_ref(), package.models_bytes()?)
+            .saturating_add(self.library_bytes(engine));
         let setup = Setup {
             data_bytes: memory_bytes.saturating_add(allowance_bytes),
             cpu_seconds: cpu_seconds(limits, self.threads_for(engine)),
@@ -129,7 +129,9 @@ impl RunWorker {
             file: entry.name.to_string(),
             why: error.to_string(),
         })?;
-        let limit_ms = COMPILE_MAX_MS.saturating_add(further_compile_ms(entry.len_bytes));
+        package.bring_all(&mut process, memory_bytes)?;
+        let len_bytes = entry.len_bytes.saturating_add(package.models_bytes()?);
+        let limit_ms = COMPILE_MAX_MS.saturating_add(further_compile_ms(len_bytes));
         let wait = Wait::Compile { limit_ms };
         match process.request(&request, Some(file.as_fd()), wait)? {
             Reply::Loaded => {}

@@ -31,7 +31,7 @@ use crate::channel::{Channel, ChannelError};
 use crate::compare;
 use crate::engine::onnxruntime::{self, OnnxRuntime, check_one_thread};
 use crate::engine::wasm::{Compiled, Wasm};
-use crate::engine::{Call, Engines, Input, LoadedStage, Outputs};
+use crate::engine::{Brought, Call, Engines, Input, LoadedStage, Outputs, onnx};
 use crate::failure::{Failure, excerpt};
 use crate::isolation::Isolation;
 use crate::message::{
@@ -43,7 +43,7 @@ use crate::value::{DimSizes, check_side};
 const NOT_FOR_PEOPLE: u8 = 2;
 
 /// How tract begins its panic when the process has no memory left.
-const ALLOCATION_FAILED: &str = "failed to allocate";
+pub(crate) const ALLOCATION_FAILED: &str = "failed to allocate";
 
 /// What an answer takes beside its records, bytes, with room to spare.
 const FRAME_SPARE_BYTES: usize = 32 * 1024;
@@ -109,6 +109,7 @@ fn serve(channel: &Channel) -> Result<(), ServeError> {
         isolation,
         parent,
         stage: None,
+        brought: Brought::default(),
         compiled: Vec::new(),
         outputs: Vec::new(),
     };
@@ -162,7 +163,9 @@ impl Blame {
                 Code::Command(_) | Code::Component(_) => Self::Module,
                 _ => Self::Model,
             },
-            Request::CheckFile { entry, .. } => Self::File(entry.name.clone()),
+            Request::CheckFile { entry, .. }
+            | Request::Model { entry, .. }
+            | Request::File { entry } => Self::File(entry.name.clone()),
             Request::Examine { name, .. } => Self::File(name.clone()),
             _ => Self::Worker,
         }
@@ -200,6 +203,8 @@ struct Worker {
     /// The node's process, which must be out of reach.
     parent: i32,
     stage: Option<Stage>,
+    /// What came ahead of the code that may use it.
+    brought: Brought,
     /// Compiled code to be handed over.
     compiled: Vec<u8>,
     /// Outputs of the last call's first record, for comparisons.
@@ -226,15 +231,27 @@ impl Worker {
                 let facts = files::examine(&file()?, &name, &media_type, kind)?;
                 Ok(Reply::Checked(Box::new(facts)))
             }
+            Request::Model { name, entry } => {
+                let bytes = files::load(&file()?, &entry, onnx::MODEL_MAX_BYTES)?;
+                self.brought.models.push((name, bytes));
+                Ok(Reply::Taken)
+            }
+            Request::File { entry } => {
+                let bytes = files::load(&file()?, &entry, entry.len_bytes)?;
+                self.brought.files.push((entry.name.to_string(), bytes));
+                Ok(Reply::Taken)
+            }
             Request::Inspect { stage } => {
+                let own = std::mem::take(&mut self.brought);
                 let engine = self.engines.of(&stage)?;
                 let code = files::load(&file()?, &stage.file, engine.code_max_bytes())?;
-                engine.inspect(&stage, code).map(Reply::Inspected)
+                engine.inspect(&stage, code, own).map(Reply::Inspected)
             }
             Request::Load { stage } => {
+                let own = std::mem::take(&mut self.brought);
                 let engine = self.engines.of(&stage)?;
                 let code = files::load(&file()?, &stage.file, engine.code_max_bytes())?;
-                let loaded = engine.load(&stage, code)?;
+                let loaded = engine.load(&stage, code, own)?;
                 let StageSpec { interface, .. } = *stage;
                 self.stage = Some(Stage { interface, loaded });
                 Ok(Reply::Loaded)
@@ -253,7 +270,8 @@ impl Worker {
                     // Mapping a file takes a call that is not on the list then.
                     false => Compiled::Bytes(files::read_all(&file()?)?),
                 };
-                let loaded = Wasm::load_compiled(&stage, compiled)?;
+                let own = std::mem::take(&mut self.brought);
+                let loaded = Wasm::load_compiled(&stage, compiled, own)?;
                 let StageSpec { interface, .. } = *stage;
                 self.stage = Some(Stage { interface, loaded });
                 Ok(Reply::Loaded)

@@ -8,6 +8,9 @@ use wit_parser::Resolve;
 /// The WIT that producers use.
 const STAGE: &str = include_str!("../../../../wit/stage.wit");
 
+/// wasi-nn, as producers get it too.
+const NN: &str = include_str!("../../../../wit/deps/wasi-nn.wit");
+
 /// As much of WASI as the modules below call.
 const WASI: [&str; 4] = [
     "package wasi:clocks@0.2.0;
@@ -62,6 +65,10 @@ const WORLD: &str = "package test:test;
         import wasi:cli/stderr@0.2.0;
         import wasi:cli/environment@0.2.0;
         import wasi:filesystem/preopens@0.2.0;
+        import wasi:nn/graph@0.2.0-rc-2024-10-28;
+        import wasi:nn/inference@0.2.0-rc-2024-10-28;
+        import wasi:nn/tensor@0.2.0-rc-2024-10-28;
+        import wasi:nn/errors@0.2.0-rc-2024-10-28;
      }";
 
 /// Where the template keeps the answer of `run` and `describe`.
@@ -157,6 +164,7 @@ pub(crate) fn encode(module: &str) -> Vec<u8> {
     for (at, package) in WASI.iter().enumerate() {
         resolve.push_str(format!("{at}.wit"), package).unwrap();
     }
+    resolve.push_str("wasi-nn.wit", NN).unwrap();
     resolve.push_str("stage.wit", STAGE).unwrap();
     let package = resolve.push_str("test.wit", WORLD).unwrap();
     let world = resolve.select_world(&[package], Some("test")).unwrap();

@@ -143,7 +143,8 @@ impl Package {
         self.manifest.interface =
             Interface { inputs: vec![port("in", input)], outputs: vec![port("out", output)] };
         self.manifest.contract = Some(contract());
-        self.manifest.code = Some(Code::Command(CommandCode { module: module.parse().unwrap() }));
+        self.manifest.code =
+            Some(Code::Command(CommandCode { module: module.parse().unwrap(), models: vec![] }));
         self.checked()
     }
 
@@ -184,7 +185,7 @@ impl Package {
         self.checked()
     }
 
-    fn checked(self) -> Self {
+    pub(crate) fn checked(self) -> Self {
         self.manifest.check().unwrap();
         self
     }

@@ -118,7 +118,10 @@ impl Structure {
                 );
             }
             Ok(Facts::Wasm(facts)) if !facts.component && has_start(&facts.exports) => {
-                made.guess_bytes(name, Code::Command(CommandCode { module: name.clone() }));
+                made.guess_bytes(
+                    name,
+                    Code::Command(CommandCode { module: name.clone(), models: Vec::new() }),
+                );
                 made.warnings.push(
                     "a module does not say what it reads and writes: both ports are bytes, which \
                      fit no port of another type; write [[interface.inputs]] and \

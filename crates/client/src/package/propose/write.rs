@@ -119,6 +119,7 @@ fn engine(text: &mut String, code: &Code) {
         Code::Command(command) => {
             line(text, "\n[code.command]");
             line(text, &format!("module = {}", inline(&command.module)));
+            models(text, &command.models);
         }
         Code::Onnx(onnx) => {
             line(text, "\n[code.onnx]");
@@ -134,18 +135,23 @@ fn engine(text: &mut String, code: &Code) {
         Code::Component(component) => {
             line(text, "\n[code.component]");
             line(text, &format!("component = {}", inline(&component.component)));
-            if !component.models.is_empty() {
-                let model = |model: &NamedModel| {
-                    let (name, file) = (inline(&model.name), inline(&model.model));
-                    format!("{{ name = {name}, model = {file} }}")
-                };
-                let models: Vec<String> = component.models.iter().map(model).collect();
-                line(text, &format!("models = [{}]", models.join(", ")));
-            }
+            models(text, &component.models);
         }
         // No other code is ever proposed.
         _ => {}
     }
+}
+
+fn models(text: &mut String, models: &[NamedModel]) {
+    if models.is_empty() {
+        return;
+    }
+    let model = |model: &NamedModel| {
+        let (name, file) = (inline(&model.name), inline(&model.model));
+        format!("{{ name = {name}, model = {file} }}")
+    };
+    let models: Vec<String> = models.iter().map(model).collect();
+    line(text, &format!("models = [{}]", models.join(", ")));
 }
 
 fn binding(binding: &Binding) -> String {

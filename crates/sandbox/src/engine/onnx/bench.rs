@@ -56,6 +56,7 @@ fn stage(labels: usize) -> StageSpec {
             media_type: "application/octet-stream".into(),
         },
         determinism: Determinism::Numeric,
+        imports: Vec::new(),
         memory_bytes: 1 << 30,
         config: Default::default(),
     }

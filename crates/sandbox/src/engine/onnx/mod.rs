@@ -4,6 +4,7 @@
 //! support. A graph cannot be interrupted from inside; the node kills the worker at the limit. Records share nothing
 //! but the plan, which is immutable; several of them go through it at once where the graph takes any number of rows.
 
+mod asked;
 #[cfg(test)]
 mod bench;
 mod bind;
@@ -26,15 +27,16 @@ use tract_onnx::prelude::{
     TractError, TypedFact, TypedModel,
 };
 
+pub(crate) use self::asked::{COPIES as MODEL_COPIES, Model, RANK_MAX, Trouble, Value, check_len};
 use self::bind::Batch;
 use self::run::Graph;
 use self::source::Source;
-use super::{Engine, LoadedStage};
+use super::{Brought, Engine, LoadedStage};
 use crate::failure::Failure;
 use crate::message::{CodeReport, StageSpec, TensorInfo};
 
 /// Largest graph file, bytes: half of what its own format can hold, and more than this engine is good for.
-const MODEL_MAX_BYTES: u64 = 1 << 30;
+pub(crate) const MODEL_MAX_BYTES: u64 = 1 << 30;
 
 /// The name of the batch among the graph's dimensions; ports' names have no space in them.
 const BATCH: &str = "the rows";
@@ -51,11 +53,21 @@ impl Engine for Onnx {
         MODEL_MAX_BYTES
     }
 
-    fn inspect(&self, stage: &StageSpec, code: Vec<u8>) -> Result<CodeReport, Failure> {
+    fn inspect(
+        &self,
+        stage: &StageSpec,
+        code: Vec<u8>,
+        _own: Brought,
+    ) -> Result<CodeReport, Failure> {
         prepare(stage, code).map(|(_, report)| report)
     }
 
-    fn load(&self, stage: &StageSpec, code: Vec<u8>) -> Result<Box<dyn LoadedStage>, Failure> {
+    fn load(
+        &self,
+        stage: &StageSpec,
+        code: Vec<u8>,
+        _own: Brought,
+    ) -> Result<Box<dyn LoadedStage>, Failure> {
         prepare(stage, code).map(|(graph, _)| Box::new(graph) as Box<dyn LoadedStage>)
     }
 }

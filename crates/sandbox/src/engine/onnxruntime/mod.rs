@@ -37,7 +37,7 @@ use ort::value::Tensor;
 use self::score::Graph;
 use self::session::{Options, open};
 use super::graph::{Slot, check_output};
-use super::{Engine, LoadedStage};
+use super::{Brought, Engine, LoadedStage};
 use crate::failure::Failure;
 use crate::message::{CodeReport, RuntimeSetup, StageSpec, TensorInfo};
 
@@ -148,11 +148,21 @@ impl Engine for OnnxRuntime {
         MODEL_MAX_BYTES
     }
 
-    fn inspect(&self, stage: &StageSpec, code: Vec<u8>) -> Result<CodeReport, Failure> {
+    fn inspect(
+        &self,
+        stage: &StageSpec,
+        code: Vec<u8>,
+        _own: Brought,
+    ) -> Result<CodeReport, Failure> {
         self.prepare(stage, code).map(|(_, report)| report)
     }
 
-    fn load(&self, stage: &StageSpec, code: Vec<u8>) -> Result<Box<dyn LoadedStage>, Failure> {
+    fn load(
+        &self,
+        stage: &StageSpec,
+        code: Vec<u8>,
+        _own: Brought,
+    ) -> Result<Box<dyn LoadedStage>, Failure> {
         self.prepare(stage, code).map(|(graph, _)| Box::new(graph) as Box<dyn LoadedStage>)
     }
 }

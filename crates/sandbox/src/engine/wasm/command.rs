@@ -7,8 +7,9 @@ use guildhall_protocol::wire::PortValue;
 use wasmtime::{Engine as Machine, InstancePre, Linker, Module, Store};
 use wasmtime_wasi::I32Exit;
 
-use super::preview1::{self, Host};
+use super::preview1::{self, Host, Terms};
 use super::verdict::Deadline;
+use super::{Own, folder, nn_module};
 use crate::engine::{Call, Input, LoadedStage, Outputs};
 use crate::failure::Failure;
 use crate::message::{CallLimits, StageSpec};
@@ -24,6 +25,7 @@ pub(super) struct Command {
     arguments: Vec<String>,
     output_port: String,
     memory_bytes: u64,
+    own: Own,
     /// `wasmtime-wasi` blocks on a runtime. Nothing of ours ever waits, so one without threads or timers will do.
     runtime: tokio::runtime::Runtime,
     /// What the last record's run wrote to stderr.
@@ -36,6 +38,7 @@ impl Command {
         stage: &StageSpec,
         machine: Machine,
         module: &Module,
+        own: Own,
     ) -> Result<Self, Failure> {
         let broken = |what: String| Failure::Internal { why: what };
         let output_port = match stage.interface.outputs.as_slice() {
@@ -45,11 +48,17 @@ impl Command {
         let arguments = arguments(&stage.config)?;
         let mut linker = Linker::new(&machine);
         preview1::add_to_linker(&mut linker).map_err(|error| broken(error.to_string()))?;
+        if own.folder.is_some() {
+            folder::add_to_linker(&mut linker).map_err(|error| broken(error.to_string()))?;
+        }
+        if own.models.is_some() {
+            nn_module::add_to_linker(&mut linker).map_err(|error| broken(error.to_string()))?;
+        }
         let instance = linker.instantiate_pre(module).map_err(super::invalid)?;
         let runtime = super::runtime()?;
         let memory_bytes = stage.memory_bytes;
         let said = RefCell::default();
-        Ok(Self { machine, instance, arguments, output_port, memory_bytes, runtime, said })
+        Ok(Self { machine, instance, arguments, output_port, memory_bytes, own, runtime, said })
     }
 
     fn record(
@@ -59,8 +68,16 @@ impl Command {
         deadline: &Deadline<'_>,
     ) -> Result<Outputs, Failure> {
         let input = input.values.into_iter().next().map(|value| value.bytes).unwrap_or_default();
-        let host =
-            Host::new(input, &self.arguments, limits.seed, self.memory_bytes, limits.output_bytes);
+        let terms = Terms {
+            arguments: &self.arguments,
+            seed: limits.seed,
+            memory_bytes: self.memory_bytes,
+            output_bytes: limits.output_bytes,
+            own: &self.own,
+        };
+        let Some(host) = Host::new(input, &terms) else {
+            return Err(Failure::MemoryLimit { limit_bytes: self.memory_bytes });
+        };
         let mut store = Store::new(&self.machine, host);
         store.limiter(|host| &mut host.limit);
         store.set_epoch_deadline(1);

@@ -38,6 +38,28 @@ impl Limit {
         self.peak_bytes
     }
 
+    /// Counts memory that the host holds for the guest, as if it were the guest's own; false if it may not have so much.
+    pub(super) fn take(&mut self, bytes: u64) -> bool {
+        let wanted = self.now_bytes.saturating_add(bytes);
+        if wanted > self.max_bytes {
+            self.was_refused = true;
+            return false;
+        }
+        self.now_bytes = wanted;
+        self.peak_bytes = self.peak_bytes.max(wanted);
+        true
+    }
+
+    /// The host holds so much less.
+    pub(super) const fn give_back(&mut self, bytes: u64) {
+        self.now_bytes = self.now_bytes.saturating_sub(bytes);
+    }
+
+    /// Something that the guest asked for did not get the memory that it takes.
+    pub(super) const fn refuse(&mut self) {
+        self.was_refused = true;
+    }
+
     /// The guest wanted more than it may have; if it then fails, that is why.
     pub(super) const fn was_refused(&self) -> bool {
         self.was_refused
@@ -53,14 +75,7 @@ impl ResourceLimiter for Limit {
     ) -> wasmtime::Result<bool> {
         // A memory never shrinks, and all of a call's memories live as long as the call.
         let more = (desired as u64).saturating_sub(current as u64);
-        let wanted = self.now_bytes.saturating_add(more);
-        if wanted > self.max_bytes {
-            self.was_refused = true;
-            return Ok(false);
-        }
-        self.now_bytes = wanted;
-        self.peak_bytes = self.peak_bytes.max(wanted);
-        Ok(true)
+        Ok(self.take(more))
     }
 
     fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
@@ -105,5 +120,16 @@ mod tests {
         assert!(grow(60, 70));
         assert!(!grow(0, usize::MAX));
         assert_eq!((limit.peak_bytes(), limit.was_refused()), (100, true));
+    }
+
+    #[test]
+    fn what_the_host_holds_for_the_guest_counts_until_it_is_given_back() {
+        let mut limit = Limit::new(100);
+        assert!(limit.take(70) && !limit.was_refused());
+        assert!(!limit.memory_growing(0, 31, None).unwrap() && limit.was_refused());
+        limit.give_back(70);
+        assert!(limit.memory_growing(0, 100, None).unwrap());
+        assert!(!limit.take(1) && !limit.take(u64::MAX));
+        assert_eq!(limit.peak_bytes(), 100);
     }
 }

@@ -17,7 +17,7 @@ use wasmtime::{
 };
 
 use super::{Compiled, Wasm};
-use crate::engine::{Call, Input};
+use crate::engine::{Brought, Call, Input};
 use crate::failure::Failure;
 use crate::message::{CallLimits, StageSpec};
 use crate::value::DimSizes;
@@ -47,7 +47,8 @@ pub struct Measured {
 /// [`Failure`] if it is no such command.
 pub fn measure_command(module: &[u8], exact: bool, calls: usize) -> Result<Measured, Failure> {
     let file: FileName = "stage.wasm".parse().map_err(internal)?;
-    let stage = stage(Code::Command(CommandCode { module: file.clone() }), file, exact);
+    let code = CommandCode { module: file.clone(), models: Vec::new() };
+    let stage = stage(Code::Command(code), file, exact);
     let machine = bare()?;
     let module_of_wasmtime = Module::from_binary(&machine, module).map_err(internal)?;
     let pre = Linker::<()>::new(&machine).instantiate_pre(&module_of_wasmtime).map_err(internal)?;
@@ -93,7 +94,7 @@ fn measure(
     let compiled = Wasm::precompile(stage, code)?;
     let (compile_ns, compiled_bytes) = (elapsed_ns(started), compiled.len());
     let started = Instant::now();
-    let mut loaded = Wasm::load_compiled(stage, Compiled::Bytes(compiled))?;
+    let mut loaded = Wasm::load_compiled(stage, Compiled::Bytes(compiled), Brought::default())?;
     let load_ns = elapsed_ns(started);
     let alarm = Alarm::start().map_err(internal)?;
     let (ours_ns, wasmtime_ns) = (Vec::new(), Vec::new());
@@ -151,6 +152,7 @@ fn stage(code: Code, file: FileName, exact: bool) -> StageSpec {
         code,
         file,
         determinism: if exact { Determinism::Bitwise } else { Determinism::Numeric },
+        imports: Vec::new(),
         memory_bytes: 512 << 20,
         config: BTreeMap::new(),
     }

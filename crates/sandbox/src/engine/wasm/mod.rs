@@ -10,10 +10,14 @@
 
 mod command;
 mod component;
+mod folder;
 mod gate;
+mod guest;
 mod limit;
 mod machine;
 pub(crate) mod measure;
+mod nn;
+mod nn_module;
 mod precompiled;
 mod preview1;
 #[cfg(test)]
@@ -21,14 +25,19 @@ mod tests;
 mod verdict;
 mod world;
 
+use std::sync::Arc;
+
+use guildhall_protocol::contract::Import;
 use wasmtime::Module;
 use wasmtime::component::Component;
 
 use self::command::Command;
 use self::component::Full;
+use self::folder::Folder;
 use self::machine::{Form, machine};
+use self::nn::Models;
 pub(crate) use self::precompiled::Compiled;
-use super::{Engine, LoadedStage};
+use super::{Brought, Engine, LoadedStage};
 use crate::failure::Failure;
 use crate::message::{CodeReport, StageSpec};
 
@@ -42,7 +51,7 @@ impl Wasm {
     /// [`Failure::InvalidModule`], [`Failure::ForbiddenImport`].
     pub(crate) fn precompile(stage: &StageSpec, code: &[u8]) -> Result<Vec<u8>, Failure> {
         let form = Form::of(&stage.code)?;
-        gate::check(form, code)?;
+        gate::check(form, code, stage.may(Import::WasiNn))?;
         let machine = machine(form, stage.determinism)?;
         match form {
             Form::Plain => machine.precompile_module(code),
@@ -58,17 +67,19 @@ impl Wasm {
     pub(crate) fn load_compiled(
         stage: &StageSpec,
         compiled: Compiled,
+        own: Brought,
     ) -> Result<Box<dyn LoadedStage>, Failure> {
         let form = Form::of(&stage.code)?;
+        let own = Own::load(stage, own)?;
         let machine = machine(form, stage.determinism)?;
         match form {
             Form::Plain => {
                 let module = precompiled::module(&machine, compiled)?;
-                Ok(Box::new(Command::new(stage, machine, &module)?))
+                Ok(Box::new(Command::new(stage, machine, &module, own)?))
             }
             Form::Full => {
                 let component = precompiled::component(&machine, compiled)?;
-                Ok(Box::new(Full::new(stage, machine, &component)?))
+                Ok(Box::new(Full::new(stage, machine, &component, own.models)?))
             }
         }
     }
@@ -91,27 +102,53 @@ impl Engine for Wasm {
         gate::CODE_MAX_BYTES
     }
 
-    fn inspect(&self, stage: &StageSpec, code: Vec<u8>) -> Result<CodeReport, Failure> {
+    fn inspect(
+        &self,
+        stage: &StageSpec,
+        code: Vec<u8>,
+        own: Brought,
+    ) -> Result<CodeReport, Failure> {
         let form = Form::of(&stage.code)?;
-        let imports = gate::check(form, &code)?;
+        let imports = gate::check(form, &code, stage.may(Import::WasiNn))?;
+        let own = Own::load(stage, own)?;
         let machine = machine(form, stage.determinism)?;
         match form {
             Form::Plain => {
                 let module = Module::from_binary(&machine, &code).map_err(invalid)?;
-                Command::new(stage, machine, &module)?;
+                Command::new(stage, machine, &module, own)?;
             }
             Form::Full => {
                 let component = Component::from_binary(&machine, &code).map_err(invalid)?;
-                Full::new(stage, machine, &component)?.check_description(&stage.interface)?;
+                Full::new(stage, machine, &component, own.models)?
+                    .check_description(&stage.interface)?;
             }
         }
         Ok(CodeReport { imports, ..CodeReport::default() })
     }
 
-    fn load(&self, stage: &StageSpec, code: Vec<u8>) -> Result<Box<dyn LoadedStage>, Failure> {
+    fn load(
+        &self,
+        stage: &StageSpec,
+        code: Vec<u8>,
+        own: Brought,
+    ) -> Result<Box<dyn LoadedStage>, Failure> {
         let compiled = Self::precompile(stage, &code)?;
         drop(code);
-        Self::load_compiled(stage, Compiled::Bytes(compiled))
+        Self::load_compiled(stage, Compiled::Bytes(compiled), own)
+    }
+}
+
+/// What a stage may use of its package, ready; what its contract does not import is not there.
+struct Own {
+    models: Option<Arc<Models>>,
+    folder: Option<Arc<Folder>>,
+}
+
+impl Own {
+    fn load(stage: &StageSpec, brought: Brought) -> Result<Self, Failure> {
+        let Brought { models, files } = brought;
+        let folder = Folder::load(stage, files)?;
+        Ok(Self { models: Models::load(stage, models)?, folder })
     }
 }
 

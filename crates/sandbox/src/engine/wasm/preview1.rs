@@ -6,7 +6,11 @@ use wasmtime::{Caller, Extern, Linker};
 use wasmtime_wasi::p1::{WasiP1Ctx, add_to_linker_sync};
 use wasmtime_wasi::p2::pipe::{MemoryInputPipe, MemoryOutputPipe};
 
+use super::Own;
+use super::folder::{Folder, Open};
 use super::limit::Limit;
+use super::nn::Models;
+use super::nn_module::Sessions;
 use super::world::{VirtualClock, world};
 
 /// Most subscriptions in one `poll_oneoff`.
@@ -19,17 +23,33 @@ pub(super) struct Host {
     pub(super) stdout: MemoryOutputPipe,
     pub(super) stderr: MemoryOutputPipe,
     clock: VirtualClock,
+    pub(super) nn: Sessions,
+    /// What its calls about files see, where it sees any.
+    pub(super) open: Open,
+}
+
+/// What one record's execution may use.
+pub(super) struct Terms<'a> {
+    pub(super) arguments: &'a [String],
+    pub(super) seed: u64,
+    pub(super) memory_bytes: u64,
+    pub(super) output_bytes: u64,
+    pub(super) own: &'a Own,
 }
 
 impl Host {
-    /// A world for one record.
-    pub(super) fn new(
-        input: Vec<u8>,
-        arguments: &[String],
-        seed: u64,
-        memory_bytes: u64,
-        output_bytes: u64,
-    ) -> Self {
+    /// A world for one record; none if what it has of its package does not fit into its memory.
+    pub(super) fn new(input: Vec<u8>, terms: &Terms<'_>) -> Option<Self> {
+        let Terms { arguments, seed, memory_bytes, output_bytes, own } = *terms;
+        let mut limit = Limit::new(memory_bytes);
+        let fits = Models::count(own.models.as_ref(), &mut limit)
+            && Folder::count(own.folder.as_ref(), &mut limit);
+        if !fits {
+            return None;
+        }
+        // Whoever sees files reads stdin by the same calls.
+        let (piped, input) =
+            if own.folder.is_some() { (Vec::new(), input) } else { (input, Vec::new()) };
         // One byte more than allowed tells too long from just long enough.
         let room = usize::try_from(output_bytes).unwrap_or(usize::MAX).saturating_add(1);
         let stdout = MemoryOutputPipe::new(room);
@@ -37,10 +57,12 @@ impl Host {
         let (mut builder, stderr) = world(seed, &clock);
         let wasi = builder
             .args(arguments)
-            .stdin(MemoryInputPipe::new(input))
+            .stdin(MemoryInputPipe::new(piped))
             .stdout(stdout.clone())
             .build_p1();
-        Self { wasi, limit: Limit::new(memory_bytes), stdout, stderr, clock }
+        let nn = Sessions::new(own.models.clone());
+        let open = Open::new(own.folder.clone(), input);
+        Some(Self { wasi, limit, stdout, stderr, clock, nn, open })
     }
 }
 

@@ -17,7 +17,7 @@ use self::encode::Parts;
 use super::component::Full;
 use super::machine::{Form, machine};
 use super::{Compiled, Wasm, precompiled};
-use crate::engine::{Call, Engine as _, Input, LoadedStage, Outputs};
+use crate::engine::{Brought, Call, Engine as _, Input, LoadedStage, Outputs};
 use crate::failure::Failure;
 use crate::message::{CallLimits, StageSpec};
 use crate::value::DimSizes;
@@ -52,13 +52,15 @@ fn stage(code: Code, determinism: Determinism) -> StageSpec {
         code,
         file,
         determinism,
+        imports: Vec::new(),
         memory_bytes: 1 << 20,
         config: BTreeMap::new(),
     }
 }
 
 fn command(determinism: Determinism) -> StageSpec {
-    stage(Code::Command(CommandCode { module: "m.wasm".parse().unwrap() }), determinism)
+    let code = CommandCode { module: "m.wasm".parse().unwrap(), models: Vec::new() };
+    stage(Code::Command(code), determinism)
 }
 
 /// The full form, text to text.
@@ -71,7 +73,7 @@ fn load(stage: &StageSpec, code: &[u8]) -> Full {
     let compiled = Wasm::precompile(stage, code).unwrap();
     let machine = machine(Form::Full, stage.determinism).unwrap();
     let component = precompiled::component(&machine, Compiled::Bytes(compiled)).unwrap();
-    Full::new(stage, machine, &component).unwrap()
+    Full::new(stage, machine, &component, None).unwrap()
 }
 
 fn score_all(mut loaded: Full, texts: &[&str]) -> Vec<Result<Outputs, Failure>> {
@@ -103,7 +105,7 @@ fn code_compiled_once_loads_from_memory_and_from_a_file_and_works_again_and_agai
     let stage = command(Determinism::Bitwise);
     let compiled = Wasm::precompile(&stage, &wat::parse_str(COPY).unwrap()).unwrap();
     for form in [Compiled::Bytes(compiled.clone()), Compiled::File(file(&compiled))] {
-        let mut loaded = Wasm::load_compiled(&stage, form).unwrap();
+        let mut loaded = Wasm::load_compiled(&stage, form, Brought::default()).unwrap();
         for text in ["one", "two"] {
             // The instance before has overwritten the length.
             assert_eq!(score(loaded.as_mut(), text).trim_end_matches('\0'), text);
@@ -117,13 +119,20 @@ fn code_of_another_form_or_version_is_refused_and_classes_have_fingerprints_of_t
     let fast = command(Determinism::Numeric);
     let full = component(1 << 20);
     let mut compiled = Wasm::precompile(&exact, &wat::parse_str(COPY).unwrap()).unwrap();
-    assert!(Wasm::load_compiled(&full, Compiled::Bytes(compiled.clone())).is_err());
+    assert!(
+        Wasm::load_compiled(&full, Compiled::Bytes(compiled.clone()), Brought::default()).is_err()
+    );
     let version = compiled.windows(6).position(|part| part == b"48.0.8");
     if let Some(at) = version {
         compiled[at] = b'5';
-        assert!(Wasm::load_compiled(&exact, Compiled::Bytes(compiled)).is_err());
+        assert!(
+            Wasm::load_compiled(&exact, Compiled::Bytes(compiled), Brought::default()).is_err()
+        );
     }
-    assert!(Wasm::load_compiled(&exact, Compiled::Bytes(b"\0asm".to_vec())).is_err());
+    assert!(
+        Wasm::load_compiled(&exact, Compiled::Bytes(b"\0asm".to_vec()), Brought::default())
+            .is_err()
+    );
     // wasmtime would take it: how NaNs look is no question of safety.
     assert_ne!(Wasm::fingerprint(&exact), Wasm::fingerprint(&fast));
     assert_ne!(Wasm::fingerprint(&exact), Wasm::fingerprint(&full));
@@ -134,7 +143,7 @@ fn loading_from_source_refuses_what_the_gate_refuses() {
     let stage = command(Determinism::Bitwise);
     let code = wat::parse_str(r#"(module (import "env" "x" (func)))"#).unwrap();
     assert!(Wasm::precompile(&stage, &code).is_err());
-    assert!(Wasm.load(&stage, code).is_err());
+    assert!(Wasm.load(&stage, code, Brought::default()).is_err());
 }
 
 #[test]

@@ -37,7 +37,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use guildhall_protocol::contract::Determinism;
+use guildhall_protocol::contract::{Determinism, Import};
 use guildhall_protocol::hash::Hash;
 use guildhall_protocol::manifest::Code;
 use serde::{Deserialize, Serialize};
@@ -65,6 +65,9 @@ const CPU_SLACK_SECONDS: u64 = 10;
 
 /// What the keys of compiled code are derived for.
 const KEY_CONTEXT: &str = "guildhall 1 key of compiled code";
+
+/// Goes into the key of code that may import wasi-nn.
+const WITH_NN: &[u8] = b"wasi-nn";
 
 /// What the node's own key for [`Compiler::open`] may be derived for; see [`cache_key`].
 const NODE_CONTEXT: &str = "guildhall 1 node's key of its compile cache";
@@ -232,6 +235,10 @@ impl Shared {
         let mut hasher = blake3::Hasher::new_derive_key(KEY_CONTEXT);
         hasher.update(stage.file.hash.as_bytes());
         hasher.update(&self.fingerprint(stage)?);
+        // The same code is refused for one contract and compiled for another.
+        if stage.may(Import::WasiNn) {
+            hasher.update(WITH_NN);
+        }
         Ok(hasher.finalize().into())
     }
 

@@ -307,8 +307,9 @@ impl Shared {
         let (_, entry, _) = wanted.package.code()?;
         let engine = wanted.engine_on(&self.spawner)?;
         let memory_bytes = wanted.limits.memory_bytes.value;
+        let models_bytes = wanted.package.models_bytes()?;
         let data_bytes = memory_bytes
-            .saturating_add(allowance_bytes(entry, compiled.as_ref()))
+            .saturating_add(allowance_bytes(entry, compiled.as_ref(), models_bytes))
             .saturating_add(self.spawner.library_bytes(engine));
         // A foreign library is loaded before a worker shuts itself in, so blank ones come too late for it.
         let runtime = self.spawner.runtime_for(engine);

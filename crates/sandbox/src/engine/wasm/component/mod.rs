@@ -3,10 +3,12 @@
 mod bindings;
 mod blob;
 mod description;
+mod nn;
 mod values;
 mod world;
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use guildhall_protocol::contract::Determinism;
 use guildhall_protocol::interface::Interface;
@@ -15,6 +17,7 @@ use wasmtime::{Engine as Machine, Store};
 
 use self::bindings::{Stage, StagePre, types};
 use self::world::{Terms, World};
+use super::nn::Models;
 use super::verdict::Deadline;
 use crate::engine::{Call, Input, LoadedStage, Outputs};
 use crate::failure::{Failure, excerpt};
@@ -42,6 +45,8 @@ pub(super) struct Full {
     config: Vec<(String, String)>,
     determinism: Determinism,
     memory_bytes: u64,
+    /// Models that it may ask, if it may ask any.
+    models: Option<Arc<Models>>,
     /// `wasmtime-wasi` blocks on a runtime. Nothing of ours ever waits, so one without threads or timers will do.
     runtime: tokio::runtime::Runtime,
     /// What the last call wrote to stderr.
@@ -54,6 +59,7 @@ impl Full {
         stage: &StageSpec,
         machine: Machine,
         component: &Component,
+        models: Option<Arc<Models>>,
     ) -> Result<Self, Failure> {
         let len_bytes: usize =
             stage.config.iter().map(|(key, value)| key.len() + value.len()).sum();
@@ -64,6 +70,10 @@ impl Full {
         let mut linker = Linker::new(&machine);
         world::add_to_linker(&mut linker)
             .map_err(|error| Failure::Internal { why: error.to_string() })?;
+        if models.is_some() {
+            nn::add_to_linker(&mut linker)
+                .map_err(|error| Failure::Internal { why: error.to_string() })?;
+        }
         let instance = linker.instantiate_pre(component).map_err(super::invalid)?;
         Ok(Self {
             stage: StagePre::new(instance).map_err(super::invalid)?,
@@ -72,6 +82,7 @@ impl Full {
             config: stage.config.clone().into_iter().collect(),
             determinism: stage.determinism,
             memory_bytes: stage.memory_bytes,
+            models,
             runtime: super::runtime()?,
             said: RefCell::default(),
         })
@@ -103,11 +114,14 @@ impl Full {
             memory_bytes: self.memory_bytes,
             output_bytes,
             determinism: self.determinism,
+            models: self.models.as_ref(),
         };
         let world = World::new(&terms, deadline.started(), limits.scoring_ms);
         let mut store = Store::new(&self.machine, world);
         store.limiter(|world| &mut world.limit);
-        let at_once = output_bytes.saturating_add(RESULT_SPARE_BYTES);
+        // Tensors go through the guest's memory, which they cannot exceed.
+        let tensors_bytes = self.models.as_ref().map_or(0, |_| self.memory_bytes);
+        let at_once = output_bytes.max(tensors_bytes).saturating_add(RESULT_SPARE_BYTES);
         store.set_hostcall_fuel(usize::try_from(at_once).unwrap_or(usize::MAX));
         store.set_epoch_deadline(1);
         deadline.check()?;

@@ -1,6 +1,7 @@
 //! What a component sees: `guildhall:stage` and the parts of WASI 0.2 that lead nowhere outside.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -20,9 +21,10 @@ use wasmtime_wasi::{HostMonotonicClock as _, WasiCtx, WasiCtxView, WasiView, asy
 
 use super::bindings::{host, types};
 use crate::engine::wasm::limit::Limit;
+use crate::engine::wasm::nn::Models;
 use crate::engine::wasm::world::{VirtualClock, world};
 
-/// Most things of the host that a call holds at a time: blobs, streams, pollables. `wit/stage.wit` promises 1,024 blobs;
+/// Most things of the host that a call holds at a time: blobs, streams, pollables, tensors. `wit/stage.wit` promises 1,024 blobs;
 /// the rest is for the language's runtime.
 const THINGS_MAX: usize = 1_024 + 256;
 
@@ -45,22 +47,29 @@ pub(super) struct World {
     pub(super) metrics: Vec<(String, f64)>,
     /// When to say that the time is nearly over; never where that would make a difference between machines.
     hurry: Option<(Instant, Duration)>,
+    /// Models that it may ask, if it may ask any.
+    pub(super) nn: Option<Arc<Models>>,
 }
 
 /// What a call may use and see.
 #[derive(Clone, Copy)]
-pub(super) struct Terms {
+pub(super) struct Terms<'a> {
     pub(super) seed: u64,
     pub(super) memory_bytes: u64,
     /// Longest outputs of all records together, bytes.
     pub(super) output_bytes: u64,
     pub(super) determinism: Determinism,
+    /// Models that it may ask, if it may ask any.
+    pub(super) models: Option<&'a Arc<Models>>,
 }
 
 impl World {
-    pub(super) fn new(terms: &Terms, started: Instant, limit_ms: u64) -> Self {
+    pub(super) fn new(terms: &Terms<'_>, started: Instant, limit_ms: u64) -> Self {
         let clock = VirtualClock::default();
         let (mut builder, stderr) = world(terms.seed, &clock);
+        let mut limit = Limit::new(terms.memory_bytes);
+        // Loading has made sure that they fit.
+        let _fits = Models::count(terms.models, &mut limit);
         let mut table = ResourceTable::new();
         table.set_max_capacity(THINGS_MAX);
         // A tenth of the time is left: enough to put together what there is.
@@ -68,7 +77,8 @@ impl World {
         Self {
             wasi: builder.build(),
             table,
-            limit: Limit::new(terms.memory_bytes),
+            limit,
+            nn: terms.models.cloned(),
             stderr,
             clock,
             room_bytes: terms.output_bytes,

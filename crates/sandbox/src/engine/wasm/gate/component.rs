@@ -51,9 +51,15 @@ const ALLOWED: [&str; 20] = [
 /// Our own interfaces.
 const OWN: [&str; 2] = ["guildhall:stage/host", "guildhall:stage/types"];
 
+/// wasi-nn, for those whose contract says so. Its versions are drafts, each different from the others.
+const NN: [&str; 4] = ["wasi:nn/errors", "wasi:nn/graph", "wasi:nn/inference", "wasi:nn/tensor"];
+
+/// The draft that is served.
+const NN_VERSION: &str = "0.2.0-rc-2024-10-28";
+
 /// Checks a component and lists its imports as `package/interface@version`.
-pub(super) fn check(component: &[u8]) -> Result<Vec<String>, Failure> {
-    let mut seen = Seen::default();
+pub(super) fn check(component: &[u8], has_nn: bool) -> Result<Vec<String>, Failure> {
+    let mut seen = Seen { has_nn, ..Seen::default() };
     for payload in Parser::new(0).parse_all(component) {
         let payload = payload.map_err(invalid)?;
         module::shape(&payload)?;
@@ -74,6 +80,7 @@ struct Seen {
     /// How deep the current payload is: 1 is the component itself.
     depth: u64,
     parts: u64,
+    has_nn: bool,
 }
 
 impl Seen {
@@ -137,7 +144,8 @@ impl Seen {
     fn import(&mut self, name: &str, ty: ComponentTypeRef) -> Result<(), Failure> {
         let is_instance = matches!(ty, ComponentTypeRef::Instance(_));
         let is_allowed = ALLOWED.iter().any(|one| is_version(name, one, WASI_VERSION))
-            || OWN.iter().any(|one| is_version(name, one, STAGE_VERSION));
+            || OWN.iter().any(|one| is_version(name, one, STAGE_VERSION))
+            || self.has_nn && NN.iter().any(|one| is_version(name, one, NN_VERSION));
         if is_instance && is_allowed {
             self.imports.push(name.to_owned());
             return Ok(());
@@ -159,7 +167,7 @@ mod tests {
     use super::*;
 
     fn check_text(text: &str) -> Result<Vec<String>, Failure> {
-        check(&wat::parse_str(text).unwrap())
+        check(&wat::parse_str(text).unwrap(), false)
     }
 
     #[test]
@@ -178,6 +186,18 @@ mod tests {
         }
         let function = r#"(component (import "f" (func)))"#;
         assert!(matches!(check_text(function), Err(Failure::ForbiddenImport { .. })));
+    }
+
+    #[test]
+    fn wasi_nn_is_for_those_whose_contract_says_so_and_in_one_version() {
+        for (version, is_there) in [(NN_VERSION, true), ("0.2.0-rc-2024-06-25", false)] {
+            let text = format!(r#"(component (import "wasi:nn/graph@{version}" (instance)))"#);
+            let component = wat::parse_str(text).unwrap();
+            let is_refused =
+                |has_nn| matches!(check(&component, has_nn), Err(Failure::ForbiddenImport { .. }));
+            assert!(is_refused(false));
+            assert_eq!(is_refused(true), !is_there, "{version}");
+        }
     }
 
     #[test]

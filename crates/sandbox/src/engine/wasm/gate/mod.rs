@@ -15,11 +15,12 @@ use crate::failure::Failure;
 /// Longest code, bytes. CPython as WebAssembly is about 30 MiB.
 pub(super) const CODE_MAX_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Checks code of this form and lists its imports, as a person would name them.
-pub(super) fn check(form: Form, code: &[u8]) -> Result<Vec<String>, Failure> {
+/// Checks code of this form and lists its imports, as a person would name them. wasi-nn is among them only where the
+/// contract says so.
+pub(super) fn check(form: Form, code: &[u8], has_nn: bool) -> Result<Vec<String>, Failure> {
     match form {
-        Form::Plain => module::check(code),
-        Form::Full => component::check(code),
+        Form::Plain => module::check(code, has_nn),
+        Form::Full => component::check(code, has_nn),
     }
 }
 

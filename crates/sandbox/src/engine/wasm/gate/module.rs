@@ -37,7 +37,7 @@ const BLOCK_DEPTH_MAX: usize = 20_000;
 /// Most targets of `br_table` in one function. The interpreter loop of CPython has some thousand entries.
 const BRANCHES_MAX: u64 = 200_000;
 
-/// The only module that imports may name.
+/// The module whose imports are the host's.
 const WASI: &str = "wasi_snapshot_preview1";
 
 /// What may be imported from it. Nothing here reaches a socket, and nothing is preopened, so paths lead nowhere. The
@@ -70,9 +70,17 @@ const ALLOWED: [&str; 25] = [
     "sched_yield",
 ];
 
+/// The module of wasi-nn's first form, which modules have.
+const NN: &str = "wasi_ephemeral_nn";
+
+/// What may be imported from it by whose contract says so. `load` is there because libraries link it; it is refused when
+/// it is called.
+const NN_ALLOWED: [&str; 6] =
+    ["compute", "get_output", "init_execution_context", "load", "load_by_name", "set_input"];
+
 /// Checks a module and lists its imports as `module name`.
-pub(super) fn check(module: &[u8]) -> Result<Vec<String>, Failure> {
-    let mut seen = Seen::default();
+pub(super) fn check(module: &[u8], has_nn: bool) -> Result<Vec<String>, Failure> {
+    let mut seen = Seen { has_nn, ..Seen::default() };
     for payload in Parser::new(0).parse_all(module) {
         let payload = payload.map_err(invalid)?;
         shape(&payload)?;
@@ -92,6 +100,7 @@ struct Seen {
     imports: Vec<String>,
     exports_start: bool,
     exports_memory: bool,
+    has_nn: bool,
 }
 
 impl Seen {
@@ -119,7 +128,12 @@ impl Seen {
 
     fn import(&mut self, import: wasmparser::Import<'_>) -> Result<(), Failure> {
         let is_function = matches!(import.ty, TypeRef::Func(_));
-        if is_function && import.module == WASI && ALLOWED.binary_search(&import.name).is_ok() {
+        let is_allowed = match import.module {
+            WASI => ALLOWED.binary_search(&import.name).is_ok(),
+            NN => self.has_nn && NN_ALLOWED.binary_search(&import.name).is_ok(),
+            _ => false,
+        };
+        if is_function && is_allowed {
             self.imports.push(format!("{} {}", import.module, import.name));
             // Compact imports count as one in the section's own count.
             return at_most("imports", self.imports.len() as u64, IMPORTS_MAX.into());
@@ -208,7 +222,7 @@ mod tests {
     use super::*;
 
     fn check_text(text: &str) -> Result<Vec<String>, Failure> {
-        check(&wat::parse_str(text).unwrap())
+        check(&wat::parse_str(text).unwrap(), false)
     }
 
     #[test]
@@ -231,8 +245,22 @@ mod tests {
     }
 
     #[test]
-    fn the_list_is_sorted_because_it_is_searched() {
-        assert!(ALLOWED.is_sorted());
+    fn the_lists_are_sorted_because_they_are_searched() {
+        assert!(ALLOWED.is_sorted() && NN_ALLOWED.is_sorted());
+    }
+
+    #[test]
+    fn wasi_nn_is_for_those_whose_contract_says_so() {
+        for (name, is_there) in [("load_by_name", true), ("compute", true), ("get_inputs", false)] {
+            let text = format!(
+                r#"(module (import "{NN}" "{name}" (func))
+                    (memory (export "memory") 1) (func (export "_start")))"#
+            );
+            let module = wat::parse_str(text).unwrap();
+            let refused = Failure::ForbiddenImport { module: NN.into(), name: name.into() };
+            assert_eq!(check(&module, false), Err(refused));
+            assert_eq!(check(&module, true).is_ok(), is_there, "{name}");
+        }
     }
 
     #[test]
@@ -245,8 +273,8 @@ mod tests {
             let failure = check_text(text).unwrap_err().to_string();
             assert!(failure.contains(why), "{failure}");
         }
-        assert!(matches!(check(b"\0asm\x01\0\0"), Err(Failure::InvalidModule { .. })));
-        assert!(matches!(check(b"MZ"), Err(Failure::InvalidModule { .. })));
+        assert!(matches!(check(b"\0asm\x01\0\0", false), Err(Failure::InvalidModule { .. })));
+        assert!(matches!(check(b"MZ", false), Err(Failure::InvalidModule { .. })));
     }
 
     #[test]

@@ -1,0 +1,125 @@
+//! The package's files as a plain stage sees them: a folder at `/` that cannot be changed, in memory.
+//!
+//! In it is every file of the package but its code, the models that code asks by name, and the files that its unit tests
+//! name: a stage that could read what is expected of it would pass any test. The node hands the files over before the
+//! code; no file of the machine is behind any of them.
+//!
+//! What a record has open is its own and ends with it. Everything here follows from the package and the calls alone.
+
+mod calls;
+mod open;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use guildhall_protocol::contract::Import;
+
+pub(super) use self::calls::add_to_linker;
+pub(super) use self::open::Open;
+use super::limit::Limit;
+use crate::failure::Failure;
+use crate::message::StageSpec;
+
+/// The files, by name.
+pub(super) struct Folder {
+    /// In order of name.
+    files: Vec<(String, Vec<u8>)>,
+    len_bytes: u64,
+}
+
+/// What a path leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Node {
+    Folder,
+    /// Its place.
+    File(usize),
+}
+
+impl Folder {
+    /// The files that the node handed over; none for a stage whose contract does not import them.
+    ///
+    /// # Errors
+    /// [`Failure::MemoryLimit`]: they count as memory of the stage.
+    pub(super) fn load(
+        stage: &StageSpec,
+        mut files: Vec<(String, Vec<u8>)>,
+    ) -> Result<Option<Arc<Self>>, Failure> {
+        if !stage.may(Import::PackageFiles) {
+            return Ok(None);
+        }
+        let len_bytes = files.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+        if len_bytes > stage.memory_bytes {
+            return Err(Failure::MemoryLimit { limit_bytes: stage.memory_bytes });
+        }
+        files.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(Some(Arc::new(Self { files, len_bytes })))
+    }
+
+    /// Counts the files as memory of a record; false if there is no room for them.
+    pub(super) fn count(folder: Option<&Arc<Self>>, limit: &mut Limit) -> bool {
+        folder.is_none_or(|folder| limit.take(folder.len_bytes))
+    }
+
+    /// What is at a path without dots and slashes to spare; the empty one is the folder itself.
+    fn find(&self, path: &str) -> Option<Node> {
+        if let Ok(at) = self.files.binary_search_by(|(name, _)| name.as_str().cmp(path)) {
+            return Some(Node::File(at));
+        }
+        let is_folder = path.is_empty() || self.below(path).next().is_some();
+        is_folder.then_some(Node::Folder)
+    }
+
+    fn file(&self, at: usize) -> &[u8] {
+        self.files.get(at).map_or(&[], |(_, bytes)| bytes)
+    }
+
+    /// What is left of the names of the files below a folder.
+    fn below<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a str> {
+        self.files.iter().filter_map(move |(name, _)| match path {
+            "" => Some(name.as_str()),
+            _ => name.strip_prefix(path)?.strip_prefix('/'),
+        })
+    }
+
+    /// The names in a folder, in order, each with what it is.
+    fn names<'a>(&'a self, path: &'a str) -> Vec<(&'a str, bool)> {
+        let names: BTreeSet<(&str, bool)> = self
+            .below(path)
+            .filter_map(|rest| match rest.find('/') {
+                Some(end) => Some((rest.get(..end)?, true)),
+                None => Some((rest, false)),
+            })
+            .collect();
+        names.into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(names: &[&str]) -> Folder {
+        let mut files: Vec<_> =
+            names.iter().map(|name| ((*name).to_owned(), name.as_bytes().to_vec())).collect();
+        files.sort();
+        Folder { files, len_bytes: 0 }
+    }
+
+    #[test]
+    fn folders_are_where_files_are_below_them() {
+        let folder = folder(&["a/b/c", "a/b-c", "a/d", "e", "ab"]);
+        assert_eq!(folder.find(""), Some(Node::Folder));
+        for path in ["a", "a/b"] {
+            assert_eq!(folder.find(path), Some(Node::Folder), "{path}");
+        }
+        for path in ["b", "a/b/", "a/b/d", "e/f", "A"] {
+            assert_eq!(folder.find(path), None, "{path}");
+        }
+        let Some(Node::File(at)) = folder.find("a/b/c") else { panic!() };
+        assert_eq!(folder.file(at), b"a/b/c");
+        assert_eq!(folder.names(""), [("a", true), ("ab", false), ("e", false)]);
+        assert_eq!(folder.names("a"), [("b", true), ("b-c", false), ("d", false)]);
+        assert_eq!(folder.names("a/b"), [("c", false)]);
+        assert!(folder.names("e").is_empty());
+    }
+}

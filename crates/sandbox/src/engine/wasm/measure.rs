@@ -45,9 +45,13 @@ pub struct Measured {
 ///
 /// # Errors
 /// [`Failure`] if it is no such command.
-pub fn measure_command(module: &[u8], exact: bool, calls: usize) -> Result<Measured, Failure> {
+pub fn measure_command(
+    module: &[u8],
+    determinism: Determinism,
+    calls: usize,
+) -> Result<Measured, Failure> {
     let file: FileName = "stage.wasm".parse().map_err(internal)?;
-    let stage = stage(Code::Command(CommandCode { module: file.clone() }), file, exact);
+    let stage = stage(Code::Command(CommandCode { module: file.clone() }), file, determinism);
     let machine = bare()?;
     let module_of_wasmtime = Module::from_binary(&machine, module).map_err(internal)?;
     let pre = Linker::<()>::new(&machine).instantiate_pre(&module_of_wasmtime).map_err(internal)?;
@@ -66,12 +70,12 @@ pub fn measure_command(module: &[u8], exact: bool, calls: usize) -> Result<Measu
 pub fn measure_component(
     component: &[u8],
     peer: &[u8],
-    exact: bool,
+    determinism: Determinism,
     calls: usize,
 ) -> Result<Measured, Failure> {
     let file: FileName = "stage.wasm".parse().map_err(internal)?;
     let code = ComponentCode { component: file.clone(), models: Vec::new() };
-    let stage = stage(Code::Component(code), file, exact);
+    let stage = stage(Code::Component(code), file, determinism);
     let machine = bare()?;
     let peer = Component::from_binary(&machine, peer).map_err(internal)?;
     let pre = ComponentLinker::<()>::new(&machine).instantiate_pre(&peer).map_err(internal)?;
@@ -136,7 +140,7 @@ fn bare() -> Result<Machine, Failure> {
     Machine::new(&config).map_err(internal)
 }
 
-fn stage(code: Code, file: FileName, exact: bool) -> StageSpec {
+fn stage(code: Code, file: FileName, determinism: Determinism) -> StageSpec {
     let text = |name: &str| Port {
         name: name.into(),
         port_type: PortType::Text,
@@ -149,7 +153,7 @@ fn stage(code: Code, file: FileName, exact: bool) -> StageSpec {
         interface: Interface { inputs: vec![text("in")], outputs: vec![text("out")] },
         code,
         file,
-        determinism: if exact { Determinism::Bitwise } else { Determinism::Numeric },
+        determinism,
         memory_bytes: 512 << 20,
         config: BTreeMap::new(),
     }

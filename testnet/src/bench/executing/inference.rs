@@ -122,7 +122,7 @@ impl<'a> Measuring<'a> {
         for (engine, needed, goal) in ENGINES {
             // An engine that this node has not, or a graph that the engine lacks an operator for, is no failure.
             let ours = self.of_engine(engine, needed, &records, count).await;
-            let ours = ours.map_err(|error| error.to_string());
+            let ours = ours.map_err(|error| why(&error));
             rows.extend(rows_of(self.model.name, engine, goal, &ours, &theirs));
         }
         std::fs::remove_file(&self.graph).map_err(failed)?;
@@ -227,7 +227,8 @@ fn rows_of(
     };
     let one = |times: &Times| differ(times, theirs);
     let agreement = ours.as_ref().map(one).unwrap_or_default();
-    let by = ours.as_ref().map_or(0.0, |times| times.call_records);
+    let by = |times: &Times| format!(" with {:.1} records a call", times.call_records);
+    let by = ours.as_ref().map(by).unwrap_or_default();
     let batch = theirs.as_ref().map_or(BATCH as f64, |times| times.call_records);
     let peer_run = || of(theirs, |times| &times.run);
     [
@@ -237,7 +238,7 @@ fn rows_of(
             of(theirs, |times| &times.one),
         ),
         row(
-            format!("batches of {batch}, a run of the node with {by:.1} records a call"),
+            format!("batches of {batch}, a run of the node{by}"),
             of(ours, |times| &times.run),
             peer_run(),
         ),
@@ -247,6 +248,20 @@ fn rows_of(
             peer_run(),
         ),
     ]
+}
+
+/// Why an engine has no figures, with what a node says about the checks that a package failed.
+fn why(error: &Failed) -> String {
+    let source: Option<&guildhall_client::Error> = match error {
+        Failed::Client(error) => Some(error),
+        _ => None,
+    };
+    match source {
+        Some(guildhall_client::Error::Api { body, .. }) if !body.details.is_empty() => {
+            format!("{}: {}", body.message, body.details.join(", "))
+        }
+        _ => error.to_string(),
+    }
 }
 
 /// By how much outputs differ at most, as a share of the largest of theirs, in words.

@@ -23,7 +23,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(300);
 pub(super) fn script(python: &Path, text: &str) -> Command {
     let mut command = programs::command(python);
     // Nothing beside this program is to be taken for a package of theirs.
-    command.arg("-P").arg("-c").arg(text);
+    command.arg("-I").arg("-c").arg(text);
     command
 }
 

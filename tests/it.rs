@@ -25,6 +25,8 @@ mod demand;
 mod diff;
 #[path = "it/disk_full.rs"]
 mod disk_full;
+#[path = "it/engines.rs"]
+mod engines;
 #[path = "it/find.rs"]
 mod find;
 #[path = "it/garbage.rs"]
@@ -41,6 +43,8 @@ mod hostile_gc;
 mod hostile_holders;
 #[path = "it/hostile_replicas.rs"]
 mod hostile_replicas;
+#[path = "it/infer.rs"]
+mod infer;
 #[path = "it/join_again.rs"]
 mod join_again;
 #[path = "it/judging.rs"]

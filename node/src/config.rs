@@ -50,6 +50,9 @@ pub(crate) struct Config {
     /// Hardware that is lent.
     #[serde(default, deserialize_with = "offer::read", skip_serializing_if = "Option::is_none")]
     pub(crate) offer: Option<HardwareOffer>,
+    /// The library of onnxruntime that executes graphs, by its whole path, or `off` to use none that is found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) onnxruntime: Option<String>,
     /// How fast content is sent to others.
     #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) upload: Upload,
@@ -173,6 +176,7 @@ impl Config {
             token: None,
             draining: false,
             offer: None,
+            onnxruntime: None,
             upload: Upload::default(),
             content: Content::default(),
         }

@@ -51,6 +51,11 @@ impl Home {
         self.path.join("store")
     }
 
+    /// Where compiled code is kept. It can be removed at any time while the node is down.
+    pub(crate) fn compiled(&self) -> PathBuf {
+        self.path.join("compiled")
+    }
+
     fn key(&self, name: &str) -> PathBuf {
         self.path.join("keys").join(name)
     }

@@ -5,6 +5,7 @@ mod cli;
 mod clock;
 mod commands;
 mod config;
+mod engines;
 mod home;
 mod tasks;
 

@@ -164,10 +164,10 @@ impl Code {
 }
 
 /// The engine for graphs that every node has.
-const ONNX: &str = "onnx";
+pub const ONNX: &str = "onnx";
 
 /// The engine for graphs that a node has if the library is installed. It executes all that [`ONNX`] does.
-const ONNXRUNTIME: &str = "onnxruntime";
+pub const ONNXRUNTIME: &str = "onnxruntime";
 
 /// Whether a node with these engines can execute what needs one.
 #[must_use]

@@ -1,11 +1,10 @@
-//! Runs over many records: spread over nodes, cancelled, interrupted, resumed; and single records in one request.
+//! Runs over many records: spread over nodes, cancelled, interrupted, resumed.
 
-use guildhall_testkit::protocol::api::{InferRequest, RunReport, RunState};
+use guildhall_testkit::protocol::api::{RunReport, RunState};
 use guildhall_testkit::{
     Node, PATIENCE, Package, bytes_of, holds_listings, lend, publish_ok, records, request, stage,
     start, until_records,
 };
-use serde_json::json;
 
 use crate::lab;
 
@@ -104,46 +103,4 @@ async fn a_run_whose_requester_was_killed_is_resumed_after_its_start() {
     c.client().resume_run(run).await.expect("it can go on");
     let report = ended(&c, run).await;
     is_whole(&c, &report, RECORDS).await;
-}
-
-/// ```text
-///   lab-a (publishes)   lab-b (lends) ◀──infer── lab-c
-/// ```
-#[tokio::test]
-async fn a_model_answers_single_requests_and_says_which_port_is_wrong() {
-    let lab = lab();
-    let [a, b, c] = lab.federation(["lab-a", "lab-b", "lab-c"]).await;
-    lend(&b, 1, &[&c]).await;
-    let four = "{ tensor = { dtype = \"f32\", dims = [4] } }";
-    let package = Package::typed_stage("same", &stage::echo(), four, four);
-    publish_ok(&a, &lab.write(&package.contract(5_000, 1 << 24, 1_000))).await;
-    holds_listings(&[&b, &c], 1).await;
-    let reference = "lab-a/same".parse().expect("a reference");
-    let infer = async |request: InferRequest| c.client().infer(&reference, &request).await;
-
-    let one = InferRequest { inputs: Some(json!([1, 2.5, -3, 0.1])), ..InferRequest::default() };
-    let answer = infer(one).await.expect("it is scored");
-    let outputs = answer.outputs.expect("one record");
-    let values: Vec<_> = outputs.into_values().collect();
-    assert_eq!(values, [json!([1.0, 2.5, -3.0, 0.1])]);
-    assert_eq!(answer.executed_on.expect("by b").org.as_str(), "lab-b");
-    assert!(c.client().run_receipt(answer.run_id).await.is_ok(), "its receipt stays");
-    assert!(c.client().runs().await.expect("c answers").is_empty(), "and nothing else");
-
-    let several = vec![json!([1, 2, 3, 4]), json!([5, 6, 7, 8])];
-    let several = InferRequest { records: Some(several), ..InferRequest::default() };
-    assert_eq!(infer(several).await.expect("it is scored").records.len(), 2);
-
-    for (inputs, says) in [
-        (json!([1, 2, 3]), "4"),
-        (json!([1, 2, 3, "x"]), "/3"),
-        (json!({ "out": [1, 2, 3, 4] }), "out"),
-    ] {
-        let request = InferRequest { inputs: Some(inputs.clone()), ..InferRequest::default() };
-        let error = infer(request).await.expect_err("it is not what the port takes");
-        assert_eq!(error.code(), Some("bad_input"), "{inputs}: {error}");
-        assert!(error.to_string().contains(says), "{inputs}: {error}");
-    }
-    let nothing = infer(InferRequest::default()).await.expect_err("nothing is given");
-    assert_eq!(nothing.code(), Some("bad_input"));
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use guildhall_testkit::protocol::api::RunState;
 use guildhall_testkit::{
-    NotYet, PATIENCE, Package, bytes_of, converge, has_ended, holds_listings, lend, publish_ok,
-    records, request, stage, start, until_records, workers_of,
+    NotYet, PATIENCE, Package, at_rest, bytes_of, converge, has_ended, holds_listings, lend,
+    publish_ok, records, request, stage, start, until_records, workers_of,
 };
 
 use crate::lab;
@@ -114,10 +114,11 @@ async fn a_requester_that_is_killed_finds_its_run_as_interrupted_and_frees_the_s
 
     let free =
         converge(PATIENCE, "the slot is free", async || match b.client().status().await?.jobs {
-            0 if workers_of(&b).is_empty() => Ok(()),
-            jobs => Err(NotYet::saw(format!("{jobs} jobs, {:?}", workers_of(&b)))),
+            0 => Ok(()),
+            jobs => Err(NotYet::saw(format!("{jobs} jobs"))),
         });
     free.await.unwrap_or_else(|error| panic!("{error}\n{}", b.log_tail()));
+    at_rest(&b).await;
     c.restart().await.unwrap_or_else(|error| panic!("{error}"));
     let report = c.client().run(run).await.expect("the run is remembered");
     assert_eq!(report.failure.expect("it did not end well").cause, "interrupted");

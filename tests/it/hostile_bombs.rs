@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use guildhall_testkit::{Package, closely, holds_listings, publish, publish_ok, workers_of};
+use guildhall_testkit::{Package, at_rest, holds_listings, publish, publish_ok};
 
 use crate::lab;
 
@@ -162,7 +162,7 @@ async fn t14_bombs_in_data_are_bytes_and_are_never_unpacked() {
     }
     assert!(!Path::new("/tmp/guildhall-t14").exists());
     // No worker goes on with what it was given.
-    closely("the workers are gone", move || workers_of(&a).is_empty()).await;
+    at_rest(&a).await;
 }
 
 /// Under their own names and under those of models.

@@ -1,8 +1,8 @@
 //! How a node ends, and what ends with it.
 
 use guildhall_testkit::{
-    NotYet, PATIENCE, Package, converge, has_ended, publish_ok, records, request, stage, start,
-    workers_of,
+    NotYet, PATIENCE, Package, at_work, converge, has_ended, publish_ok, records, request, stage,
+    start, workers_of,
 };
 
 use crate::lab;
@@ -13,11 +13,8 @@ fn endless() -> Package {
 }
 
 async fn workers(node: &guildhall_testkit::Node) -> Vec<u32> {
-    let busy = converge(PATIENCE, "the node is at work", async || match workers_of(node) {
-        workers if workers.is_empty() => Err(NotYet::saw("no worker")),
-        workers => Ok(workers),
-    });
-    busy.await.unwrap_or_else(|error| panic!("{error}\n{}", node.log_tail()))
+    at_work(node).await;
+    workers_of(node)
 }
 
 async fn are_gone(workers: &[u32]) {

@@ -2,10 +2,9 @@
 
 use guildhall_testkit::protocol::api::{RunInput, RunRequest, RunState};
 use guildhall_testkit::{
-    Lab, Node, Package, holds_listings, lend, publish_ok, records, request, run, run_request,
-    stage, start, workers_of,
+    Lab, Node, NotYet, PATIENCE, Package, at_work, converge, holds_listings, lend, publish_ok,
+    records, request, run, run_request, stage, start,
 };
-use guildhall_testkit::{NotYet, PATIENCE, converge};
 
 use crate::lab;
 
@@ -122,11 +121,7 @@ async fn when_every_slot_is_taken_the_run_fails_with_that_reason() {
     holds_listings(&[&b, &c], 2).await;
 
     start(&c, &request("lab-a/endless", records(["x"]), "lab-b")).await;
-    let busy = converge(PATIENCE, "b is at work", async || match workers_of(&b).len() {
-        0 => Err(NotYet::saw("no worker")),
-        _ => Ok(()),
-    });
-    busy.await.unwrap_or_else(|error| panic!("{error}\n{}", b.log_tail()));
+    at_work(&b).await;
     let wanted = request("lab-a/echo", records(["x"]), "lab-b");
     let report = run_request(&a, &RunRequest { queue_ms: Some(500), ..wanted }).await;
     let failure = report.failure.expect("there is no room");

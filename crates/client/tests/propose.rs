@@ -156,7 +156,12 @@ fn the_proposed_text_is_a_description_that_says_the_same() {
     let dir = folder(&[("README.md", CARD), ("model.onnx", "x")]);
     let read = Folder::read(dir.path(), &|_| {}).unwrap();
     let given = Overrides { replicas: Some(2), ..Overrides::default() };
-    let proposal = propose(dir.path(), &given);
+    let mut proposal = propose(dir.path(), &given);
+    // Whoever knows the graph's operators may add which engine it needs.
+    match &mut proposal.code.as_mut().unwrap().value {
+        Code::Onnx(onnx) => onnx.engine = Some("onnxruntime".into()),
+        other => panic!("{other:?}"),
+    }
     let first = proposal.draft(&read, &given).unwrap();
     fs::write(dir.path().join("guild.toml"), proposal.text()).unwrap();
     let again = Folder::read(dir.path(), &|_| {}).unwrap();

@@ -24,7 +24,7 @@ impl Core {
             true => Asker::OwnOrg,
             false => Asker::Member(&authority.org),
         };
-        match self.grant(now_ms, request, asker, peer) {
+        match self.grant(now_ms, request, (asker, authority.root), peer) {
             Ok(lease) => Response::Lease(lease),
             Err(refusal) => Response::Refused(refusal),
         }
@@ -35,21 +35,23 @@ impl Core {
     /// # Errors
     /// [`Refusal`] when an engine is missing or every slot for such runs is taken.
     pub fn grant_own(&mut self, now_ms: u64, request: &OfferRequest) -> Result<Lease, Refusal> {
-        self.grant(now_ms, request, Asker::ThisNode, self.me.node.public())
+        self.grant(now_ms, request, (Asker::ThisNode, self.me.root), self.me.node.public())
     }
 
     fn grant(
         &mut self,
         now_ms: u64,
         request: &OfferRequest,
-        asker: Asker<'_>,
+        (asker, root): (Asker<'_>, PublicKey),
         node: PublicKey,
     ) -> Result<Lease, Refusal> {
-        let count = |have: &BTreeSet<PackageId>| {
-            let there = request.stages.iter().filter(|stage| have.contains(stage)).count();
+        let count = |is_there: &dyn Fn(&PackageId) -> bool| {
+            let there = request.stages.iter().filter(|stage| is_there(stage)).count();
             u32::try_from(there).unwrap_or(u32::MAX)
         };
-        let (warm, held) = (count(&self.warm), count(&self.packages));
+        // Nobody learns what was executed here for others.
+        let warm = count(&|stage| self.warm.contains(&(root, *stage)));
+        let held = count(&|stage| self.packages.contains(stage));
         let lease = self.next_lease_id(now_ms);
         let policy = Policy {
             offer: self.settings.offer.as_ref(),
@@ -103,8 +105,9 @@ impl Core {
         self.leases.restore(now_ms, usage);
     }
 
-    /// Packages for which a worker with loaded code waits, from now on: who asks for the node is told how many of its.
-    pub fn set_warm(&mut self, warm: BTreeSet<PackageId>) {
+    /// For which orgs, by root key, and packages a worker with loaded code waits, from now on: who asks for the node is
+    /// told how many of its own.
+    pub fn set_warm(&mut self, warm: BTreeSet<(PublicKey, PackageId)>) {
         self.warm = warm;
     }
 

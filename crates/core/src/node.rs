@@ -75,7 +75,7 @@ pub struct Core {
     pub(crate) leases: lease::Book,
     pub(crate) leases_granted: u64,
     /// Packages for which a worker with loaded code waits.
-    pub(crate) warm: BTreeSet<PackageId>,
+    pub(crate) warm: BTreeSet<(PublicKey, PackageId)>,
     pub(crate) packages: BTreeSet<PackageId>,
     pub(crate) provided: BTreeSet<Hash>,
     /// Listings in the catalogue that are on no disk here.

@@ -83,7 +83,9 @@ fn of_workers(
         let id = PackageId(Hash::of(name.as_bytes()));
         let least = Level::None;
         let (package, limits, config) = (&files, &limits, &config);
-        workers.take(&Wanted { id, package, org, limits, config, seed: 0, least }).unwrap()
+        workers
+            .take(&Wanted { id, package, org, engine: None, limits, config, seed: 0, least })
+            .unwrap()
     };
     let until_blank = || {
         while workers.stats().blank < 2 {

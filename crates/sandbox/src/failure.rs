@@ -141,6 +141,12 @@ pub enum Failure {
         /// Signal, exit status or broken rule.
         why: String,
     },
+    /// Others have what it needs; later it may be free.
+    #[error("this node is busy: {why}")]
+    Busy {
+        /// What they have.
+        why: String,
+    },
     /// This node's own trouble: no process, no memory, a broken installation.
     #[error("this node could not do it: {why}")]
     Internal {
@@ -179,6 +185,7 @@ impl Failure {
             Self::MissingFile { .. }
             | Self::Unsupported { .. }
             | Self::WorkerDied { .. }
+            | Self::Busy { .. }
             | Self::Internal { .. } => Fault::Node,
             _ => Fault::Package,
         }
@@ -234,6 +241,7 @@ impl Failure {
             | Self::BadInput { why }
             | Self::BadOutput { why }
             | Self::WorkerDied { why }
+            | Self::Busy { why }
             | Self::Internal { why } => [Some(why), None, None],
             Self::Unsupported { what } => [Some(what), None, None],
             Self::FileMismatch { file, why } | Self::MissingFile { file, why } => {

@@ -15,7 +15,7 @@
 //! | memory of compiling | `RLIMIT_DATA` of the process: [`COMPILE_MEMORY_BYTES`] |
 //! | processor time of a worker | `RLIMIT_CPU`, which the parent moves for each loan |
 //! | memory of all that run | the parent: [`WorkersSettings`] |
-//! | memory of a record | `wasm`: counted by the engine; `onnx`: `RLIMIT_DATA` of the process, which adds the engine's own |
+//! | memory of a record | modules: counted by the engine; graphs: `RLIMIT_DATA` of the process, which adds the engine's own |
 //! | output of a record | the engine while it is written; the parent by its frame cap and again on arrival |
 //! | memory of a file's check | `RLIMIT_DATA` of the process: [`EXAMINE_MEMORY_BYTES`] |
 //! | time of a file's check | the parent by SIGKILL: ten seconds, and a second for each 8 MiB |
@@ -23,6 +23,9 @@
 //!
 //! Deterministic by construction: a guest has no environment, no files, no sockets, a clock that starts at zero and
 //! randomness that follows from the seed; a fresh instance for each record.
+//!
+//! Graphs run in the engine built in, or in the onnxruntime library of the machine: the [`Spawner`] that a node starts a
+//! worker with says which. Such a worker loads the library before it shuts itself in, and this process never does.
 //!
 //! Linux only: seccomp, Landlock and descriptors over sockets have no portable form.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
@@ -49,11 +52,11 @@ pub use crate::isolation::{Isolation, Level, UnknownLevel};
 pub use crate::message::{CallLimits, CodeReport, TensorInfo};
 pub use crate::parent::{
     Batch, COMPILE_CACHE_BYTES, COMPILE_MAX_MS, COMPILE_MEMORY_BYTES, Compiled, Compiler,
-    CompilerSettings, CompilerStats, EXAMINE_MEMORY_BYTES, Examiner, INSPECTION_FACTS_MAX,
-    InspectLimits, Inspection, KILL_GRACE_MS, Killer, Lent, PackageFiles, RunWorker, Scored,
-    Spawner, TestOutcome, Took, UNIT_TEST_SEED, Wanted, Warm, Workers, WorkersSettings,
-    WorkersStats, cache_key, run_tests, unit_test_inputs,
+    CompilerSettings, CompilerStats, EXAMINE_MEMORY_BYTES, EngineInfo, Engines, Examiner,
+    INSPECTION_FACTS_MAX, InspectLimits, Inspection, KILL_GRACE_MS, Killer, Lent, LibraryProblem,
+    OnnxRuntime, PackageFiles, RunWorker, Scored, Spawner, TestOutcome, Took, UNIT_TEST_SEED,
+    Wanted, Warm, Workers, WorkersSettings, WorkersStats, cache_key, run_tests, unit_test_inputs,
 };
-#[doc(hidden)]
-pub use crate::worker::try_to_break_out;
 pub use crate::worker::worker_main;
+#[doc(hidden)]
+pub use crate::worker::{bring_up_onnxruntime, try_to_break_out};

@@ -75,11 +75,24 @@ pub(crate) struct Setup {
     pub(crate) self_test: bool,
 }
 
+/// Beside [`Setup`] in the first frame: the foreign library that a worker loads before it shuts itself in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RuntimeSetup {
+    /// Where the library is; absolute.
+    pub(crate) library: String,
+    /// Threads for one operator, at least one.
+    pub(crate) threads: u16,
+    /// Whether stages go to a CUDA device.
+    pub(crate) cuda: bool,
+}
+
 /// Everything an engine has to know about a stage, besides the bytes of its code.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct StageSpec {
     pub(crate) interface: Interface,
     pub(crate) code: Code,
+    /// The engine that executes it, by the name that nodes advertise.
+    pub(crate) engine: String,
     pub(crate) file: FileEntry,
     pub(crate) determinism: Determinism,
     pub(crate) memory_bytes: u64,
@@ -139,6 +152,8 @@ pub(crate) enum Request {
     LoadCompiled { stage: Box<StageSpec> },
     /// Score records, a value for each input port of each. Answer: `Scored`.
     Score { records: Vec<Vec<PortValue>>, limits: CallLimits },
+    /// Say where the foreign library runs graphs. Answer: `Providers`.
+    Providers,
     /// Tell the beginning of what the last record's code wrote to stderr. Answer: `Said`.
     Said,
     /// Try everything that a worker must not be able to do. Answer: `BrokeOut`.
@@ -175,6 +190,8 @@ pub(crate) enum Reply {
         /// Most memory that the stage held, bytes, if its engine counts it.
         memory_peak_bytes: Option<u64>,
     },
+    /// Each place on which a graph of our own just ran.
+    Providers { providers: Vec<String> },
     /// The beginning of what code wrote to stderr.
     Said {
         #[serde(with = "serde_bytes")]

@@ -84,7 +84,8 @@ impl Lab {
         self.found_with(org, self.options(org).follow(follows)).await
     }
 
-    async fn found_with(&self, org: &str, options: Options) -> Node {
+    /// The same, started in another way.
+    pub async fn found_with(&self, org: &str, options: Options) -> Node {
         let org: OrgName = org.parse().expect("an org's name");
         Node::create(&org, options).await.unwrap_or_else(|error| panic!("{org}: {error}"))
     }

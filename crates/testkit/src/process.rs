@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use guildhall_launch::Node;
+use guildhall_launch::{Node, NotYet, converge};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::lab::PATIENCE;
@@ -18,6 +18,30 @@ pub fn workers_of(node: &Node) -> Vec<u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     numbers.filter(|pid| stat(*pid).is_some_and(|(_, of)| of == parent)).collect()
+}
+
+/// Waits until a worker of a node is at work on somebody's records.
+pub async fn at_work(node: &Node) {
+    let busy = converge(PATIENCE, "the node is at work", async || {
+        match node.client().lending().await?.workers.busy {
+            0 => Err(NotYet::saw("no worker at work")),
+            _ => Ok(()),
+        }
+    });
+    busy.await.unwrap_or_else(|error| panic!("{error}\n{}", node.log_tail()));
+}
+
+/// Waits until a node has no processes but those that wait for their next stage.
+pub async fn at_rest(node: &Node) {
+    let rest = converge(PATIENCE, "the node is at rest", async || {
+        let workers = node.client().lending().await?.workers;
+        let there = workers_of(node).len() as u64;
+        match workers.busy == 0 && there <= workers.warm + workers.blank {
+            true => Ok(()),
+            false => Err(NotYet::saw(format!("{there} processes, {workers:?}"))),
+        }
+    });
+    rest.await.unwrap_or_else(|error| panic!("{error}\n{}", node.log_tail()));
 }
 
 /// Whether a process is gone, or only waits for its parent to notice that it ended.

@@ -309,6 +309,8 @@ impl Node for Api {
     }
 
     async fn run_receipt(&self, run: RunId) -> Answer<Vec<u8>> {
+        // Who wants to see it now need not wait until nobody asks the same any more.
+        self.0.close_session(run).await;
         self.0.run_receipt(run)
     }
 

@@ -206,12 +206,14 @@ impl App {
     /// Folds what is stored anew under another federation's founding.
     async fn move_into(self: &Arc<Self>, founding: Signed) -> Result<(), ApiError> {
         let config = self.home.config().map_err(internal)?;
-        let (identity, addresses, isolation) = {
+        let (identity, addresses, can) = {
             let core = self.core();
-            (core.identity().clone(), core.addresses().to_vec(), core.settings().isolation.clone())
+            let settings = core.settings();
+            let can = (settings.engines.clone(), settings.isolation.clone());
+            (core.identity().clone(), core.addresses().to_vec(), can)
         };
-        let mut core = start::new_core(&self.home, &config, identity, founding, isolation)
-            .map_err(internal)?;
+        let mut core =
+            start::new_core(&self.home, &config, identity, founding, can).map_err(internal)?;
         core.set_addresses(addresses);
         // What is on its way to the disk is on it when this returns.
         self.keep(&[]).await.map_err(internal)?;

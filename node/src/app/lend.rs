@@ -12,7 +12,7 @@ use std::time::Duration;
 use guildhall_core::Core;
 use guildhall_overlay::peer_id_string;
 use guildhall_pipeline::lease::{Usage, User};
-use guildhall_protocol::api::{Lending, LentJob, Machine};
+use guildhall_protocol::api::{Lending, LentJob, Machine, WorkersReport};
 use guildhall_protocol::cbor;
 use guildhall_protocol::isolation::Level;
 use guildhall_store::{Batch, Collection, ReadError, Store};
@@ -33,6 +33,18 @@ const GPUS_MAX: usize = 16;
 /// Longest name of a GPU that is shown, characters.
 const GPU_NAME_MAX: usize = 80;
 
+/// What workers may take of the machine's memory, in hundredths; the rest is for the node, the files that the system
+/// keeps in memory, and everything else that runs there.
+const WORKERS_PERCENT: u64 = 75;
+
+/// What workers may take where the system does not say how much there is, bytes.
+const WORKERS_UNKNOWN_BYTES: u64 = 4 << 30;
+
+/// What all workers together may take, those that wait included, bytes.
+pub(super) fn workers_bytes() -> u64 {
+    memory_bytes().map_or(WORKERS_UNKNOWN_BYTES, |bytes| bytes / 100 * WORKERS_PERCENT)
+}
+
 /// Takes up what others used before the restart. What cannot be read is forgotten with a warning: it costs a day's
 /// quotas, and a node that does not start costs more.
 pub(super) fn restore(store: &Store, core: &mut Core) -> Result<(), ReadError> {
@@ -50,7 +62,10 @@ pub(super) async fn run(app: Arc<App>) {
         tokio::select! {
             biased;
             () = app.tasks.token().cancelled() => break,
-            () = tokio::time::sleep(KEEP_EVERY) => app.keep_usage().await,
+            () = tokio::time::sleep(KEEP_EVERY) => {
+                app.tell_warm();
+                app.keep_usage().await;
+            }
         }
     }
     app.keep_usage().await;
@@ -80,8 +95,34 @@ impl App {
         }
     }
 
+    /// Lets those who ask for this node know what is warm for them.
+    pub(super) fn tell_warm(&self) {
+        let warm = self.workers.stats().warm;
+        let warm = warm.into_iter().filter_map(|one| Some((one.org.parse().ok()?, one.package)));
+        let warm = warm.collect();
+        self.core().set_warm(warm);
+    }
+
+    /// The workers of this node, for its keeper.
+    fn workers_report(&self) -> WorkersReport {
+        let stats = self.workers.stats();
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        WorkersReport {
+            busy: count(stats.busy),
+            warm: count(stats.warm.len()),
+            blank: count(stats.blank),
+            memory_bytes: stats.memory_bytes,
+            busy_bytes: stats.busy_bytes,
+            warm_bytes: stats.idle_bytes,
+            from_warm: stats.reused,
+            from_blank: stats.from_blank,
+            started: stats.cold,
+        }
+    }
+
     /// What this node has and lends, and who uses it.
     pub(super) fn lending(&self) -> Lending {
+        let workers = self.workers_report();
         let core = self.core();
         let settings = core.settings();
         let mut has = machine();
@@ -103,6 +144,7 @@ impl App {
             jobs: core.lent_jobs().into_iter().map(job).collect(),
             own_jobs: core.own_jobs() as u64,
             orgs: core.lent_to(clock::now_ms()),
+            workers,
         }
     }
 }

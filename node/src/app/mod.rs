@@ -43,10 +43,11 @@ use guildhall_core::{Core, Event, Found, PageFault};
 use guildhall_overlay::Overlay;
 use guildhall_protocol::name::CategoryPrefix;
 use guildhall_protocol::{Hash, PublicKey, RunId};
-use guildhall_sandbox::Spawner;
+use guildhall_sandbox::Workers;
 use guildhall_store::Store;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use crate::engines::Engines;
 use crate::home::Home;
 use crate::tasks::Tasks;
 
@@ -74,7 +75,10 @@ pub(crate) struct App {
     index: Mutex<index::Index>,
     pub(crate) store: Store,
     pub(crate) overlay: Overlay,
-    pub(crate) spawner: Spawner,
+    /// What code is executed with.
+    pub(crate) engines: Engines,
+    /// Workers that are kept ready for it.
+    workers: Workers,
     pub(crate) home: Home,
     pub(crate) tasks: Tasks,
     /// Where the API listens, as a URL.
@@ -133,6 +137,8 @@ pub(crate) struct App {
     /// Packages held here of which a file was not what it should be, until they are hashed again.
     doubted: Mutex<BTreeSet<guildhall_protocol::PackageId>>,
     runs: Mutex<BTreeMap<RunId, Arc<run::Entry>>>,
+    /// Shares that stay open for single requests.
+    sessions: run::Sessions,
     /// Jobs being executed here.
     jobs: AtomicU64,
     /// Others used something of what is lent that is not on disk yet.

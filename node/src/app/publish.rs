@@ -293,7 +293,8 @@ impl App {
     fn test_blocking(&self, manifest: &Manifest) -> Vec<Check> {
         let open = |file: &FileEntry| self.open_file(file);
         let files = PackageFiles { manifest, open: &open };
-        let inspected = self.spawner.inspect(&files, &InspectLimits::default());
+        let spawner = self.engines.trying(manifest);
+        let inspected = spawner.inspect(&files, &InspectLimits::default());
         let mut checks = vec![as_check(
             "files and code",
             inspected.as_ref().map(|inspection| {
@@ -309,7 +310,7 @@ impl App {
         }
         let contract = manifest.contract.as_ref().map(LimitSet::from).unwrap_or_default();
         let limits = Limits::smallest(contract, NodeLimits::default(), LimitSet::default());
-        match run_tests(&self.spawner, &files, &limits) {
+        match run_tests(&spawner, &files, &limits) {
             Err(failure) => checks.push(as_check("unit tests", Err(&failure))),
             Ok(outcomes) => checks.extend(outcomes.into_iter().map(|outcome| {
                 let detail = if outcome.passed { "as expected".to_owned() } else { outcome.why };
@@ -343,7 +344,7 @@ impl App {
     }
 
     fn examine_blocking(&self, manifest: &Manifest) -> Result<Vec<(FileName, Facts)>, ApiError> {
-        let mut examiner = self.spawner.examiner();
+        let mut examiner = self.engines.spawner().examiner();
         let mut facts = Vec::new();
         for file in manifest.files.iter().take(FACTS_MAX_FILES) {
             let opened = self.open_file(file).map_err(|e| ApiError::internal(e.to_string()))?;

@@ -12,7 +12,10 @@ use guildhall_federation::State;
 use guildhall_overlay::{self as overlay, Overlay, peer_id_string};
 use guildhall_protocol::name::OrgName;
 use guildhall_protocol::statement::Signed;
-use guildhall_sandbox::Spawner;
+use guildhall_sandbox::{
+    COMPILE_CACHE_BYTES, Compiler, CompilerSettings, LibraryProblem, Workers, WorkersSettings,
+    cache_key,
+};
 use guildhall_store::{Batch, Collection, OpenError, Store};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
@@ -21,12 +24,13 @@ use tracing::{error, info, warn};
 
 use super::api::Api;
 use super::keeper::Keeper;
-use super::run::{ChainHead, isolation_names};
+use super::run::{ChainHead, Sessions, isolation_names};
 use super::{
     App, CALLS_MAX, EVENTS_MAX, HELLOS_MAX, INSPECTIONS_MAX, SERVED_MAX, answers, demand, drive,
     effects, housekeeping, index, leases, lend, load, lock, notices, replicas, transfer, upkeep,
 };
 use crate::config::{Config, NoS3};
+use crate::engines::Engines;
 use crate::home::{self, Home};
 use crate::tasks::Tasks;
 
@@ -49,6 +53,8 @@ pub(crate) struct Options {
     pub(crate) peers: Vec<String>,
     pub(crate) follows: Option<Vec<guildhall_protocol::name::CategoryPrefix>>,
     pub(crate) replicas_max: Option<guildhall_client::package::ByteSize>,
+    /// Library of onnxruntime, or `off`.
+    pub(crate) onnxruntime: Option<String>,
 }
 
 /// A node that is up.
@@ -81,6 +87,9 @@ pub(crate) async fn start(home: Home, options: Options) -> Result<Running, Start
         TcpListener::bind(api).await.map_err(|source| StartError::Api { api, source })?;
     let api = listener.local_addr().map_err(|source| StartError::Api { api, source })?;
 
+    let library = options.onnxruntime.or_else(|| config.onnxruntime.clone());
+    let executing = Executing::start(&home, library, identity.node.secret.seed()).await?;
+
     let listen = if options.listen.is_empty() { config.listen.clone() } else { options.listen };
     let settings = overlay::Config {
         seed: identity.node.secret.seed(),
@@ -98,9 +107,8 @@ pub(crate) async fn start(home: Home, options: Options) -> Result<Running, Start
     });
     let addresses = overlay.addresses().await;
 
-    let spawner = Spawner::this_program(["worker".into()]);
-    let isolation = isolation_of(&spawner).await?;
-    let mut core = new_core(&home, &config, identity, founding, isolation)?;
+    let can = (executing.engines.names(), executing.isolation.clone());
+    let mut core = new_core(&home, &config, identity, founding, can)?;
     core.set_addresses(addresses.clone());
     demand::restore(&store, &mut core);
     lend::restore(&store, &mut core)?;
@@ -108,7 +116,7 @@ pub(crate) async fn start(home: Home, options: Options) -> Result<Running, Start
     core.set_catalog(catalog);
     let provided = load::load_records(&store, &mut core)?;
     check_name(&core)?;
-    let parts = (tasks.clone(), spawner);
+    let parts = (tasks.clone(), executing);
     let (app, inbox) =
         assemble((home, &config), store, overlay, (core, index), parts, format!("http://{api}"))?;
     let federation = app.core().federation().id();
@@ -210,33 +218,61 @@ fn check_name(core: &Core) -> Result<(), StartError> {
     }
 }
 
-/// What workers are kept in on this machine; found out by starting one.
-async fn isolation_of(spawner: &Spawner) -> Result<Vec<String>, StartError> {
-    let spawner = spawner.clone();
-    let isolation = tokio::task::spawn_blocking(move || spawner.isolation()).await;
-    match isolation {
-        Ok(Ok(isolation)) => Ok(isolation_names(isolation)),
-        Ok(Err(failure)) => Err(StartError::Worker(failure.to_string())),
-        Err(error) => Err(StartError::Worker(error.to_string())),
+/// What code is executed with on this machine.
+pub(super) struct Executing {
+    engines: Engines,
+    workers: Workers,
+    /// What workers are kept in; found out by starting one.
+    isolation: Vec<String>,
+}
+
+impl Executing {
+    async fn start(
+        home: &Home,
+        library: Option<String>,
+        node_secret: [u8; 32],
+    ) -> Result<Self, StartError> {
+        let folder = home.compiled();
+        let started =
+            tokio::task::spawn_blocking(move || Self::start_blocking(folder, library, node_secret));
+        started.await.map_err(|_| StartError::Panicked { task: "starting workers" })?
+    }
+
+    fn start_blocking(
+        folder: PathBuf,
+        library: Option<String>,
+        node_secret: [u8; 32],
+    ) -> Result<Self, StartError> {
+        let engines = Engines::find(library.as_deref())?;
+        let spawner = engines.spawner();
+        let isolation =
+            spawner.isolation().map_err(|failure| StartError::Worker(failure.to_string()))?;
+        let settings = CompilerSettings {
+            folder,
+            key: cache_key(&node_secret),
+            max_bytes: COMPILE_CACHE_BYTES,
+        };
+        let broken = |error: std::io::Error| StartError::Worker(error.to_string());
+        let compiler = Compiler::open(spawner.clone(), settings).map_err(broken)?;
+        let settings = WorkersSettings { memory_bytes: lend::workers_bytes() };
+        let workers = Workers::start(spawner.clone(), compiler, settings).map_err(broken)?;
+        Ok(Self { engines, workers, isolation: isolation_names(isolation) })
     }
 }
 
-/// A core that has seen no record yet.
+/// A core that has seen no record yet, of a node with these engines, whose workers are kept in this.
 pub(super) fn new_core(
     home: &Home,
     config: &Config,
     identity: Identity,
     founding: Signed,
-    isolation: Vec<String>,
+    (engines, isolation): (Vec<String>, Vec<String>),
 ) -> Result<Core, StartError> {
     let federation = State::found(founding).map_err(|_| StartError::Founding)?;
     let settings = Settings {
         follows: config.follows.clone(),
         offer: config.offer.clone(),
-        engines: guildhall_sandbox::engine_names()
-            .into_iter()
-            .map(|name| name.to_string())
-            .collect(),
+        engines,
         isolation,
         draining: config.draining,
         software: format!("guildhall/{}", env!("CARGO_PKG_VERSION")),
@@ -253,7 +289,7 @@ fn assemble(
     store: Store,
     overlay: Overlay,
     (core, index): (Core, index::Index),
-    (tasks, spawner): (Tasks, Spawner),
+    (tasks, executing): (Tasks, Executing),
     url: String,
 ) -> Result<(Arc<App>, mpsc::Receiver<Event>), StartError> {
     let statements = ChainHead::load(&store)?;
@@ -269,7 +305,8 @@ fn assemble(
         index: Mutex::new(index),
         store,
         overlay,
-        spawner,
+        engines: executing.engines,
+        workers: executing.workers,
         home,
         tasks,
         url,
@@ -304,6 +341,7 @@ fn assemble(
         checked: Mutex::new(BTreeSet::new()),
         doubted: Mutex::new(BTreeSet::new()),
         runs: Mutex::new(BTreeMap::new()),
+        sessions: Sessions::default(),
         jobs: AtomicU64::new(0),
         statements: tokio::sync::Mutex::new(statements),
         used: AtomicBool::new(false),
@@ -375,6 +413,8 @@ pub(crate) enum StartError {
     Read(#[from] guildhall_store::ReadError),
     #[error("the store is not writable: {0}")]
     Write(#[from] guildhall_store::WriteError),
+    #[error(transparent)]
+    Library(#[from] LibraryProblem),
     #[error("workers do not start on this machine: {0}")]
     Worker(String),
     #[error("the task `{task}` panicked")]
@@ -390,6 +430,7 @@ impl StartError {
             Self::Home(error) => error.help(),
             Self::InUse { .. } => Some("guild status".to_owned()),
             Self::OtherIdentity => Some("guild init --org NAME --home DIR".to_owned()),
+            Self::Library(_) => Some("guild up --onnxruntime off".to_owned()),
             Self::Api { .. } => Some("guild up --api 127.0.0.1:0".to_owned()),
             Self::TokenNeeded { .. } => Some("guild up --api 127.0.0.1:7480".to_owned()),
             Self::Overlay(_) => Some("guild up --listen /ip4/127.0.0.1/tcp/0".to_owned()),

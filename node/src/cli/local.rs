@@ -36,6 +36,10 @@ pub(crate) struct UpArgs {
     /// Most room for copies of others' packages, this time; 0 keeps none [default: 20GiB, or as config.toml says]
     #[arg(long, value_name = "SIZE", env = "GUILD_REPLICAS_MAX")]
     pub(crate) replicas_max: Option<ByteSize>,
+    /// Library of onnxruntime for graphs, libonnxruntime.so of version 1.17 or later, or `off`
+    /// [default: as config.toml says, else one that the system has]
+    #[arg(long, value_name = "FILE", env = "GUILD_ONNXRUNTIME")]
+    pub(crate) onnxruntime: Option<String>,
 }
 
 /// `guild demo`.

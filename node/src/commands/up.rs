@@ -31,6 +31,7 @@ pub(crate) async fn up(context: &Context, args: UpArgs) -> Result<(), Failure> {
         peers: args.peer,
         follows: (!args.follow.is_empty()).then_some(args.follow),
         replicas_max: args.replicas_max,
+        onnxruntime: args.onnxruntime,
     };
     let running =
         start(home(context), options).await.map_err(|error| failed(&error, error.help()))?;

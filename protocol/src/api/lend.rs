@@ -35,6 +35,32 @@ pub struct Lending {
     pub own_jobs: u64,
     /// Each org that the quotas are about or that used something within 24 hours, in order of name.
     pub orgs: Vec<OrgUse>,
+    /// The processes that execute code, for others and for this node.
+    #[serde(default)]
+    pub workers: WorkersReport,
+}
+
+/// A node's workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkersReport {
+    /// How many are at work.
+    pub busy: u64,
+    /// How many wait with code in them for the next job of the same org.
+    pub warm: u64,
+    /// How many wait without code.
+    pub blank: u64,
+    /// What all of them together may take, bytes.
+    pub memory_bytes: u64,
+    /// What those at work may take, bytes.
+    pub busy_bytes: u64,
+    /// What those that are warm hold, bytes.
+    pub warm_bytes: u64,
+    /// Stages that a warm one took since the node's start.
+    pub from_warm: u64,
+    /// Stages that a blank one took.
+    pub from_blank: u64,
+    /// Stages that a process had to be started for.
+    pub started: u64,
 }
 
 /// What a machine and its node have.

@@ -202,11 +202,12 @@ fn a_draining_node_finishes_says_so_in_its_record_and_runs_its_own_jobs() {
 #[test]
 fn a_lease_tells_what_is_there_already_and_how_much_is_taken() {
     let mut world = lender(4);
-    world.nodes[0].core.set_warm([PackageId(Hash::of(b"package"))].into());
+    let first = world.nodes[1].core.identity().root;
+    world.nodes[0].core.set_warm([(first, PackageId(Hash::of(b"package")))].into());
     let lease = ask(&mut world, 1, "first").unwrap();
     assert_eq!((lease.warm, lease.held, lease.load_percent), (1, 0, 25));
     let lease = ask(&mut world, 2, "second").unwrap();
-    assert_eq!(lease.load_percent, 50);
+    assert_eq!((lease.warm, lease.load_percent), (0, 50), "what is warm for others is not told");
 }
 
 #[test]

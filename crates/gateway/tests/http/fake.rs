@@ -136,6 +136,7 @@ impl Node for Fake {
             jobs: Vec::new(),
             own_jobs: 3,
             orgs: Vec::new(),
+            workers: guildhall_protocol::api::WorkersReport::default(),
         })
     }
 

@@ -32,7 +32,7 @@ pub(super) fn check(spec: &Spec, stage: usize, quoted: &Limits) -> Result<(), Vi
 pub(super) fn is_executors(spec: &Spec, limits: Option<&[Limits]>, failure: &JobFailure) -> bool {
     let stage = usize::try_from(failure.stage).unwrap_or(usize::MAX);
     let what = match failure.cause.as_str() {
-        "worker_died" | "internal" | "compile_timeout" => return true,
+        "worker_died" | "internal" | "compile_timeout" | "busy" => return true,
         "timeout" => SCORING,
         "total_timeout" => TOTAL,
         "memory" => MEMORY,

@@ -1,6 +1,9 @@
-//! Engines: what executes code inside a worker. The variant of [`Code`] decides which one.
+//! Engines: what executes code inside a worker. The variant of [`Code`] decides which ones can, and the node which of
+//! them does.
 
+pub(crate) mod graph;
 mod onnx;
+pub(crate) mod onnxruntime;
 pub(crate) mod wasm;
 
 use guildhall_protocol::manifest::Code;
@@ -11,7 +14,9 @@ use crate::message::{CallLimits, CodeReport, StageSpec};
 use crate::value::DimSizes;
 use crate::worker::Alarm;
 
-/// One way of executing code. Engines hold no state of their own.
+use self::onnxruntime::OnnxRuntime;
+
+/// One way of executing code. Engines hold nothing of a stage.
 pub(crate) trait Engine {
     /// The name that nodes advertise.
     fn name(&self) -> &'static str;
@@ -32,6 +37,11 @@ pub(crate) trait LoadedStage {
     /// than records: an engine that can interrupt itself stops by the alarm when the call's time is over, and the record
     /// it was at has timed out. For the others the node has SIGKILL. A record that fails does not end the call.
     fn score(&mut self, call: Call, alarm: &Alarm) -> Vec<Result<Outputs, Failure>>;
+
+    /// Whether other threads than the one that asks work on records.
+    fn is_threaded(&self) -> bool {
+        false
+    }
 
     /// The beginning of what the last record's code wrote to stderr; nothing where an engine has no such thing. It may
     /// quote the record, so only the stage's own developer is shown all of it.
@@ -71,7 +81,8 @@ pub(crate) struct Outputs {
 
 const ENGINES: [&dyn Engine; 2] = [&wasm::Wasm, &onnx::Onnx];
 
-/// Names of the engines built into this binary, as nodes advertise them.
+/// Names of the engines built into this binary. What a machine has besides is for
+/// [`Spawner::engines`](crate::Spawner::engines) to find out.
 #[must_use]
 pub fn engine_names() -> Vec<&'static str> {
     ENGINES.iter().map(|engine| engine.name()).collect()
@@ -84,11 +95,40 @@ pub fn onnx_lacks(operators: &[String]) -> Vec<String> {
     onnx::lacks(operators)
 }
 
-/// The engine for this code.
-pub(crate) fn of(code: &Code) -> Result<&'static dyn Engine, Failure> {
-    let wanted = code.engine();
-    ENGINES
-        .into_iter()
-        .find(|engine| engine.name() == wanted)
-        .ok_or_else(|| Failure::Unsupported { what: format!("it has no engine `{wanted}`") })
+/// Whether an engine of this name takes such code.
+fn takes(engine: &str, code: &Code) -> bool {
+    engine == code.engine() || (engine == onnxruntime::NAME && matches!(code, Code::Onnx(_)))
+}
+
+/// What a worker executes code with: the engines built in, and the library that it was started with.
+pub(crate) struct Engines {
+    onnxruntime: Option<OnnxRuntime>,
+}
+
+impl Engines {
+    pub(crate) fn new(onnxruntime: Option<OnnxRuntime>) -> Self {
+        Self { onnxruntime }
+    }
+
+    /// The engine that the node chose for this stage.
+    pub(crate) fn of(&self, stage: &StageSpec) -> Result<&dyn Engine, Failure> {
+        let wanted = stage.engine.as_str();
+        let unsupported = |what: String| Failure::Unsupported { what };
+        if !takes(wanted, &stage.code) {
+            let own = stage.code.engine();
+            return Err(unsupported(format!("engine `{wanted}` takes no code for `{own}`")));
+        }
+        let added = self.onnxruntime.as_ref().map(|engine| engine as &dyn Engine);
+        ENGINES
+            .into_iter()
+            .map(|engine| engine as &dyn Engine)
+            .chain(added)
+            .find(|engine| engine.name() == wanted)
+            .ok_or_else(|| unsupported(format!("it has no engine `{wanted}`")))
+    }
+
+    /// Where the library runs graphs; nothing if there is none.
+    pub(crate) fn providers(&self) -> Vec<String> {
+        self.onnxruntime.as_ref().map(OnnxRuntime::providers).unwrap_or_default()
+    }
 }

@@ -83,6 +83,7 @@ impl Spawner {
         let started = Instant::now();
         let manifest = package.manifest;
         let code = manifest.code.as_ref().map(|_| package.code()).transpose()?;
+        let engine = code.map(|(code, ..)| self.engine_of(code));
         // Only a graph is loaded whole; a module is compiled, and that is the engine's own memory.
         let (memory_bytes, allowance_bytes) = match code {
             Some((Code::Onnx(_), entry, _)) => (limits.memory_bytes, onnx_allowance_bytes(entry)),
@@ -92,7 +93,10 @@ impl Spawner {
         let code_bytes = code.map_or(0, |(_, entry, _)| entry.len_bytes);
         let compile_ms = limits.compile_ms.saturating_add(further_compile_ms(code_bytes));
         let setup = Setup {
-            data_bytes: memory_bytes.saturating_add(allowance_bytes).max(EXAMINE_MEMORY_BYTES),
+            data_bytes: memory_bytes
+                .saturating_add(allowance_bytes)
+                .saturating_add(engine.map_or(0, |engine| self.library_bytes(engine)))
+                .max(EXAMINE_MEMORY_BYTES),
             cpu_seconds: (manifest.len_bytes() / BYTES_PER_CPU_SECOND)
                 .saturating_add(compile_ms / 1000)
                 .saturating_add(CPU_SLACK_SECONDS),
@@ -100,11 +104,14 @@ impl Spawner {
             nice: BACKGROUND_NICE,
             self_test: false,
         };
-        let mut process = Process::start(self, setup, setup.data_bytes)?;
+        let runtime = engine.and_then(|engine| self.runtime_for(engine));
+        let mut process = Process::start_with(self, setup, runtime, setup.data_bytes)?;
         let facts = check_files(&mut process, package)?;
         let report = match code {
-            Some((_, entry, contract)) => {
-                let stage = Box::new(package.stage(contract.memory_bytes, &BTreeMap::new())?);
+            Some((code, entry, contract)) => {
+                let engine = self.engine_of(code);
+                let stage = package.stage(engine, contract.memory_bytes, &BTreeMap::new())?;
+                let stage = Box::new(stage);
                 let file = package.open(entry)?;
                 let wait = Wait::Compile { limit_ms: compile_ms };
                 match process.request(&Request::Inspect { stage }, Some(file.as_fd()), wait)? {
@@ -117,7 +124,7 @@ impl Spawner {
         Ok(Inspection {
             files: manifest.files.len(),
             len_bytes: manifest.len_bytes(),
-            engine: code.map(|(code, _, _)| code.engine().to_owned()),
+            engine: engine.map(str::to_owned),
             code: report.map(CodeReport::bounded),
             facts,
             isolation: process.isolation(),

@@ -2,6 +2,7 @@
 //! may wait.
 
 mod compile;
+mod engines;
 mod examiner;
 mod inspection;
 mod process;
@@ -23,6 +24,7 @@ pub use self::compile::{
     COMPILE_CACHE_BYTES, COMPILE_MEMORY_BYTES, Compiled, Compiler, CompilerSettings, CompilerStats,
     cache_key,
 };
+pub use self::engines::{EngineInfo, Engines, LibraryProblem, OnnxRuntime};
 pub use self::examiner::{EXAMINE_MEMORY_BYTES, Examiner};
 pub use self::inspection::{INSPECTION_FACTS_MAX, InspectLimits, Inspection};
 pub use self::process::{KILL_GRACE_MS, Killer};
@@ -124,6 +126,7 @@ impl PackageFiles<'_> {
 
     fn stage(
         &self,
+        engine: &str,
         memory_bytes: u64,
         config: &BTreeMap<String, String>,
     ) -> Result<StageSpec, Failure> {
@@ -131,6 +134,7 @@ impl PackageFiles<'_> {
         Ok(StageSpec {
             interface: self.manifest.interface.clone(),
             code: code.clone(),
+            engine: engine.to_owned(),
             file: file.clone(),
             determinism: contract.determinism,
             memory_bytes,
@@ -158,6 +162,7 @@ fn onnx_allowance_bytes(file: &FileEntry) -> u64 {
 pub struct Spawner {
     program: PathBuf,
     args: Vec<OsString>,
+    onnxruntime: Option<OnnxRuntime>,
     /// What held when it was tried out; shared by clones.
     tested: Arc<OnceLock<Isolation>>,
 }
@@ -166,7 +171,12 @@ impl Spawner {
     /// Workers are `program` with `args`, which calls [`crate::worker_main`].
     #[must_use]
     pub fn new(program: impl Into<PathBuf>, args: impl IntoIterator<Item = OsString>) -> Self {
-        Self { program: program.into(), args: args.into_iter().collect(), tested: Arc::default() }
+        Self {
+            program: program.into(),
+            args: args.into_iter().collect(),
+            onnxruntime: None,
+            tested: Arc::default(),
+        }
     }
 
     /// Workers are this very program with `args`, even if its file is replaced while it runs.

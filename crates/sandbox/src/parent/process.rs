@@ -18,7 +18,7 @@ use super::Spawner;
 use crate::channel::{Channel, ChannelError};
 use crate::failure::{Failure, TEXT_MAX_BYTES, excerpt};
 use crate::isolation::Isolation;
-use crate::message::{Reply, Request, Setup};
+use crate::message::{Reply, Request, RuntimeSetup, Setup};
 
 /// How long after a record's limit the worker is killed, milliseconds: time for an engine that interrupts itself to do
 /// so and answer, which keeps its worker.
@@ -36,8 +36,14 @@ const READ_BYTES_PER_MS: u64 = 8 * 1024;
 /// Longest wait for anything, milliseconds: 30 days. A limit may be any number; a point in time may not.
 const WAIT_MAX_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 
-/// What Rust's runtime says when an allocation fails, before it aborts.
-const OUT_OF_MEMORY: &str = "memory allocation of";
+/// What the runtimes of Rust and C++ say when an allocation fails, before they abort.
+const OUT_OF_MEMORY: [&str; 2] = ["memory allocation of", "'std::bad_alloc'"];
+
+/// What keeps Microsoft's own builds of onnxruntime, from 1.29 on, from making an identifier and a database in the home
+/// folder and sending reports over the network; the call that turns it off comes too late for that. The second is what it
+/// was called for a while.
+const NO_TELEMETRY: [(&str, &str); 2] =
+    [("ORT_DISABLE_TELEMETRY", "1"), ("ORT_TELEMETRY_DISABLED", "1")];
 
 /// What an answer is waited for with, and what it means if it does not come.
 #[derive(Clone, Copy)]
@@ -131,6 +137,16 @@ impl Process {
         setup: Setup,
         memory_bytes: u64,
     ) -> Result<Self, Failure> {
+        Self::start_with(spawner, setup, None, memory_bytes)
+    }
+
+    /// Starts a worker that loads a foreign library first, and waits until it has shut itself in.
+    pub(super) fn start_with(
+        spawner: &Spawner,
+        setup: Setup,
+        runtime: Option<RuntimeSetup>,
+        memory_bytes: u64,
+    ) -> Result<Self, Failure> {
         let broken = |error: std::io::Error| Failure::Internal {
             why: format!("starting a worker: {error}"),
         };
@@ -138,6 +154,7 @@ impl Process {
         let child = Command::new(&spawner.program)
             .args(&spawner.args)
             .env_clear()
+            .envs(runtime.iter().flat_map(|_| NO_TELEMETRY))
             .current_dir("/")
             .process_group(0)
             .stdin(Stdio::from(theirs))
@@ -160,7 +177,7 @@ impl Process {
         let until = Some(Instant::now() + Duration::from_millis(START_MAX_MS));
         let ready = process
             .channel
-            .send(&setup, None, until)
+            .send(&(setup, runtime), None, until)
             .and_then(|()| process.channel.receive::<Reply>(until));
         match ready {
             Ok(Reply::Ready(isolation)) => process.isolation = spawner.held(isolation),
@@ -313,7 +330,7 @@ impl Process {
             let _partly_is_fine = stderr.take(TEXT_MAX_BYTES as u64).read_to_end(&mut last_words);
         }
         let last_words = excerpt(&last_words);
-        if last_words.contains(OUT_OF_MEMORY) {
+        if OUT_OF_MEMORY.iter().any(|words| last_words.contains(words)) {
             return Failure::MemoryLimit { limit_bytes: self.memory_bytes };
         }
         let ended = match status {

@@ -77,23 +77,26 @@ impl Spawner {
     ) -> Result<RunWorker, Failure> {
         let compiled = self.compile_once(package)?;
         let memory_bytes = limits.memory_bytes.value;
-        let (_, entry, _) = package.code()?;
-        let allowance_bytes = allowance_bytes(entry, compiled.as_ref());
+        let (code, entry, _) = package.code()?;
+        let engine = self.engine_of(code);
+        let allowance_bytes =
+            allowance_bytes(entry, compiled.as_ref()).saturating_add(self.library_bytes(engine));
         let setup = Setup {
             data_bytes: memory_bytes.saturating_add(allowance_bytes),
-            cpu_seconds: cpu_seconds(limits),
+            cpu_seconds: cpu_seconds(limits, self.threads_for(engine)),
             cpu_moves: false,
             nice: 0,
             self_test: false,
         };
-        let process = Process::start(self, setup, memory_bytes)?;
-        RunWorker::load(process, package, compiled, limits, config, seed)
+        let runtime = self.runtime_for(engine);
+        let process = Process::start_with(self, setup, runtime, memory_bytes)?;
+        RunWorker::load(process, package, engine, compiled, limits, config, seed)
     }
 }
 
-/// Processor time that calls under these limits may take together, seconds.
-pub(super) const fn cpu_seconds(limits: &Limits) -> u64 {
-    (limits.total_ms.value / 1000).saturating_add(CPU_SLACK_SECONDS)
+/// Processor time that calls under these limits may take together, on so many threads, seconds.
+pub(super) const fn cpu_seconds(limits: &Limits, threads: u64) -> u64 {
+    (limits.total_ms.value / 1000).saturating_mul(threads).saturating_add(CPU_SLACK_SECONDS)
 }
 
 /// What a call may take if it says nothing else.
@@ -108,6 +111,7 @@ impl RunWorker {
     pub(super) fn load(
         mut process: Process,
         package: &PackageFiles<'_>,
+        engine: &str,
         compiled: Option<Compiled>,
         limits: &Limits,
         config: &BTreeMap<String, String>,
@@ -115,7 +119,7 @@ impl RunWorker {
     ) -> Result<Self, Failure> {
         let (_, entry, _) = package.code()?;
         let memory_bytes = limits.memory_bytes.value;
-        let stage = Box::new(package.stage(memory_bytes, config)?);
+        let stage = Box::new(package.stage(engine, memory_bytes, config)?);
         let (request, mut file) = match compiled {
             Some(compiled) => (Request::LoadCompiled { stage }, compiled.file),
             None => (Request::Load { stage }, package.open(entry)?),

@@ -29,11 +29,14 @@ pub use self::escape::try_to_break_out;
 pub(crate) use self::watch::Alarm;
 use crate::channel::{Channel, ChannelError};
 use crate::compare;
+use crate::engine::onnxruntime::{self, OnnxRuntime, check_one_thread};
 use crate::engine::wasm::{Compiled, Wasm};
-use crate::engine::{self, Call, Input, LoadedStage, Outputs};
+use crate::engine::{Call, Engines, Input, LoadedStage, Outputs};
 use crate::failure::{Failure, excerpt};
 use crate::isolation::Isolation;
-use crate::message::{CallLimits, PIECE_BYTES, RecordEnd, Reply, Request, Setup, StageSpec};
+use crate::message::{
+    CallLimits, PIECE_BYTES, RecordEnd, Reply, Request, RuntimeSetup, Setup, StageSpec,
+};
 use crate::value::{DimSizes, check_side};
 
 /// Exit code when a person started it by hand.
@@ -88,17 +91,21 @@ enum ServeError {
     Channel(#[from] ChannelError),
     #[error("a worker cannot shut itself in: {0}")]
     Isolation(#[from] std::io::Error),
+    #[error("{library} cannot be used: {0}", library = onnxruntime::NAME)]
+    Library(String),
     #[error("an engine panicked")]
     Panic,
 }
 
 fn serve(channel: &Channel) -> Result<(), ServeError> {
-    let setup: Setup = channel.receive(None)?;
+    let (setup, runtime): (Setup, Option<RuntimeSetup>) = channel.receive(None)?;
+    let onnxruntime = runtime.as_ref().map(bring_up).transpose()?;
     let parent = escape::parent();
     let isolation = isolate::shut_in(&setup)?;
     watch::end_with(channel.watch()?)?;
     let mut worker = Worker {
         alarm: Alarm::start()?,
+        engines: Engines::new(onnxruntime),
         isolation,
         parent,
         stage: None,
@@ -120,6 +127,21 @@ fn serve(channel: &Channel) -> Result<(), ServeError> {
             }
         }
     }
+}
+
+/// Loads the foreign library that this worker is for, while nothing else is in the process and nothing is confined yet.
+fn bring_up(setup: &RuntimeSetup) -> Result<OnnxRuntime, ServeError> {
+    let runtime = OnnxRuntime::load(setup).map_err(ServeError::Library)?;
+    // Limits, Landlock and seccomp confine the thread that asks for them, and those that it starts.
+    check_one_thread()?;
+    Ok(runtime)
+}
+
+/// For a test: what comes before the jail in a worker for the library at this path. The library stays.
+#[doc(hidden)]
+pub fn bring_up_onnxruntime(library: &str) -> bool {
+    let setup = RuntimeSetup { library: library.to_owned(), threads: 1, cuda: false };
+    bring_up(&setup).map(std::mem::forget).is_ok()
 }
 
 /// What a panic means, by what the worker was doing.
@@ -173,6 +195,7 @@ impl Blame {
 
 struct Worker {
     alarm: Alarm,
+    engines: Engines,
     isolation: Isolation,
     /// The node's process, which must be out of reach.
     parent: i32,
@@ -204,20 +227,21 @@ impl Worker {
                 Ok(Reply::Checked(Box::new(facts)))
             }
             Request::Inspect { stage } => {
-                let engine = engine::of(&stage.code)?;
+                let engine = self.engines.of(&stage)?;
                 let code = files::load(&file()?, &stage.file, engine.code_max_bytes())?;
                 engine.inspect(&stage, code).map(Reply::Inspected)
             }
             Request::Load { stage } => {
-                let engine = engine::of(&stage.code)?;
+                let engine = self.engines.of(&stage)?;
                 let code = files::load(&file()?, &stage.file, engine.code_max_bytes())?;
                 let loaded = engine.load(&stage, code)?;
                 let StageSpec { interface, .. } = *stage;
                 self.stage = Some(Stage { interface, loaded });
                 Ok(Reply::Loaded)
             }
+            Request::Providers => Ok(Reply::Providers { providers: self.engines.providers() }),
             Request::Compile { stage } => {
-                let engine = engine::of(&stage.code)?;
+                let engine = self.engines.of(&stage)?;
                 let code = files::load(&file()?, &stage.file, engine.code_max_bytes())?;
                 self.compiled = Wasm::precompile(&stage, &code)?;
                 Ok(Reply::Compiled { len_bytes: self.compiled.len() as u64 })
@@ -275,9 +299,10 @@ impl Worker {
                 Err(why) => ends.push(Some(RecordEnd::Failed(Failure::BadInput { why }.bounded()))),
             }
         }
-        let started_us = processor_time_us();
+        let is_threaded = stage.loaded.is_threaded();
+        let started_us = processor_time_us(is_threaded);
         let results = stage.loaded.score(Call { records: checked, limits: *limits }, &self.alarm);
-        let cpu_us = processor_time_us().saturating_sub(started_us);
+        let cpu_us = processor_time_us(is_threaded).saturating_sub(started_us);
         let mut memory_peak_bytes = None;
         for (result, (at, mut sizes)) in results.into_iter().zip(sizes_of) {
             let end = result.and_then(|outputs| {
@@ -370,10 +395,13 @@ fn nothing_loaded() -> Failure {
     Failure::Internal { why: "a record came before its stage".into() }
 }
 
-/// Processor time of this thread so far, microseconds. Engines work on the thread that asks them; the process's own
-/// clock would only move with the kernel's ticks, because it has a limit.
-fn processor_time_us() -> u64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
+/// Processor time of this thread so far, microseconds, or of all of them. Most engines work on the thread that asks them;
+/// the process's own clock only moves with the kernel's ticks, because it has a limit.
+fn processor_time_us(is_threaded: bool) -> u64 {
+    let time = clock_gettime(match is_threaded {
+        true => ClockId::ProcessCPUTime,
+        false => ClockId::ThreadCPUTime,
+    });
     let micros = time.tv_sec.saturating_mul(1_000_000).saturating_add(time.tv_nsec / 1000);
     u64::try_from(micros).unwrap_or_default()
 }

@@ -7,30 +7,30 @@ use guildhall_sandbox::{Failure, InspectLimits};
 use crate::package::{PATIENT_MS, Package, limits, record, spawner};
 use crate::sample::{field, number};
 
-fn node(op: &str, inputs: &[&str], output: &str) -> Vec<u8> {
+pub(crate) fn node(op: &str, inputs: &[&str], output: &str) -> Vec<u8> {
     let inputs: Vec<u8> = inputs.iter().flat_map(|name| field(1, name.as_bytes())).collect();
     let rest = [field(2, output.as_bytes()), field(3, output.as_bytes()), field(4, op.as_bytes())];
     field(1, &[inputs, rest.concat()].concat())
 }
 
 /// An input or output: float32 of these dimensions.
-fn value(place: u8, name: &str, dims: &[u16]) -> Vec<u8> {
+pub(crate) fn value(place: u8, name: &str, dims: &[u16]) -> Vec<u8> {
     let dims: Vec<u8> = dims.iter().flat_map(|dim| field(1, &number(1, *dim))).collect();
     let tensor = field(1, &[number(1, 1), field(2, &dims)].concat());
     field(place, &[field(1, name.as_bytes()), field(2, &tensor)].concat())
 }
 
 /// A graph of these parts, for operator set 14.
-fn graph(parts: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn graph(parts: &[Vec<u8>]) -> Vec<u8> {
     [number(1, 7), field(7, &parts.concat()), field(8, &number(2, 14))].concat()
 }
 
-fn floats(dims: &[u64]) -> PortType {
+pub(crate) fn floats(dims: &[u64]) -> PortType {
     let dims = dims.iter().map(|size| Dim::Fixed(*size)).collect();
     PortType::Tensor(TensorType { dtype: ElementType::F32, dims })
 }
 
-fn package(graph: &[u8], dims: &[u64]) -> Package {
+pub(crate) fn package(graph: &[u8], dims: &[u64]) -> Package {
     Package::of_files(&[("model.onnx", graph)]).with_graph(
         "model.onnx",
         ("x", floats(dims)),
@@ -38,7 +38,7 @@ fn package(graph: &[u8], dims: &[u64]) -> Package {
     )
 }
 
-fn in_memory(memory_bytes: u64) -> Limits {
+pub(crate) fn in_memory(memory_bytes: u64) -> Limits {
     limits(PATIENT_MS, memory_bytes, 4 << 20)
 }
 

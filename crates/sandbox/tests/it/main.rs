@@ -20,6 +20,7 @@ mod kills;
 mod leaks;
 mod misdeeds;
 mod mutations;
+mod onnxruntime;
 mod package;
 mod process;
 mod refused;

@@ -49,6 +49,7 @@ fn take_as(
     config: &BTreeMap<String, String>,
 ) -> Result<Lent, Failure> {
     workers.take(&Wanted {
+        engine: None,
         id: id(package),
         package: &package.files(),
         org,
@@ -214,6 +215,7 @@ fn a_level_that_workers_do_not_have_is_refused() {
     let (workers, package) = (workers(1 << 30), echo());
     let take = |least| {
         workers.take(&Wanted {
+            engine: None,
             id: id(&package),
             package: &package.files(),
             org: "a",

@@ -1,36 +1,25 @@
 //! The stages of a job, one worker each, and the thread that moves parts through them.
 //!
 //! Records go through depth first: what one call of a stage yields passes all later stages before the next call, so a
-//! job never holds more than a call's outputs for each stage. Each call keeps its stage's limits: a record that the
-//! call's time ran out on in the midst of others gets a call of its own, and when an engine that cannot interrupt
-//! itself had to be killed, its records are tried again by halves. So a record fails by itself or not at all.
+//! job never holds more than a call's outputs for each stage.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use guildhall_pipeline::lease::User;
-use guildhall_pipeline::{Feed, feeds};
-use guildhall_protocol::contract::{Determinism, Limits};
 use guildhall_protocol::limits::VALUE_MAX_BYTES;
-use guildhall_protocol::manifest::{FileEntry, Manifest};
-use guildhall_protocol::receipt::{EdgeHasher, Used};
+use guildhall_protocol::manifest::FileEntry;
 use guildhall_protocol::wire::{
-    JobFailure, JobStage, PartEnd, PartFrame, PartRecords, PortValue, RecordEnd, RecordFrame,
-    RecordResult, ResultsFrame,
+    JobFailure, PartEnd, PartFrame, PartRecords, PortValue, RecordEnd, RecordFrame, RecordResult,
+    ResultsFrame,
 };
-use guildhall_protocol::{Hash, PackageId};
-use guildhall_sandbox::{Batch, CallLimits, Failure, Isolation, Killer, RunWorker};
+use guildhall_sandbox::Failure;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::shorten;
+use super::stage::{Account, SharedKiller, StageRun, isolation_names};
+use crate::app::App;
 use crate::app::leases::Hold;
-use crate::app::{App, lock};
-
-/// Most records in one call, whatever the producer allows: enough for every engine to be busy, and a call's records stay
-/// far below a frame's bookkeeping.
-const CALL_MAX_RECORDS: usize = 1_024;
 
 /// Results that wait to be sent together, bytes; a part's last ones never wait.
 const RESULTS_FLUSH_BYTES: usize = 1024 * 1024;
@@ -58,42 +47,6 @@ pub(super) struct PackageRecords {
     pub(super) _stay: Hold,
 }
 
-/// One stage: its worker, and what has to be said about it in the receipt.
-pub(super) struct StageRun {
-    pub(super) stage: JobStage,
-    pub(super) manifest: Arc<Manifest>,
-    pub(super) engine: String,
-    pub(super) determinism: Determinism,
-    pub(super) limits: Limits,
-    pub(super) account: Account,
-    seed: u64,
-    /// Which output of the stage before goes into which input; none for the first stage.
-    feeds: Option<BTreeMap<String, String>>,
-    batch_max: usize,
-    worker: RunWorker,
-    killer: SharedKiller,
-}
-
-/// Kills a stage's worker, whichever it is by then.
-#[derive(Clone)]
-pub(super) struct SharedKiller(Arc<Mutex<Killer>>);
-
-impl SharedKiller {
-    pub(super) fn kill(&self) {
-        lock(&self.0).kill();
-    }
-}
-
-/// What a statement says about the parts that are over.
-#[derive(Clone)]
-pub(super) struct Account {
-    pub(super) input: EdgeHasher,
-    pub(super) output: EdgeHasher,
-    pub(super) records: u64,
-    pub(super) failed: u64,
-    pub(super) used: Used,
-}
-
 /// What comes out of the last stage.
 pub(super) enum Produced {
     Results(ResultsFrame),
@@ -107,122 +60,6 @@ enum Stop {
     Over,
     /// A stage cannot go on.
     Failed(JobFailure),
-}
-
-impl Account {
-    fn new(nonce: &Hash) -> Self {
-        let edge = || EdgeHasher::new(nonce);
-        Self { input: edge(), output: edge(), records: 0, failed: 0, used: Used::default() }
-    }
-
-    fn call(&mut self, batch: &Batch) {
-        self.used.calls += 1;
-        self.used.wall_us = self.used.wall_us.saturating_add(batch.wall_us);
-        self.used.longest_us = self.used.longest_us.max(batch.wall_us);
-        self.used.memory_peak_bytes = self.used.memory_peak_bytes.max(batch.memory_peak_bytes);
-    }
-}
-
-impl StageRun {
-    /// A stage with its worker; `before` is the manifest of the stage that feeds it, if one does.
-    pub(super) fn new(
-        stage: JobStage,
-        manifest: Arc<Manifest>,
-        before: Option<&Manifest>,
-        limits: Limits,
-        worker: RunWorker,
-        nonce: &Hash,
-    ) -> Result<Self, String> {
-        let engine = manifest
-            .code
-            .as_ref()
-            .map(|code| format!("{}/{}", code.engine(), env!("CARGO_PKG_VERSION")));
-        let contract = manifest.contract.as_ref();
-        let fed = before.map(|before| feeds(&before.interface.outputs, &manifest.interface.inputs));
-        let fed = fed.transpose().map_err(|_| format!("{} is not fed", stage.package))?;
-        let names = |feed: &Feed<'_>| (feed.from.name.clone(), feed.to.name.clone());
-        Ok(Self {
-            engine: engine.unwrap_or_default(),
-            determinism: contract.map_or(Determinism::None, |one| one.determinism),
-            limits,
-            account: Account::new(nonce),
-            seed: seed(nonce),
-            feeds: fed.map(|fed| fed.iter().map(names).collect()),
-            batch_max: contract
-                .and_then(|one| usize::try_from(one.batch_max).ok())
-                .unwrap_or(1)
-                .clamp(1, CALL_MAX_RECORDS),
-            killer: SharedKiller(Arc::new(Mutex::new(worker.killer()))),
-            worker,
-            stage,
-            manifest,
-        })
-    }
-
-    /// The package that is executed.
-    pub(super) const fn package(&self) -> PackageId {
-        self.stage.package
-    }
-
-    /// Scores the first of `records` in one call, as many as the call reaches; at least one.
-    fn call(
-        &mut self,
-        app: &App,
-        records: &[RecordFrame],
-        over: &CancellationToken,
-    ) -> Result<Vec<Result<Vec<PortValue>, Failure>>, Failure> {
-        let limits = CallLimits {
-            scoring_ms: self.limits.scoring_ms.value,
-            output_bytes: self.limits.output_bytes.value,
-            seed: self.seed,
-        };
-        let mut most = records.len().min(self.batch_max);
-        loop {
-            if over.is_cancelled() {
-                return Err(Failure::WorkerDied { why: "the job is over".to_owned() });
-            }
-            let chunk = records.iter().take(most).map(|record| self.fed(record)).collect();
-            match self.worker.score_all(chunk, &limits) {
-                Ok(batch) => {
-                    self.account.call(&batch);
-                    let mut ends = batch.records;
-                    if ends.len() > 1 && matches!(ends.last(), Some(Err(Failure::Timeout { .. }))) {
-                        ends.pop();
-                    }
-                    return Ok(ends);
-                }
-                Err(failure) if over.is_cancelled() => return Err(failure),
-                Err(failure) => {
-                    if !self.worker.is_alive() {
-                        let seed = self.seed;
-                        let (stage, manifest, limits) = (&self.stage, &self.manifest, &self.limits);
-                        self.worker = app.start_worker(stage, manifest, limits, seed)?;
-                        // Whoever ends the job either kills this one, or has said so before the next look.
-                        *lock(&self.killer.0) = self.worker.killer();
-                    }
-                    if most <= 1 {
-                        return Ok(vec![Err(failure)]);
-                    }
-                    most /= 2;
-                }
-            }
-        }
-    }
-
-    /// A record as the stage before yields it, under the names of this one's inputs. What feeds nothing ends here.
-    fn fed(&self, record: &RecordFrame) -> Vec<PortValue> {
-        let Some(feeds) = &self.feeds else { return record.values.clone() };
-        let rename = |value: &PortValue| {
-            let port = feeds.get(&value.port)?.clone();
-            Some(PortValue { port, ..value.clone() })
-        };
-        record.values.iter().filter_map(rename).collect()
-    }
-}
-
-/// The seed follows from the run, so that a second execution of it draws the same numbers.
-pub(super) fn seed(nonce: &Hash) -> u64 {
-    nonce.as_bytes().iter().take(8).fold(0, |seed, byte| (seed << 8) | u64::from(*byte))
 }
 
 /// Results on their way out, in order.
@@ -447,14 +284,19 @@ impl Chain {
         Ok(RecordFrame { index, values: vec![PortValue::new(records.port.clone(), value)] })
     }
 
+    /// The job is over in good order: its workers may serve the same org again.
+    pub(super) fn give_back(self) {
+        self.stages.into_iter().for_each(StageRun::give_back);
+    }
+
     /// Handles to stop every worker from another thread.
     pub(super) fn killers(&self) -> Vec<SharedKiller> {
-        self.stages.iter().map(|stage| stage.killer.clone()).collect()
+        self.stages.iter().map(StageRun::killer).collect()
     }
 
     /// What the weakest of the workers is kept in.
     pub(super) fn isolation(&self) -> Vec<String> {
-        let mut levels = self.stages.iter().map(|stage| isolation_names(stage.worker.isolation()));
+        let mut levels = self.stages.iter().map(|stage| isolation_names(stage.isolation()));
         let first = levels.next().unwrap_or_default();
         levels.fold(first, |weakest, level| {
             weakest.into_iter().filter(|name| level.contains(name)).collect()
@@ -475,11 +317,6 @@ fn job_failure(stage: usize, record: u64, failure: &Failure) -> JobFailure {
     }
 }
 
-/// What a worker is kept in, by the names that nodes advertise.
-pub(in crate::app) fn isolation_names(isolation: Isolation) -> Vec<String> {
-    isolation.names().into_iter().map(str::to_owned).collect()
-}
-
 /// A stable word for the cause of a failure, for programs.
 fn cause_of(failure: &Failure) -> &'static str {
     match failure {
@@ -497,6 +334,7 @@ fn cause_of(failure: &Failure) -> &'static str {
         | Failure::RefusedFormat { .. }
         | Failure::MissingFile { .. } => "bad_file",
         Failure::WorkerDied { .. } => "worker_died",
+        Failure::Busy { .. } => "busy",
         _ => "internal",
     }
 }

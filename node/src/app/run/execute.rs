@@ -7,16 +7,15 @@ use std::time::Duration;
 
 use guildhall_overlay::{Stream, peer_id_string};
 use guildhall_pipeline as pipeline;
-use guildhall_pipeline::lease::User;
+use guildhall_pipeline::lease::{Opened, User};
 use guildhall_protocol::contract::{LimitSet, Limits, NodeLimits};
-use guildhall_protocol::manifest::{FileEntry, Manifest};
+use guildhall_protocol::manifest::FileEntry;
 use guildhall_protocol::receipt::{JobStatement, Outcome, Receipt, RunStatement};
 use guildhall_protocol::statement::Signed;
 use guildhall_protocol::wire::{
-    ExecutorFrame, JobFailure, JobInput, JobSpec, JobStage, Reason, Refusal, RequesterFrame,
+    ExecutorFrame, JobFailure, JobInput, JobSpec, Reason, Refusal, RequesterFrame,
 };
 use guildhall_protocol::{Hash, PublicKey, cbor};
-use guildhall_sandbox::{Failure, PackageFiles, RunWorker};
 use guildhall_store::{Batch, Collection, ReadError, Store};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
@@ -25,8 +24,9 @@ use tracing::{debug, info, warn};
 
 use super::super::App;
 use super::super::frames::{self, FrameError};
-use super::chain::{Chain, PackageRecords, StageRun, seed};
+use super::chain::{Chain, PackageRecords};
 use super::input::record_files;
+use super::stage::{StageRun, Unprepared, Whom};
 use super::{pump, receipt_key, shorten};
 use crate::app::fetch::Purpose;
 use crate::clock;
@@ -91,7 +91,7 @@ impl App {
         };
         let time = Duration::from_millis(opened.until_ms.saturating_sub(opened_ms));
         self.jobs.fetch_add(1, Ordering::Relaxed);
-        let executing = self.execute_leased(peer, &spec, opened.user, (&mut reader, &mut writer));
+        let executing = self.execute_leased(peer, &spec, opened, (&mut reader, &mut writer));
         let done = tokio::select! {
             biased;
             () = self.tasks.token().cancelled() => Ok(()),
@@ -108,22 +108,25 @@ impl App {
         self: &Arc<Self>,
         peer: PublicKey,
         spec: &JobSpec,
-        user: User,
+        opened: Opened,
         (reader, writer): (&mut R, &mut W),
     ) -> Result<(), FrameError>
     where
         R: AsyncRead + Send + Unpin,
         W: AsyncWrite + Send + Unpin,
     {
-        let mut chain = match self.prepare(spec).await {
+        let mut chain = match self.prepare(peer, spec, &opened).await {
             Ok(prepared) => prepared,
-            Err(detail) => {
-                info!(run = %spec.run, detail, "a job is not started");
-                let refusal = Refusal::new(Reason::Unable, shorten(&detail));
+            Err(unprepared) => {
+                info!(run = %spec.run, ?unprepared, "a job is not started");
+                let refusal = match unprepared {
+                    Unprepared::Busy(why) => Refusal::new(Reason::Busy, shorten(&why)),
+                    Unprepared::Unable(why) => Refusal::new(Reason::Unable, shorten(&why)),
+                };
                 return frames::send(writer, &ExecutorFrame::Refused(refusal)).await;
             }
         };
-        chain.user = Some(user);
+        chain.user = Some(opened.user);
         let limits = chain.stages.iter().map(|stage| stage.limits).collect();
         frames::send(writer, &ExecutorFrame::Ready { limits }).await?;
 
@@ -156,8 +159,8 @@ impl App {
                 info!(run = %spec.run, stage = failure.stage, cause = failure.cause, "a job ended early");
             }
             let jobs = self.sign_jobs(peer, spec, &chain, failure.as_ref()).await;
-            // With the workers gone nothing of this node is held: the slot is free before the requester knows.
-            drop(chain);
+            // Nothing of this node is held any more: the slot is free before the requester knows.
+            self.take_back(chain).await;
             self.core().close_lease(&spec.lease);
             frames::send(writer, &ExecutorFrame::Finished { jobs: jobs.clone() }).await?;
             Ok::<_, FrameError>(jobs)
@@ -180,45 +183,82 @@ impl App {
     }
 
     /// Gets every package and starts a worker for each stage.
-    async fn prepare(self: &Arc<Self>, spec: &JobSpec) -> Result<Chain, String> {
-        match self.try_prepare(spec).await {
+    async fn prepare(
+        self: &Arc<Self>,
+        peer: PublicKey,
+        spec: &JobSpec,
+        opened: &Opened,
+    ) -> Result<Chain, Unprepared> {
+        let unable = || Unprepared::Unable("the requester is no member any more".to_owned());
+        let whom = self.whom(&peer, &opened.user).ok_or_else(unable)?;
+        let node =
+            self.core().settings().offer.as_ref().map_or_else(NodeLimits::default, |o| o.limits);
+        // Room was promised for what was asked for.
+        let memory_bytes = node.memory_bytes.min(opened.memory_bytes);
+        let node = NodeLimits { memory_bytes, ..node };
+        match self.try_prepare(spec, node, &whom).await {
             // A file was damaged after it was hashed. Everything is hashed once more, and what is bad is replaced.
             Err(_) if spec.stages.iter().any(|stage| self.is_doubted(&stage.package)) => {
-                self.try_prepare(spec).await
+                self.try_prepare(spec, node, &whom).await
             }
             prepared => prepared,
         }
     }
 
-    async fn try_prepare(self: &Arc<Self>, spec: &JobSpec) -> Result<Chain, String> {
+    /// Whom a job is for.
+    fn whom(&self, peer: &PublicKey, user: &User) -> Option<Whom> {
+        let core = self.core();
+        let settings = core.settings();
+        if user.org.is_none() {
+            let org = core.identity().root.to_string();
+            return Some(Whom { org, engines: settings.engines.clone() });
+        }
+        let org = core.authority(peer)?.root.to_string();
+        let offer = settings.offer.as_ref();
+        let lent = offer.map(|offer| offer.lent_engines(&settings.engines));
+        Some(Whom { org, engines: lent.unwrap_or_default() })
+    }
+
+    async fn try_prepare(
+        self: &Arc<Self>,
+        spec: &JobSpec,
+        node: NodeLimits,
+        whom: &Whom,
+    ) -> Result<Chain, Unprepared> {
+        let unable = Unprepared::Unable;
         let files = match spec.input {
-            JobInput::Package(package) => Some(self.fetch_records(package, &spec.holders).await?),
+            JobInput::Package(package) => {
+                Some(self.fetch_records(package, &spec.holders).await.map_err(unable)?)
+            }
             _ => None,
         };
         let mut manifests = Vec::new();
         for stage in &spec.stages {
             let manifest = self.complete_package(stage.package, &spec.holders).await;
-            manifests.push(Arc::new(manifest.map_err(|error| error.to_string())?));
+            manifests.push(Arc::new(manifest.map_err(|error| unable(error.to_string()))?));
         }
         let first = manifests.first().map(|manifest| pipeline::fed_port(&manifest.interface));
         let port = first.and_then(Result::ok).map(|port| port.name.clone());
-        let node =
-            self.core().settings().offer.as_ref().map_or_else(NodeLimits::default, |o| o.limits);
         let (stages, nonce, requested) = (spec.stages.clone(), spec.nonce, spec.limits);
-        let app = Arc::clone(self);
+        let (app, whom) = (Arc::clone(self), whom.clone());
         let started = tokio::task::spawn_blocking(move || {
             let before = [None].into_iter().chain(manifests.iter().map(Some));
             let stages = stages.into_iter().zip(&manifests).zip(before);
             let started = stages.map(|((stage, manifest), before)| {
-                app.start_stage(stage, manifest, before.map(|one| &**one), node, requested, &nonce)
+                let contract = manifest.contract.as_ref().map(LimitSet::from).unwrap_or_default();
+                let producer = pipeline::tighter(contract, stage.listing);
+                let limits = Limits::smallest(producer, node, requested);
+                let (manifest, before) = (Arc::clone(manifest), before.map(|one| &**one));
+                StageRun::start(&app, stage, manifest, before, limits, (whom.clone(), &nonce))
             });
             started.collect::<Result<Vec<_>, _>>()
         });
-        let stages = started.await.map_err(|error| error.to_string())??;
+        let stages = started.await.map_err(|error| unable(error.to_string()))??;
         let records = match files {
             Some(files) => {
                 let hashes: Vec<_> = files.iter().map(|file| file.hash).collect();
-                let port = port.ok_or("the first stage does not take one value")?;
+                let port = port
+                    .ok_or_else(|| unable("the first stage does not take one value".to_owned()))?;
                 Some(PackageRecords { files, port, _stay: self.leases.hold(hashes) })
             }
             None => None,
@@ -241,38 +281,16 @@ impl App {
         fetched.map(|()| files).map_err(|error| error.to_string())
     }
 
-    fn start_stage(
-        &self,
-        stage: JobStage,
-        manifest: &Arc<Manifest>,
-        before: Option<&Manifest>,
-        node: NodeLimits,
-        requested: LimitSet,
-        nonce: &Hash,
-    ) -> Result<StageRun, String> {
-        let contract = manifest.contract.as_ref().map(LimitSet::from).unwrap_or_default();
-        let limits = Limits::smallest(pipeline::tighter(contract, stage.listing), node, requested);
-        let worker = self
-            .start_worker(&stage, manifest, &limits, seed(nonce))
-            .map_err(|failure| format!("{}: {failure}", stage.package))?;
-        StageRun::new(stage, Arc::clone(manifest), before, limits, worker, nonce)
-    }
-
-    /// A worker with a stage's code.
-    pub(super) fn start_worker(
-        &self,
-        stage: &JobStage,
-        manifest: &Manifest,
-        limits: &Limits,
-        seed: u64,
-    ) -> Result<RunWorker, Failure> {
-        let open = |file: &FileEntry| self.open_file(file);
-        let files = PackageFiles { manifest, open: &open };
-        let started = self.spawner.start(&files, limits, &stage.config, seed);
-        if let Err(Failure::FileMismatch { .. } | Failure::MissingFile { .. }) = started {
-            self.doubt(&stage.package);
+    /// Takes the workers of a job that is over back, to be used again.
+    async fn take_back(self: &Arc<Self>, chain: Chain) {
+        let app = Arc::clone(self);
+        let taken = tokio::task::spawn_blocking(move || {
+            chain.give_back();
+            app.tell_warm();
+        });
+        if let Err(error) = taken.await {
+            warn!(%error, "workers of a job were not taken back");
         }
-        started
     }
 
     /// A statement for each stage, signed by this node, each behind the one it signed before. That they were signed is
@@ -295,7 +313,7 @@ impl App {
                 package: ran.package(),
                 executor: key.public(),
                 requester: peer,
-                engine: ran.engine.clone(),
+                engine: ran.engine(self),
                 determinism: ran.determinism,
                 isolation: isolation.clone(),
                 limits: ran.limits,

@@ -1,10 +1,13 @@
-//! Scoring a few records in one request: a run that is waited for, answered, and forgotten but for its receipt.
+//! Scoring a few records in one request: through a [session](super::session) where that comes about, else by a run that
+//! is waited for, answered, and forgotten but for its receipt.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures::StreamExt as _;
 use guildhall_gateway::ApiError;
+use guildhall_pipeline::Plan;
 use guildhall_protocol::api::{
     INFER_MAX_RECORDS, InferAnswer, InferRecord, InferRequest, InputRecord, OutputValue, RunInput,
     RunReport, RunRequest, RunState,
@@ -12,9 +15,14 @@ use guildhall_protocol::api::{
 use guildhall_protocol::interface::Port;
 use guildhall_protocol::name::Reference;
 use guildhall_protocol::values;
+use guildhall_protocol::wire::{PortValue, RecordEnd};
 use serde_json::{Value, json};
 
 use super::super::App;
+use super::outputs::readable;
+use super::request::stage_name;
+use super::runner::explain;
+use super::session::{Answered, Key, REQUEST_MAX_BYTES, REQUEST_MAX_RECORDS};
 
 impl App {
     /// Scores the records of one request.
@@ -23,8 +31,10 @@ impl App {
         reference: Reference,
         request: InferRequest,
     ) -> Result<InferAnswer, ApiError> {
+        let began = Instant::now();
         let bad = |why: String| ApiError::failed("bad_input", why);
-        let (given, is_single) = match (request.inputs, request.records) {
+        let mut request = request;
+        let (given, is_single) = match (request.inputs.take(), request.records.take()) {
             (Some(one), None) => (vec![one], true),
             (None, Some(several)) => (several, false),
             _ => return Err(bad("one record is `inputs`, several are `records`".to_owned())),
@@ -36,27 +46,41 @@ impl App {
         let package = self.resolve(&reference).await?;
         let plan = self.plan_of(&reference, package).await?;
         let record = |(at, json): (usize, &Value)| {
-            // Looked at twice, so that what is wrong is said of the record and not of the run that it would have made.
             let inputs = &plan.interface.inputs;
-            let values = values::by_port(inputs, json)
-                .and_then(|values| values::record_from_json(inputs, &values).map(|_| values))
-                .map_err(|error| {
-                    let ports = inputs
-                        .iter()
-                        .map(|port| format!("input {}: {}", port.name, port.port_type));
-                    let place = if is_single { String::new() } else { format!("record {at}: ") };
-                    bad(format!("{place}{error}")).with_details(ports)
-                })?;
-            Ok(InputRecord { name: at.to_string(), value: None, values })
+            let by_port = values::by_port(inputs, json);
+            let both = by_port.and_then(|by_port| {
+                let values = values::record_from_json(inputs, &by_port)?;
+                Ok((by_port, values))
+            });
+            both.map_err(|error| {
+                let ports =
+                    inputs.iter().map(|port| format!("input {}: {}", port.name, port.port_type));
+                let place = if is_single { String::new() } else { format!("record {at}: ") };
+                bad(format!("{place}{error}")).with_details(ports)
+            })
         };
-        let records = given.iter().enumerate().map(record).collect::<Result<_, ApiError>>()?;
+        let records = given.iter().enumerate().map(record).collect::<Result<Vec<_>, ApiError>>()?;
+        let (by_port, records): (Vec<_>, Vec<_>) = records.into_iter().unzip();
+
+        if is_for_a_session(&records) {
+            let key = Key::of(stage_name(&reference), package, &request);
+            let opening = async || self.opening(plan.clone(), &request).await;
+            if let Some(answered) = self.ask_session(&key, records, opening).await {
+                self.used(None, package).await;
+                let seconds = began.elapsed().as_secs_f64();
+                return answered_in_session(&plan, answered, seconds, is_single);
+            }
+        }
+        let named = by_port.into_iter().enumerate();
+        let records =
+            named.map(|(at, values)| InputRecord { name: at.to_string(), value: None, values });
         let run = self
             .start_run(RunRequest {
                 on: request.on,
                 limits: request.limits,
                 queue_ms: request.queue_ms,
                 isolation: request.isolation,
-                ..RunRequest::new(reference, RunInput::Records(records))
+                ..RunRequest::new(reference, RunInput::Records(records.collect()))
             })
             .await?;
         self.run_ended(run).await?;
@@ -72,9 +96,32 @@ impl App {
     }
 }
 
+/// Whether a request is short enough to share a session with others.
+fn is_for_a_session(records: &[Vec<PortValue>]) -> bool {
+    let len_bytes: usize = records.iter().map(|values| PortValue::len_bytes(values)).sum();
+    records.len() <= REQUEST_MAX_RECORDS && len_bytes <= REQUEST_MAX_BYTES
+}
+
+fn answered_in_session(
+    plan: &Plan,
+    answered: Answered,
+    seconds: f64,
+    is_single: bool,
+) -> Result<InferAnswer, ApiError> {
+    if is_single && let Some(RecordEnd::Failed(failed)) = answered.ends.first() {
+        let failure = explain(&plan.names, failed, &answered.limits);
+        return Err(ApiError::failed(&failure.cause, failure.message));
+    }
+    let ports = &plan.interface.outputs;
+    let ends = answered.ends.iter().map(|end| end_of(ports, readable(ports, end))).collect();
+    let (outputs, records) = one_or_several(ends, is_single);
+    let (run_id, executed_on) = (answered.run, Some(answered.on));
+    Ok(InferAnswer { run_id, executed_on, seconds, outputs, records })
+}
+
 fn answer(
     report: RunReport,
-    mut ends: Vec<InferRecord>,
+    ends: Vec<InferRecord>,
     is_single: bool,
 ) -> Result<InferAnswer, ApiError> {
     let is_whole = report.total == Some(report.records);
@@ -87,21 +134,29 @@ fn answer(
             _ => ApiError::failed(cause, why),
         });
     }
-    let outputs = match ends.pop() {
-        Some(InferRecord::Outputs(outputs)) if is_single => Some(outputs),
-        Some(last) => {
-            ends.push(last);
-            None
-        }
-        None => None,
-    };
+    let (outputs, records) = one_or_several(ends, is_single);
     Ok(InferAnswer {
         run_id: report.run_id,
         executed_on: report.executed_on,
         seconds: report.seconds,
         outputs,
-        records: ends,
+        records,
     })
+}
+
+/// The outputs of the only record where one was asked for, else each record's end.
+fn one_or_several(
+    mut ends: Vec<InferRecord>,
+    is_single: bool,
+) -> (Option<BTreeMap<String, Value>>, Vec<InferRecord>) {
+    match ends.pop() {
+        Some(InferRecord::Outputs(outputs)) if is_single => (Some(outputs), ends),
+        Some(last) => {
+            ends.push(last);
+            (None, ends)
+        }
+        None => (None, ends),
+    }
 }
 
 fn end_of(ports: &[Port], value: OutputValue) -> InferRecord {

@@ -1,8 +1,10 @@
 //! Runs: what this node asked for and what it executes for others and itself.
 //!
 //! - The requester's side: [`request`] checks and plans, [`runner`] drives, [`share`] is one node's share, [`outputs`]
-//!   what came out, [`report`] what is told and kept.
-//! - The executor's side: [`execute`] is a job from its lease to its receipt, [`pump`] its stream, [`chain`] its stages.
+//!   what came out, [`report`] what is told and kept. [`infer`] answers single requests, through a [`session`] if it
+//!   can.
+//! - The executor's side: [`execute`] is a job from its lease to its receipt, [`pump`] its stream, [`chain`] its stages one
+//!   behind the other, [`stage`] one of them.
 //!
 //! Both ends speak the frames of `guildhall_protocol::wire` over a stream. A run on this node uses the same frames over
 //! a pipe in memory, so there is one way to execute, not two.
@@ -16,7 +18,9 @@ mod pump;
 mod report;
 mod request;
 mod runner;
+mod session;
 mod share;
+mod stage;
 
 use std::sync::Mutex;
 use std::time::Instant;
@@ -30,8 +34,9 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::{App, lock};
-pub(super) use chain::isolation_names;
 pub(super) use execute::ChainHead;
+pub(super) use session::Sessions;
+pub(super) use stage::isolation_names;
 
 /// Runs that are remembered; the oldest that ended is forgotten when another starts.
 const RUNS_MAX: usize = 1_000;

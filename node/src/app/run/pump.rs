@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::App;
 use super::super::frames::{self, FrameError};
-use super::chain::{Chain, Produced, SharedKiller};
+use super::chain::{Chain, Produced};
+use super::stage::SharedKiller;
 
 /// Parts that wait for the workers. When full, the other side of the stream waits.
 const PARTS_WAITING_MAX: usize = 4;
@@ -35,12 +36,17 @@ pub(super) const STALL_MAX: Duration = Duration::from_secs(60);
 /// How long a requester may take to read what was scored when the job's time was over.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
-/// Stops the workers of a job when it is dropped, however the job ends.
+/// Stops the workers of a job when it is dropped, unless the job ended in good order.
 struct Workers(Vec<SharedKiller>);
 
 impl Workers {
     fn kill(&self) {
         self.0.iter().for_each(SharedKiller::kill);
+    }
+
+    /// They have ended what they had to do, and may be used again.
+    fn release(&mut self) {
+        self.0.clear();
     }
 }
 
@@ -175,7 +181,7 @@ pub(super) async fn score(
 ) -> Result<(Chain, Option<JobFailure>), FrameError> {
     let total_ms =
         chain.stages.iter().map(|stage| stage.limits.total_ms.value).min().unwrap_or_default();
-    let workers = Workers(chain.killers());
+    let mut workers = Workers(chain.killers());
     let (outputs, from_workers) = mpsc::channel::<Produced>(RESULTS_WAITING_MAX);
     let Parts { parts, unfinished } = parts;
     let (theirs, ended) = (Arc::clone(app), over.clone());
@@ -187,13 +193,17 @@ pub(super) async fn score(
         workers.kill();
         tokio::time::sleep(DRAIN_MAX).await;
     };
-    let (failure, last) = tokio::select! {
-        biased;
-        answered = answer(writer, from_workers, &unfinished) => answered?,
-        () = clock => return Err(timed_out()),
+    let (failure, last) = {
+        let mut clock = pin!(clock);
+        tokio::select! {
+            biased;
+            answered = answer(writer, from_workers, &unfinished) => answered?,
+            () = &mut clock => return Err(timed_out()),
+        }
     };
     // It has nobody to send to any more.
     let chain = scoring.await.map_err(|error| FrameError::Io(std::io::Error::other(error)))?;
+    workers.release();
     if failure.is_some() || !over.is_cancelled() {
         return Ok((chain, failure));
     }

@@ -7,7 +7,9 @@ use data_encoding::BASE64;
 use guildhall_gateway::ApiError;
 use guildhall_overlay::peer_id_string;
 use guildhall_pipeline::{self as pipeline, Candidate, Placed, Plan};
-use guildhall_protocol::api::{InputRecord, RunFailure, RunInput, RunReport, RunRequest, RunState};
+use guildhall_protocol::api::{
+    InferRequest, InputRecord, RunFailure, RunInput, RunReport, RunRequest, RunState,
+};
 use guildhall_protocol::contract::{LimitSet, Limits};
 use guildhall_protocol::interface::Interface;
 use guildhall_protocol::isolation::Level;
@@ -23,6 +25,7 @@ use super::super::{App, lock};
 use super::input::{Input, NamedRecord, record_files};
 use super::outputs::{Outputs, Tally};
 use super::runner::{End, Runner, explain};
+use super::session::Opening;
 use super::{Entry, Kept, Resume, ResumeInput};
 use crate::clock;
 
@@ -184,6 +187,31 @@ impl App {
             plan,
         };
         Ok(Prepared { job, input, placed, labels })
+    }
+
+    /// What it takes to open a session for a request; `None` where no node may execute it.
+    pub(super) async fn opening(
+        self: &Arc<Self>,
+        plan: Plan,
+        request: &InferRequest,
+    ) -> Option<Opening> {
+        let candidates = self.candidates(&plan).await;
+        let own_org = self.core().identity().org.clone();
+        let placed =
+            pipeline::place(&plan, &own_org, &request.on, request.isolation, &candidates).ok()?;
+        let input = Input::Records(Vec::new());
+        let job = Job {
+            run: RunId(clock::random()),
+            nonce: clock::random(),
+            holders: self.listing_nodes(&plan, &input),
+            input: input.for_executors(),
+            limits: request.limits,
+            isolation: request.isolation,
+            queue_ms: None,
+            shares_max: None,
+            plan,
+        };
+        Some(Opening { job, placed })
     }
 
     /// Keeps the requester's records until the run is done.
@@ -431,7 +459,7 @@ fn values_of(interface: &Interface, record: &InputRecord) -> Result<Vec<PortValu
 }
 
 /// What the only stage of a run is called when the package is no pipeline: as the person called it.
-fn stage_name(reference: &Reference) -> &str {
+pub(super) fn stage_name(reference: &Reference) -> &str {
     match reference {
         Reference::Named { name, .. } => name.as_str(),
         Reference::Package(_) => "package",

@@ -116,7 +116,13 @@ impl Share {
     }
 
     async fn try_run(&mut self) -> Result<Ended, ShareError> {
-        let lease = self.lease().await?;
+        let lease = match self.lease().await {
+            // The slot that is missing may be one that waits for requests of this very node.
+            Err(ShareError::Busy { .. }) if self.app.give_up_idle_session(self.node).await => {
+                self.lease().await?
+            }
+            lease => lease?,
+        };
         let me = self.app.overlay.me();
         if self.node == me {
             let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use clap::Args;
 use guildhall_client::package::ByteSize;
-use guildhall_protocol::api::{Lending, Machine, OfferChange, OrgUse};
+use guildhall_protocol::api::{Lending, Machine, OfferChange, OrgUse, WorkersReport};
 use guildhall_protocol::body::{HardwareOffer, OrgQuota};
 use guildhall_protocol::contract::{Hardware, NodeLimits};
 use guildhall_protocol::isolation::level_text;
@@ -338,6 +338,14 @@ fn show(output: &Output, lending: &Lending) -> Result<(), Failure> {
     Ok(())
 }
 
+/// How many processes do what, and with how much memory.
+fn workers_text(workers: &WorkersReport) -> String {
+    let WorkersReport { busy, warm, blank, memory_bytes, busy_bytes, warm_bytes, .. } = *workers;
+    let taken = ByteSize((busy_bytes.saturating_add(warm_bytes) >> 20) << 20);
+    let all = ByteSize((memory_bytes >> 20) << 20);
+    format!("{busy} at work, {warm} warm, {blank} ready; {taken} of {all}")
+}
+
 /// Everything about lending, for people.
 fn lending_lines(lending: &Lending) -> Vec<String> {
     let has = &lending.has;
@@ -368,6 +376,7 @@ fn lending_lines(lending: &Lending) -> Vec<String> {
     };
     table.field("in use", format!("{others} of others, {waiting} waiting"));
     table.field("own", counted(lending.own_jobs, "job"));
+    table.field("workers", workers_text(&lending.workers));
     let mut lines = table.lines();
     if !lending.jobs.is_empty() {
         let mut jobs = Table::with_head(["ORG", "NODE", "RUN", "CORES", "MEMORY", "STATE"]);
@@ -431,6 +440,7 @@ mod tests {
             jobs: Vec::new(),
             own_jobs: 0,
             orgs: Vec::new(),
+            workers: WorkersReport::default(),
         }
     }
 

@@ -3,25 +3,19 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 
-use guildhall_client::package::{DraftFile, Folder, Overrides, Proposal};
+use guildhall_client::package::{
+    DraftFile, Folder, Overrides, PackageError, Proposal, Proposed, Source,
+};
 use guildhall_protocol::facts::{Facts, OnnxFacts, TableFacts, WeightFacts};
-use guildhall_protocol::manifest::Kind;
+use guildhall_protocol::manifest::{Code, Kind, ONNX, ONNXRUNTIME};
 use guildhall_protocol::name::FileName;
-use guildhall_sandbox::{Examiner, Spawner};
+use guildhall_sandbox::{Examiner, onnx_lacks};
 
 use super::super::table::counted;
 use super::super::{Failure, exit};
 
-/// The only argument of a process that looks into foreign files.
-const WORKER: &str = "worker";
-
 /// Most files of a package that are looked into to describe it; nobody reads more lines.
 pub(in crate::cli) const LOOKED_INTO_MAX: usize = 256;
-
-/// Starts workers, which are this very program.
-pub(in crate::cli) fn spawner() -> Spawner {
-    Spawner::this_program([WORKER.into()])
-}
 
 /// Looks into files, one after another, and remembers what it saw.
 pub(in crate::cli) struct Looker {
@@ -32,7 +26,7 @@ pub(in crate::cli) struct Looker {
 impl Looker {
     /// Starts nothing before the first file.
     pub(in crate::cli) fn new() -> Self {
-        Self { examiner: spawner().examiner(), seen: BTreeMap::new() }
+        Self { examiner: crate::engines::spawner().examiner(), seen: BTreeMap::new() }
     }
 
     /// What a file is; else why that is not known, in words. Blocks while a worker looks.
@@ -65,10 +59,32 @@ pub(in crate::cli) async fn propose(
     let (folder, overrides) = (folder.clone(), overrides.clone());
     blocking(move || {
         let mut looker = Looker::new();
-        folder.propose(&overrides, &mut |file| looker.facts(file))
+        let mut proposal = folder.propose(&overrides, &mut |file| looker.facts(file))?;
+        choose_engine(&mut proposal, &looker);
+        Ok::<_, PackageError>(proposal)
     })
     .await?
     .map_err(Failure::from)
+}
+
+/// Says which engine a graph needs that the one built in cannot run, as far as its operators tell.
+fn choose_engine(proposal: &mut Proposal, looker: &Looker) {
+    let Some(Proposed { value: Code::Onnx(onnx), from }) = &mut proposal.code else { return };
+    let Some(Ok(Facts::Onnx(facts))) = looker.seen.get(&onnx.model) else { return };
+    let lacking = onnx_lacks(&facts.operators);
+    if onnx.engine.is_some() || lacking.is_empty() {
+        return;
+    }
+    let (model, lacking) = (&onnx.model, lacking.join(", "));
+    let lacks = format!("the engine `{ONNX}` has no {lacking}, which {model} uses");
+    let then = match from {
+        Source::Written => format!("write engine = \"{ONNXRUNTIME}\" into [code.onnx]"),
+        _ => {
+            onnx.engine = Some(ONNXRUNTIME.to_owned());
+            format!("only nodes with `{ONNXRUNTIME}` can run it")
+        }
+    };
+    proposal.warnings.push(format!("{lacks}; {then}"));
 }
 
 /// Does something that blocks where that is allowed.

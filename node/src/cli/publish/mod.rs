@@ -26,7 +26,7 @@ use guildhall_protocol::vocabulary;
 use serde_json::{Value, json};
 
 pub(super) use self::bar::read_folder;
-pub(super) use self::look::{Looker, blocking, propose, spawner};
+pub(super) use self::look::{Looker, blocking, propose};
 pub(super) use self::show::{check_lines, proposal as show_proposal};
 use super::table::counted;
 use super::{Context, Failure, Output, Table, category, exit};

@@ -18,13 +18,14 @@ use guildhall_client::package::{Draft, DraftFile, Folder, Overrides, Proposal, Q
 use guildhall_client::shell_quote;
 use guildhall_protocol::manifest::Kind;
 use guildhall_protocol::name::FileName;
+use guildhall_sandbox::Spawner;
 use serde_json::json;
 
 use self::checks::Checked;
 use self::loose::Named;
 use self::measure::{Misfit, misfits};
 use super::publish::{
-    Given, blocking, check_lines, propose, read_folder, show_proposal, spawner, warn_of_categories,
+    Given, blocking, check_lines, propose, read_folder, show_proposal, warn_of_categories,
     with_lines,
 };
 use super::table::counted;
@@ -93,9 +94,18 @@ pub(super) async fn test(context: &Context, args: TestArgs) -> Result<(), Failur
     }
     output.progress("testing");
     let tested = draft.clone();
-    let checked = blocking(move || checks::all(&spawner(), &tested)).await?;
+    let checked =
+        blocking(move || Ok::<_, Failure>(checks::all(&spawner_for(&tested)?, &tested))).await??;
     output.clear_progress();
     show(context, &args.dir, &draft, &checked, &updated)
+}
+
+/// Starts workers with the engine that a package needs.
+fn spawner_for(draft: &Draft) -> Result<Spawner, Failure> {
+    crate::engines::spawner_trying(draft.manifest()).map_err(|problem| {
+        Failure::from_error(exit::REFUSED, &problem)
+            .with_help("GUILD_ONNXRUNTIME=/path/libonnxruntime.so")
+    })
 }
 
 /// Writes what the unit tests give as what they expect; the files that changed.
@@ -110,7 +120,7 @@ async fn update(
         let draft = folder.draft(overrides)?;
         context.output.progress("running the tests");
         let dir = dir.to_owned();
-        blocking(move || update::update(&spawner(), &dir, &draft)).await?
+        blocking(move || update::update(&spawner_for(&draft)?, &dir, &draft)).await?
     };
     let done = done.await;
     if done.is_err() {
@@ -158,7 +168,7 @@ async fn by_hand(
     context.output.progress("running");
     let (draft, tried) = blocking(move || {
         let inputs = by_hand::read(&given, &draft.manifest().interface)?;
-        let tried = by_hand::score(&spawner(), &draft, &config, inputs);
+        let tried = by_hand::score(&spawner_for(&draft)?, &draft, &config, inputs);
         Ok::<_, Failure>((draft, tried))
     })
     .await??;

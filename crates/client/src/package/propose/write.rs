@@ -123,6 +123,9 @@ fn engine(text: &mut String, code: &Code) {
         Code::Onnx(onnx) => {
             line(text, "\n[code.onnx]");
             line(text, &format!("model = {}", inline(&onnx.model)));
+            if let Some(engine) = &onnx.engine {
+                line(text, &format!("engine = {}", inline(engine)));
+            }
             for (side, bindings) in [("inputs", &onnx.inputs), ("outputs", &onnx.outputs)] {
                 let bound: Vec<String> = bindings.iter().map(binding).collect();
                 line(text, &format!("{side} = [{}]", bound.join(", ")));

@@ -42,6 +42,7 @@ fn stage(labels: usize) -> StageSpec {
                 PortType::Prediction(PredictionType { value, labels, location: None }),
             )],
         },
+        engine: "onnx".into(),
         code: Code::Onnx(OnnxCode {
             engine: None,
             model: "m.onnx".parse().unwrap(),

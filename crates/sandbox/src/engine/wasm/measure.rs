@@ -151,6 +151,7 @@ fn stage(code: Code, file: FileName, determinism: Determinism) -> StageSpec {
         FileEntry { name: file, len_bytes: 0, hash: Hash::of(b""), media_type: String::new() };
     StageSpec {
         interface: Interface { inputs: vec![text("in")], outputs: vec![text("out")] },
+        engine: code.engine().to_owned(),
         code,
         file,
         determinism,

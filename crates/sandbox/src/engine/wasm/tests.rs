@@ -48,6 +48,7 @@ fn stage(code: Code, determinism: Determinism) -> StageSpec {
     };
     StageSpec {
         interface: Interface { inputs: vec![text("in")], outputs: vec![text("out")] },
+        engine: code.engine().to_owned(),
         code,
         file,
         determinism,

@@ -332,7 +332,7 @@ impl Spawner {
 fn stage_to_compile(package: &PackageFiles<'_>) -> Result<Option<StageSpec>, Failure> {
     match package.code()?.0 {
         Code::Onnx(_) => Ok(None),
-        _ => package.stage(0, &BTreeMap::new()).map(Some),
+        code => package.stage(code.engine(), 0, &BTreeMap::new()).map(Some),
     }
 }
 

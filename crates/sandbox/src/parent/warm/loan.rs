@@ -36,8 +36,8 @@ impl Loan {
                 Self { key, shared: Arc::clone(shared), need_bytes, calls: 0, born: now },
                 warm,
             )),
-            Err(NoRoom::Now) => Err(Failure::Internal {
-                why: format!("others have the memory now: it needs {need_bytes} bytes"),
+            Err(NoRoom::Now) => Err(Failure::Busy {
+                why: format!("others have the memory now, and it needs {need_bytes} bytes"),
             }),
             Err(NoRoom::Ever) => Err(Failure::Unsupported {
                 what: format!(
@@ -56,7 +56,9 @@ impl Loan {
     ) -> Option<RunWorker> {
         let mut worker = warm.worker;
         let process = worker.process();
-        if !process.is_clean() || process.allow_cpu(cpu_seconds(wanted.limits)).is_err() {
+        let spawner = &self.shared.spawner;
+        let threads = wanted.engine_on(spawner).map_or(1, |engine| spawner.threads_for(engine));
+        if !process.is_clean() || process.allow_cpu(cpu_seconds(wanted.limits, threads)).is_err() {
             return None;
         }
         worker.set_limits(call_limits(wanted.limits, wanted.seed));

@@ -74,6 +74,8 @@ pub struct Wanted<'a> {
     pub package: &'a PackageFiles<'a>,
     /// The org that it is for.
     pub org: &'a str,
+    /// The engine that has to execute it, if it matters; else the one that the spawner has for such code.
+    pub engine: Option<&'a str>,
     /// Limits in force. Memory is fixed for a worker; the others hold for calls that name none.
     pub limits: &'a Limits,
     /// The stage's config.
@@ -82,6 +84,16 @@ pub struct Wanted<'a> {
     pub seed: u64,
     /// How well it has to be shut in at least.
     pub least: Level,
+}
+
+impl<'a> Wanted<'a> {
+    /// The engine that executes it.
+    fn engine_on(&self, spawner: &Spawner) -> Result<&'a str, Failure> {
+        match self.engine {
+            Some(engine) => Ok(engine),
+            None => Ok(spawner.engine_of(self.package.code()?.0)),
+        }
+    }
 }
 
 /// What a worker is warm for.
@@ -212,14 +224,14 @@ impl Workers {
     ///
     /// # Errors
     /// Any [`Failure`] of compiling, starting and loading; [`Failure::Unsupported`] if it wants more memory than there
-    /// is for all, or to be shut in better than workers are here; [`Failure::Internal`] if others have the memory now.
+    /// is for all, or to be shut in better than workers are here; [`Failure::Busy`] if others have the memory now.
     pub fn take(&self, wanted: &Wanted<'_>) -> Result<Lent, Failure> {
         let shared = &self.keeper.shared;
         let key = Key {
             package: wanted.id,
             org: wanted.org.to_owned(),
             config: wanted.config.clone(),
-            engine: wanted.package.code()?.0.engine().to_owned(),
+            engine: wanted.engine_on(&shared.spawner)?.to_owned(),
             memory_bytes: wanted.limits.memory_bytes.value,
         };
         let (mut loan, warm) = Loan::make(shared, key)?;
@@ -293,22 +305,31 @@ impl Shared {
     /// Puts code into a blank worker, or into a new one if there is none that could hold it.
     fn load(&self, wanted: &Wanted<'_>, compiled: Option<Compiled>) -> Result<RunWorker, Failure> {
         let (_, entry, _) = wanted.package.code()?;
+        let engine = wanted.engine_on(&self.spawner)?;
         let memory_bytes = wanted.limits.memory_bytes.value;
-        let data_bytes = memory_bytes.saturating_add(allowance_bytes(entry, compiled.as_ref()));
-        let mut process = match self.blank_for(data_bytes) {
+        let data_bytes = memory_bytes
+            .saturating_add(allowance_bytes(entry, compiled.as_ref()))
+            .saturating_add(self.spawner.library_bytes(engine));
+        // A foreign library is loaded before a worker shuts itself in, so blank ones come too late for it.
+        let runtime = self.spawner.runtime_for(engine);
+        let blank_one = match runtime {
+            None => self.blank_for(data_bytes),
+            Some(_) => None,
+        };
+        let mut process = match blank_one {
             Some(process) => {
                 self.lock().counts.from_blank += 1;
                 process
             }
             None => {
                 self.lock().counts.cold += 1;
-                Process::start(&self.spawner, blank(data_bytes), memory_bytes)?
+                Process::start_with(&self.spawner, blank(data_bytes), runtime, memory_bytes)?
             }
         };
         process.confine(data_bytes, memory_bytes)?;
-        process.allow_cpu(cpu_seconds(wanted.limits))?;
+        process.allow_cpu(cpu_seconds(wanted.limits, self.spawner.threads_for(engine)))?;
         let Wanted { package, limits, config, seed, .. } = *wanted;
-        RunWorker::load(process, package, compiled, limits, config, seed)
+        RunWorker::load(process, package, engine, compiled, limits, config, seed)
     }
 
     /// A blank worker that lives and may take this much.

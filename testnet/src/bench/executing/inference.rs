@@ -20,7 +20,6 @@ use super::python::{self, OnnxRuntime};
 use super::{Failed, failed};
 use crate::bench::Bench;
 use crate::bench::figures::{Row, Samples};
-use crate::network::Network;
 
 /// Requests of one record.
 const REQUESTS: usize = 30;
@@ -60,20 +59,33 @@ pub(super) async fn run(bench: &Bench) -> Result<Vec<Row>, Failed> {
         Some(library) => Some(library.clone()),
         None => python::onnxruntime(&bench.settings.python).await,
     };
-    let mut network = lab::network_with(bench, library.as_deref()).await?;
-    let folder = network.folder().to_owned();
+    // A node that has the library executes every graph with it, so each engine has a node of its own.
+    let networks = [
+        lab::network_with(bench, None).await?,
+        lab::network_with(bench, library.as_deref()).await?,
+    ];
+    let nodes = networks.each_ref().map(|network| network.nodes().first());
+    let [Some(built_in), Some(with_library)] = nodes else {
+        return Err(failed("there is no node"));
+    };
+    let folder = built_in.home().with_file_name("graphs");
+    std::fs::create_dir(&folder).map_err(failed)?;
     let mut rows = Vec::new();
     for model in &MODELS {
-        rows.extend(Measuring::new(bench, &mut network, model, &folder)?.rows().await?);
+        let nodes = [built_in, with_library];
+        rows.extend(Measuring::new(bench, nodes, model, &folder)?.rows().await?);
     }
-    network.stop().await;
+    for network in networks {
+        network.stop().await;
+    }
     Ok(rows)
 }
 
 /// One model, written to files.
 struct Measuring<'a> {
     bench: &'a Bench,
-    network: &'a mut Network,
+    /// One for each of [`ENGINES`].
+    nodes: [&'a Node; 2],
     model: &'a Model,
     folder: PathBuf,
     graph: PathBuf,
@@ -83,7 +95,7 @@ struct Measuring<'a> {
 impl<'a> Measuring<'a> {
     fn new(
         bench: &'a Bench,
-        network: &'a mut Network,
+        nodes: [&'a Node; 2],
         model: &'a Model,
         folder: &Path,
     ) -> Result<Self, Failed> {
@@ -91,11 +103,7 @@ impl<'a> Measuring<'a> {
         let record = folder.join(format!("{}.record", model.name));
         std::fs::write(&graph, (model.write)()).map_err(failed)?;
         std::fs::write(&record, model.record(0)).map_err(failed)?;
-        Ok(Self { bench, network, model, folder: folder.to_owned(), graph, record })
-    }
-
-    fn node(&self) -> Result<&Node, Failed> {
-        self.network.nodes().first().ok_or_else(|| failed("there is no node"))
+        Ok(Self { bench, nodes, model, folder: folder.to_owned(), graph, record })
     }
 
     async fn rows(&self) -> Result<Vec<Row>, Failed> {
@@ -109,19 +117,13 @@ impl<'a> Measuring<'a> {
         drop(peer);
         let name = format!("{}-records", self.model.name);
         let count = self.bench.count(RECORDS, 4);
-        let records = (0..count).map(|at| self.model.record(at as u64));
-        let records = lab::publish_records(
-            self.node()?,
-            &self.folder,
-            &name,
-            &self.model.input_type(),
-            records,
-        )
-        .await?;
         let mut rows = Vec::new();
-        for (engine, needed, goal) in ENGINES {
+        for (node, (engine, needed, goal)) in self.nodes.into_iter().zip(ENGINES) {
+            let records = (0..count).map(|at| self.model.record(at as u64));
+            let input = self.model.input_type();
+            let records = lab::publish_records(node, &self.folder, &name, &input, records).await?;
             // An engine that this node has not, or a graph that the engine lacks an operator for, is no failure.
-            let ours = self.of_engine(engine, needed, &records, count).await;
+            let ours = self.of_engine(node, (engine, needed), &records, count).await;
             let ours = ours.map_err(|error| why(&error));
             rows.extend(rows_of(self.model.name, engine, goal, &ours, &theirs));
         }
@@ -152,8 +154,8 @@ impl<'a> Measuring<'a> {
 
     async fn of_engine(
         &self,
-        engine: &str,
-        needed: Option<&str>,
+        node: &Node,
+        (engine, needed): (&str, Option<&str>),
         records: &Reference,
         count: usize,
     ) -> Result<Times, Failed> {
@@ -168,7 +170,6 @@ impl<'a> Measuring<'a> {
             batch_max: u32::try_from(BATCH).map_err(failed)?,
             code: Code::Graph { file: &self.graph, output: "y", engine: needed },
         };
-        let node = self.node()?;
         let reference = stage.publish(node, &self.folder).await?;
         let mut times = Times::default();
         let (_, dims) = self.model.dims();

@@ -33,7 +33,7 @@ enum Command {
     },
     /// Measure, and print a row for each figure
     Bench {
-        /// Only the rows with this id, or those about `finding`; may be repeated
+        /// Only the rows with this id, or those about `finding` or `executing`; may be repeated
         #[arg(long)]
         only: Vec<String>,
         /// For whom to print
@@ -100,7 +100,7 @@ async fn run(cli: Cli) -> Result<(), NetworkError> {
             let bench = bench::Bench { program, settings };
             if format == Format::Human {
                 say(&bench::machine());
-                say(&bench::peers().await);
+                say(&bench::peers(&bench).await);
                 bench::HEAD.iter().for_each(|line| say(line));
             }
             bench

@@ -1,5 +1,6 @@
 //! Nodes of one org each, joined into one federation.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ pub(crate) struct Network {
     nodes: Vec<Node>,
     /// How many nodes have joined; one that is gone stays a member.
     joined: usize,
-    env: Vec<(&'static str, &'static str)>,
+    env: Vec<(&'static str, OsString)>,
     // After the nodes, so that it goes last.
     homes: TempDir,
 }
@@ -41,9 +42,20 @@ impl Network {
         program: &Path,
         count: usize,
     ) -> Result<Self, NetworkError> {
+        Self::start_with(folder, program, count, None).await
+    }
+
+    /// The same with an environment variable of the nodes.
+    pub(crate) async fn start_with(
+        folder: &Path,
+        program: &Path,
+        count: usize,
+        env: Option<(&'static str, OsString)>,
+    ) -> Result<Self, NetworkError> {
         let homes = tempfile::Builder::new().prefix("guild-bench-").tempdir_in(folder);
         let homes = homes.map_err(NetworkError::Io)?;
-        let mut network = Self::empty(program, homes, vec![("GUILD_REPLICAS_MAX", "0")]);
+        let mut network = Self::empty(program, homes, vec![("GUILD_REPLICAS_MAX", "0".into())]);
+        network.env.extend(env);
         for _ in 0..count.max(1) {
             network.add().await?;
         }
@@ -51,7 +63,12 @@ impl Network {
         Ok(network)
     }
 
-    fn empty(program: &Path, homes: TempDir, env: Vec<(&'static str, &'static str)>) -> Self {
+    /// What runs as the nodes that are added from now on: `guild`, or what starts it.
+    pub(crate) fn set_program(&mut self, program: PathBuf) {
+        self.program = program;
+    }
+
+    fn empty(program: &Path, homes: TempDir, env: Vec<(&'static str, OsString)>) -> Self {
         Self { program: program.to_owned(), nodes: Vec::new(), joined: 0, env, homes }
     }
 

@@ -39,7 +39,7 @@ const NAMED_BY_ONE: [(&str, &str); 9] = [
 ];
 
 /// Crates for development that may name a foreign crate all the same: the benchmark measures ours beside it.
-const NAMED_TOO: [(&str, &str); 1] = [("tantivy", "testnet")];
+const NAMED_TOO: [(&str, &str); 2] = [("libp2p", "testnet"), ("tantivy", "testnet")];
 
 /// What decides knows no runtime, no clock of a runtime, no sockets, no randomness.
 const PURE: [&str; 6] = ["protocol", "catalog", "federation", "pipeline", "sync", "core"];

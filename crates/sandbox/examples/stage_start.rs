@@ -7,6 +7,7 @@
 #[path = "../tests/it/encode.rs"]
 mod encode;
 
+use guildhall_protocol::contract::Determinism;
 use guildhall_sandbox::{Measured, measure_command, measure_component};
 
 /// Enough for a median that stays where it is.
@@ -24,15 +25,14 @@ fn main() {
     let peer = wat::parse_str(PEER).unwrap();
     if let Some(path) = std::env::args().nth(1) {
         let component = std::fs::read(&path).unwrap();
-        show(&path, &measure_component(&component, &peer, true, 20).unwrap());
+        show(&path, &measure_component(&component, &peer, Determinism::Bitwise, 20).unwrap());
         return;
     }
-    for exact in [true, false] {
-        let class = if exact { "exact" } else { "fast" };
-        show(&format!("plain, {class}"), &measure_command(&command, exact, CALLS).unwrap());
+    for (class, determinism) in [("exact", Determinism::Bitwise), ("fast", Determinism::Numeric)] {
+        show(&format!("plain, {class}"), &measure_command(&command, determinism, CALLS).unwrap());
         show(
             &format!("full, {class}"),
-            &measure_component(&component, &peer, exact, CALLS).unwrap(),
+            &measure_component(&component, &peer, determinism, CALLS).unwrap(),
         );
     }
 }

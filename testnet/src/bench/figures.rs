@@ -24,6 +24,23 @@ impl Samples {
         }
     }
 
+    /// The smallest that `share` of the samples do not exceed. 0 without any.
+    pub(super) fn quantile(&self, share: f64) -> f64 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "an index among some thousand samples"
+        )]
+        let at = ((self.0.len() as f64 * share).ceil() as usize).saturating_sub(1);
+        self.0.get(at).copied().unwrap_or(0.0)
+    }
+
+    /// These and those of `others`.
+    pub(super) fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+        self.0.sort_by(f64::total_cmp);
+    }
+
     /// The smallest and the largest.
     fn spread(&self) -> Option<(f64, f64)> {
         self.0.first().copied().zip(self.0.last().copied())
@@ -39,9 +56,7 @@ impl Samples {
 
     /// Each sample as `of` says: seconds as a rate, for example.
     pub(super) fn map(&self, of: impl Fn(f64) -> f64) -> Self {
-        let mut mapped = Self::default();
-        self.0.iter().for_each(|sample| mapped.push(of(*sample)));
-        mapped
+        self.0.iter().map(|sample| of(*sample)).collect()
     }
 
     /// `bytes` a second for each sample of seconds, in millions.
@@ -52,8 +67,8 @@ impl Samples {
 
 impl FromIterator<f64> for Samples {
     fn from_iter<T: IntoIterator<Item = f64>>(samples: T) -> Self {
-        let mut collected = Self::default();
-        samples.into_iter().for_each(|sample| collected.push(sample));
+        let mut collected = Self(samples.into_iter().collect());
+        collected.0.sort_by(f64::total_cmp);
         collected
     }
 }
@@ -118,15 +133,53 @@ impl Row {
         }
     }
 
+    /// A row of a quantile, without a peer.
+    pub(super) fn at(
+        share: f64,
+        id: &'static str,
+        what: impl Into<String>,
+        samples: &Samples,
+        unit: &'static str,
+    ) -> Self {
+        Self { ours: samples.quantile(share), ..Self::of(id, what, samples, unit) }
+    }
+
+    /// Medians, or, where ours could not be measured, a row without a figure that says why.
+    pub(super) fn of_measured(
+        id: &'static str,
+        what: impl Into<String>,
+        samples: &Result<Samples, String>,
+        unit: &'static str,
+    ) -> Self {
+        match samples {
+            Ok(samples) => Self::of(id, what, samples, unit),
+            Err(why) => {
+                let what = format!("{} (not measured: {why})", what.into());
+                Self::of(id, what, &Samples::default(), unit)
+            }
+        }
+    }
+
     pub(super) fn with_goal(mut self, goal: &'static str) -> Self {
         self.goal = goal;
         self
     }
 
     pub(super) fn with_peer(mut self, peer: f64) -> Self {
-        self.ratio = (peer > 0.0).then(|| self.ours / peer);
+        self.ratio = (peer > 0.0 && self.n > 0).then(|| self.ours / peer);
         self.peer = Some(peer);
         self
+    }
+
+    /// Beside the same quantile of a peer's, or, where the peer could not be measured, with why not.
+    pub(super) fn beside_at(self, share: f64, peer: &Result<Samples, String>) -> Self {
+        let at = peer.as_ref().ok().filter(|samples| !samples.is_empty());
+        let at = at.map(|samples| samples.quantile(share));
+        let row = self.beside(peer);
+        match at {
+            Some(at) => row.with_peer(at),
+            None => row,
+        }
     }
 
     /// Beside a peer's median, or, where the peer could not be measured, with why not.
@@ -153,12 +206,13 @@ impl fmt::Display for Row {
             Some((low, high)) => format!("{low:.3} to {high:.3}"),
             _ => "-".to_owned(),
         };
+        // What was never measured has no figure; 0 would be one.
+        let ours = optional((self.n > 0).then_some(self.ours));
         write!(
             f,
-            "| {} | {} | {:.3} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {ours} | {} | {} | {} | {} | {} | {} | {} |",
             self.id,
             self.what,
-            self.ours,
             spread(self.spread),
             optional(self.peer),
             spread(self.peer_spread),
@@ -180,6 +234,27 @@ mod tests {
         assert!(of(&[]).abs() < f64::EPSILON);
         assert!((of(&[3.0, 1.0, 2.0]) - 2.0).abs() < f64::EPSILON);
         assert!((of(&[4.0, 1.0, 2.0, 3.0]) - 2.5).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_quantile_is_a_sample_that_its_share_does_not_exceed() {
+        let samples: Samples = (1..=100).rev().map(f64::from).collect();
+        let at = |share| samples.quantile(share);
+        assert!((at(0.5) - 50.0).abs() < f64::EPSILON);
+        assert!((at(0.99) - 99.0).abs() < f64::EPSILON);
+        assert!((at(1.0) - 100.0).abs() < f64::EPSILON);
+        assert!((at(0.0) - 1.0).abs() < f64::EPSILON);
+        assert!(Samples::default().quantile(0.5).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_row_that_was_not_measured_shows_no_figure_and_says_why() {
+        let row = Row::of_measured("P0", "something", &Err("no engine".to_owned()), "s");
+        let row = row.beside(&Ok([2.0].into_iter().collect()));
+        assert_eq!(
+            row.to_string(),
+            "| P0 | something (not measured: no engine) | - | - | 2.000 | - | - | - | s | 0 |"
+        );
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! Measurements of whole processes. Every row says how often it was measured; nothing here is a test.
 //!
 //! ```text
-//! spread, jobs     listings that spread, jobs on another node
+//! spread           listings that spread
 //! import           P1: files into a store
 //! large            P2, P4: one large file from node to node, and what a change of it costs
 //! small            P3: many small files
 //! usage            P17: memory
 //! growth           P18: the same at other sizes
 //! finding          P5, P17, P18: queries over many listings
+//! executing        P9 to P13, P15, P16: jobs, sandbox, inference, serving, batches
 //!
 //! content          two nodes, something published, fetched by a new node each time
 //! fixture          what is published
@@ -17,12 +18,12 @@
 //! ```
 
 mod content;
+mod executing;
 mod figures;
 mod finding;
 mod fixture;
 mod growth;
 mod import;
-mod jobs;
 mod large;
 mod peers;
 mod programs;
@@ -53,6 +54,9 @@ const MEMORY_DIR: &str = "/dev/shm";
 /// Name of the section about finding, which has rows of several ids.
 const FINDING: &str = "finding";
 
+/// Name of the section about executing, which has rows of several ids.
+const EXECUTING: &str = "executing";
+
 /// How much is measured, and where.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Settings {
@@ -77,6 +81,15 @@ pub(crate) struct Settings {
     /// Folder on a disk [default: that for temporary files]
     #[arg(long)]
     pub(crate) disk: Option<PathBuf>,
+    /// Python with onnxruntime and MLServer, peers of the rows about executing
+    #[arg(long, env = "GUILD_BENCH_PYTHON", default_value = "python3")]
+    pub(crate) python: PathBuf,
+    /// Library of ONNX Runtime for the nodes [default: the one in that Python]
+    #[arg(long, env = "GUILD_ONNXRUNTIME")]
+    pub(crate) onnxruntime: Option<PathBuf>,
+    /// So little of the rows about executing that their figures mean nothing: to see that they can be measured
+    #[arg(long, hide = true)]
+    pub(crate) quick: bool,
 }
 
 /// What every measurement is given.
@@ -89,8 +102,8 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// Runs the measurements, or only those with these ids or of the section [`FINDING`]. `seen` gets each
-    /// row when it is known.
+    /// Runs the measurements, or only those with these ids or of the sections [`FINDING`] and
+    /// [`EXECUTING`]. `seen` gets each row when it is known.
     pub(crate) async fn run(
         &self,
         only: &[String],
@@ -124,8 +137,11 @@ impl Bench {
         if wanted("P6") {
             show(spread::run(&self.program, self.settings.nodes).await?, false);
         }
-        if wanted("P9") || wanted("P16") {
-            show(jobs::run(&self.program).await?, false);
+        let executing = only.iter().any(|only| only.eq_ignore_ascii_case(EXECUTING));
+        for id in executing::IDS {
+            if executing || wanted(id) {
+                show(executing::run(self, id).await?, executing);
+            }
         }
         if wanted("P17") {
             show(usage::run(self).await?, false);
@@ -150,6 +166,11 @@ impl Bench {
         self.settings.disk.clone().unwrap_or_else(std::env::temp_dir)
     }
 
+    /// How often something about executing is done, and how often where its figures may mean nothing.
+    const fn count(&self, often: usize, quick: usize) -> usize {
+        if self.settings.quick { quick } else { often }
+    }
+
     /// Length of the large file, bytes.
     fn large_bytes(&self) -> u64 {
         self.settings.mib.saturating_mul(fixture::MIB)
@@ -170,8 +191,10 @@ fn mib_text(mib: u64) -> String {
 }
 
 /// One line about the programs that ours is compared with.
-pub(crate) async fn peers() -> String {
-    format!("peers: {}", peers::versions().await.join("; "))
+pub(crate) async fn peers(bench: &Bench) -> String {
+    let mut versions = peers::versions().await;
+    versions.extend(executing::peers(bench).await);
+    format!("peers: {}", versions.join("; "))
 }
 
 /// One line about the machine and what else it does.

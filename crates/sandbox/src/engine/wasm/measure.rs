@@ -45,10 +45,14 @@ pub struct Measured {
 ///
 /// # Errors
 /// [`Failure`] if it is no such command.
-pub fn measure_command(module: &[u8], exact: bool, calls: usize) -> Result<Measured, Failure> {
+pub fn measure_command(
+    module: &[u8],
+    determinism: Determinism,
+    calls: usize,
+) -> Result<Measured, Failure> {
     let file: FileName = "stage.wasm".parse().map_err(internal)?;
     let code = CommandCode { module: file.clone(), models: Vec::new() };
-    let stage = stage(Code::Command(code), file, exact);
+    let stage = stage(Code::Command(code), file, determinism);
     let machine = bare()?;
     let module_of_wasmtime = Module::from_binary(&machine, module).map_err(internal)?;
     let pre = Linker::<()>::new(&machine).instantiate_pre(&module_of_wasmtime).map_err(internal)?;
@@ -67,12 +71,12 @@ pub fn measure_command(module: &[u8], exact: bool, calls: usize) -> Result<Measu
 pub fn measure_component(
     component: &[u8],
     peer: &[u8],
-    exact: bool,
+    determinism: Determinism,
     calls: usize,
 ) -> Result<Measured, Failure> {
     let file: FileName = "stage.wasm".parse().map_err(internal)?;
     let code = ComponentCode { component: file.clone(), models: Vec::new() };
-    let stage = stage(Code::Component(code), file, exact);
+    let stage = stage(Code::Component(code), file, determinism);
     let machine = bare()?;
     let peer = Component::from_binary(&machine, peer).map_err(internal)?;
     let pre = ComponentLinker::<()>::new(&machine).instantiate_pre(&peer).map_err(internal)?;
@@ -137,7 +141,7 @@ fn bare() -> Result<Machine, Failure> {
     Machine::new(&config).map_err(internal)
 }
 
-fn stage(code: Code, file: FileName, exact: bool) -> StageSpec {
+fn stage(code: Code, file: FileName, determinism: Determinism) -> StageSpec {
     let text = |name: &str| Port {
         name: name.into(),
         port_type: PortType::Text,
@@ -151,7 +155,7 @@ fn stage(code: Code, file: FileName, exact: bool) -> StageSpec {
         engine: code.engine().to_owned(),
         code,
         file,
-        determinism: if exact { Determinism::Bitwise } else { Determinism::Numeric },
+        determinism,
         imports: Vec::new(),
         memory_bytes: 512 << 20,
         config: BTreeMap::new(),

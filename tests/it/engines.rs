@@ -10,11 +10,11 @@ use serde_json::json;
 
 use crate::lab;
 
-/// A graph of one operator, `Unique`: the sorted distinct numbers of six. Made with the Python package onnx:
-/// `helper.make_model(make_graph([make_node("Unique", ["x"], ["y"], sorted=1)], "g", [x: f32 6], [y: f32 n]), opset 17)`.
-const UNIQUE: &[u8] =
-    b"CAk6RQodCgF4EgF5IgZVbmlxdWUqDQoGc29ydGVkGAGgAQISAWdaDwoBeBIKCggIARIECgIIBmIQCgF5EgsK\
-CQgBEgUKAxIBbkIECgAQEQ==";
+/// A graph of one operator, `Det`: the determinant of each matrix of 2 x 2. Made with the Python package onnx:
+/// `helper.make_model(make_graph([make_node("Det", ["x"], ["y"])], "g", [x: f32 n,2,2], [y: f32 n]), opset 17)`.
+const DETERMINANT: &[u8] =
+    b"CAkSADo8CgsKAXgSAXkiA0RldBIBZ1oYCgF4EhMKEQgBEg0KAxIBbgoCCAIKAggCYhAKAXkSCwoJCAESBQoD\
+EgFuQgQKABAR";
 
 /// What names the library to nodes, and to this test.
 const LIBRARY: &str = "GUILD_ONNXRUNTIME";
@@ -44,32 +44,37 @@ async fn a_graph_that_needs_the_library_says_so_and_runs_where_it_is() {
     );
     assert_eq!(engines(b.client().lending().await.expect("b answers")), ["wasm", "onnx"]);
 
-    let folder = lab.path("unique");
+    let folder = lab.path("determinant");
     fs::create_dir(&folder).expect("a folder");
-    fs::write(folder.join("model.onnx"), BASE64.decode(UNIQUE).expect("base64")).expect("a file");
+    fs::write(folder.join("model.onnx"), BASE64.decode(DETERMINANT).expect("base64"))
+        .expect("a file");
     let folder = folder.to_str().expect("UTF-8");
-    let given = ["--name", "unique", "--category", "tabular/regression", "--licence", "MIT"];
-    let summary = ["--summary", "Sorted distinct values."];
+    let given = ["--name", "determinant", "--category", "tabular/regression", "--licence", "MIT"];
+    let summary = ["--summary", "The determinant of a matrix."];
     let publish_it = [&["publish", folder][..], &given, &summary].concat();
     let refused = lab.cli(b.home()).run(publish_it.clone()).await;
     assert!(refused.stderr.contains("it has no engine `onnxruntime`"), "{refused:?}");
     let said = lab.cli(a.home()).run(publish_it).await;
-    assert!(said.code == 0 && said.stderr.contains("has no Unique"), "{said:?}");
+    assert!(said.code == 0 && said.stderr.contains("has no Det"), "{said:?}");
     holds_listings(&[&b], 1).await;
-    let shown = lab.cli(b.home()).ok(["show", "lab-a/unique"]).await;
+    let shown = lab.cli(b.home()).ok(["show", "lab-a/determinant"]).await;
     assert!(shown.contains("onnxruntime"), "{shown}");
 
-    let numbers: Vec<u8> = [3.0_f32, 1.0, 2.0, 3.0, 1.0, 2.0].map(f32::to_le_bytes).concat();
-    let wanted = request("lab-a/unique", records([numbers.clone()]), "local");
+    let numbers: Vec<u8> = [1.0_f32, 2.0, 3.0, 4.0].map(f32::to_le_bytes).concat();
+    let wanted = request("lab-a/determinant", records([numbers.clone()]), "local");
     let local = b.client().start_run(&wanted).await.expect_err("it has no such engine");
     assert!(local.to_string().contains("onnxruntime"), "{local}");
-    let report = run(&b, "lab-a/unique", [numbers], "auto").await;
+    // The producer's own node has to be named.
+    let report = run(&b, "lab-a/determinant", [numbers], "lab-a").await;
     assert_eq!(report.state, RunState::Completed, "{:?}", report.failure);
     let engine = &report.receipts[0].jobs[0].engine;
     assert!(engine.starts_with("onnxruntime/1."), "{engine}");
-    let request =
-        InferRequest { inputs: Some(json!([2, 2, 1, 1, 3, 3])), ..InferRequest::default() };
-    let reference = "lab-a/unique".parse().expect("a reference");
+    let request = InferRequest {
+        inputs: Some(json!([[2, 0], [0, 2]])),
+        on: "lab-a".parse().expect("a place"),
+        ..InferRequest::default()
+    };
+    let reference = "lab-a/determinant".parse().expect("a reference");
     let answer = b.client().infer(&reference, &request).await.expect("it is scored");
-    assert_eq!(answer.outputs.expect("one")["y"], json!([1.0, 2.0, 3.0]));
+    assert_eq!(answer.outputs.expect("one")["y"], json!(4.0));
 }

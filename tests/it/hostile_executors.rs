@@ -272,6 +272,9 @@ async fn single_requests_are_answered_whatever_the_node_does_that_was_asked_firs
             assert_eq!(outputs.values().next(), Some(&record), "{work:?}");
             let by = answer.executed_on.expect("it says where").org.to_string();
             assert_eq!(by == "lab-x", work == Work::Honest, "{work:?}: by {by}");
+            // So that the next request does not find a session with whoever answered this one.
+            let receipt = a.client().run_receipt(answer.run_id).await;
+            assert!(receipt.is_ok(), "{work:?}: {receipt:?}");
         }
         assert!(liar.jobs().0 > 0, "{work:?}: it was asked");
         liar.let_go();

@@ -22,7 +22,7 @@ use crate::message::{Reply, Request, RuntimeSetup, Setup};
 
 /// How long after a record's limit the worker is killed, milliseconds: time for an engine that interrupts itself to do
 /// so and answer, which keeps its worker.
-pub const KILL_GRACE_MS: u64 = 50;
+pub const KILL_GRACE_MS: u64 = 10;
 
 /// Longest time for a worker to start and shut itself in, milliseconds. It takes a few; the rest is for loaded machines.
 const START_MAX_MS: u64 = 10_000;

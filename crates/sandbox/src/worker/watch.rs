@@ -1,6 +1,6 @@
 //! Two small threads of a worker: one interrupts a guest at its deadline, one ends the process when the node is gone.
 //!
-//! Neither wakes up without a reason, so an idle worker costs no processor time. The kernel's parent-death signal would
+//! Neither wakes up without a reason but once after the last call, so an idle worker costs no processor time. The kernel's parent-death signal would
 //! not do for the second: it fires when the *thread* that started the worker ends, and the node starts workers from a
 //! pool of threads.
 
@@ -26,8 +26,15 @@ pub(crate) struct Alarm {
 
 #[derive(Default)]
 struct Shared {
-    armed: Mutex<Option<Armed>>,
+    state: Mutex<State>,
     changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    armed: Option<Armed>,
+    /// When the thread looks again by itself; none when it waits to be called.
+    looks_at: Option<Instant>,
 }
 
 struct Armed {
@@ -48,38 +55,49 @@ impl Alarm {
     pub(crate) fn arm(&self, after: Duration, ring: impl FnOnce() + Send + 'static) {
         // A time beyond what the clock can say does not come.
         let order = Instant::now().checked_add(after).map(|at| Armed { at, ring: Box::new(ring) });
-        *self.shared.lock() = order;
-        self.shared.changed.notify_one();
+        let mut state = self.shared.lock();
+        let at = order.as_ref().map(|order| order.at);
+        // Calls follow each other within microseconds, and waking a thread costs as much: it is left asleep as long as it
+        // will look in time.
+        let is_late = at.is_some_and(|at| state.looks_at.is_none_or(|looks_at| at < looks_at));
+        state.armed = order;
+        drop(state);
+        if is_late {
+            self.shared.changed.notify_one();
+        }
     }
 
     /// Takes the order back.
     pub(crate) fn disarm(&self) {
-        *self.shared.lock() = None;
+        self.shared.lock().armed = None;
     }
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Option<Armed>> {
-        self.armed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wait(&self) {
-        let mut armed = self.lock();
+        let mut state = self.lock();
         loop {
-            let left =
-                armed.as_ref().map(|order| order.at.saturating_duration_since(Instant::now()));
-            armed = match left {
-                None => self.changed.wait(armed).unwrap_or_else(PoisonError::into_inner),
-                Some(Duration::ZERO) => {
-                    if let Some(order) = armed.take() {
+            let now = Instant::now();
+            match state.armed.as_ref().map(|order| order.at) {
+                None => {
+                    state.looks_at = None;
+                    state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
+                Some(at) if at <= now => {
+                    if let Some(order) = state.armed.take() {
                         (order.ring)();
                     }
-                    armed
                 }
-                Some(left) => {
-                    self.changed.wait_timeout(armed, left).unwrap_or_else(PoisonError::into_inner).0
+                Some(at) => {
+                    state.looks_at = Some(at);
+                    let waited = self.changed.wait_timeout(state, at - now);
+                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
                 }
-            };
+            }
         }
     }
 }

@@ -193,7 +193,7 @@ fn memory_is_lent_up_to_the_budget_and_those_who_wait_make_room() {
     // Each counts with 256 MiB and what its engine takes.
     let (first, second) = (take(&workers, &package, "a"), take(&workers, &package, "b"));
     let failure = take_as(&workers, &package, "c", &patient(), &BTreeMap::new()).unwrap_err();
-    assert!(matches!(&failure, Failure::Internal { why } if why.contains("memory")), "{failure}");
+    assert!(matches!(&failure, Failure::Busy { why } if why.contains("memory")), "{failure}");
     assert!(!failure.is_fault_of_package());
     drop(second);
     let third = take(&workers, &package, "c");

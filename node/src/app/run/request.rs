@@ -309,6 +309,11 @@ impl App {
             (report.records, report.failed) = (tally.records, tally.failed);
             report.accuracy = tally.accuracy();
             report.failure = failed;
+            // Whoever was ready first may have done nothing of it.
+            let most = report.executors.iter().max_by_key(|share| share.records);
+            if let Some(most) = most.filter(|most| most.records > 0) {
+                report.executed_on = Some(most.node.clone());
+            }
         });
         if state == RunState::Completed {
             lock(&entry.state).resume = None;

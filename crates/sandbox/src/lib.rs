@@ -10,7 +10,7 @@
 //!
 //! | limit | who enforces it |
 //! |---|---|
-//! | wall time of a record | the engine by interrupting its guest; the parent by SIGKILL [`KILL_GRACE_MS`] later |
+//! | wall time of a call | the worker's alarm, which says what is done and ends the process; the parent by SIGKILL [`KILL_GRACE_MS`] later |
 //! | compile time | the parent by SIGKILL: nothing interrupts a compiler |
 //! | memory of compiling | `RLIMIT_DATA` of the process: [`COMPILE_MEMORY_BYTES`] |
 //! | processor time of a worker | `RLIMIT_CPU`, which the parent moves for each loan |

@@ -205,6 +205,8 @@ pub(crate) enum Reply {
         cpu_us: u64,
         /// Most memory that the stage held, bytes, if its engine counts it.
         memory_peak_bytes: Option<u64>,
+        /// Whether the call's time was over: the worker ends with this.
+        is_last: bool,
     },
     /// Each place on which a graph of our own just ran.
     Providers { providers: Vec<String> },

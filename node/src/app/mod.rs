@@ -140,6 +140,8 @@ pub(crate) struct App {
     /// Packages held here of which a file was not what it should be, until they are hashed again.
     doubted: Mutex<BTreeSet<guildhall_protocol::PackageId>>,
     runs: Mutex<BTreeMap<RunId, Arc<run::Entry>>>,
+    /// Plans of single requests, for those that follow at once.
+    plans: Mutex<run::Plans>,
     /// Shares that stay open for single requests.
     sessions: run::Sessions,
     /// Jobs being executed here.

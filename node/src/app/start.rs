@@ -342,6 +342,7 @@ fn assemble(
         checked: Mutex::new(BTreeSet::new()),
         doubted: Mutex::new(BTreeSet::new()),
         runs: Mutex::new(BTreeMap::new()),
+        plans: Mutex::new(BTreeMap::new()),
         sessions: Sessions::default(),
         jobs: AtomicU64::new(0),
         statements: tokio::sync::Mutex::new(statements),

@@ -4,6 +4,7 @@
 pub(crate) mod graph;
 pub(crate) mod onnx;
 pub(crate) mod onnxruntime;
+pub(crate) mod progress;
 pub(crate) mod wasm;
 
 use guildhall_protocol::manifest::Code;
@@ -15,6 +16,7 @@ use crate::value::DimSizes;
 use crate::worker::Alarm;
 
 use self::onnxruntime::OnnxRuntime;
+use self::progress::Progress;
 
 /// One way of executing code. Engines hold nothing of a stage.
 pub(crate) trait Engine {
@@ -54,7 +56,8 @@ pub(crate) struct Brought {
 pub(crate) trait LoadedStage {
     /// Scores the records of a call, in their order, under one deadline for all of them. There may be fewer results
     /// than records: an engine that can interrupt itself stops by the alarm when the call's time is over, and the record
-    /// it was at has timed out. For the others the node has SIGKILL. A record that fails does not end the call.
+    /// it was at has timed out. The others have their [`Progress`] told by the alarm, which ends the process. A record
+    /// that fails does not end the call.
     fn score(&mut self, call: Call, alarm: &Alarm) -> Vec<Result<Outputs, Failure>>;
 
     /// Whether other threads than the one that asks work on records.
@@ -73,6 +76,7 @@ pub(crate) trait LoadedStage {
 pub(crate) struct Call {
     pub(crate) records: Vec<Input>,
     pub(crate) limits: CallLimits,
+    pub(crate) progress: Progress,
 }
 
 /// A record whose values were checked against the interface.

@@ -20,8 +20,8 @@ use crate::failure::{Failure, TEXT_MAX_BYTES, excerpt};
 use crate::isolation::Isolation;
 use crate::message::{Reply, Request, RuntimeSetup, Setup};
 
-/// How long after a record's limit the worker is killed, milliseconds: time for an engine that interrupts itself to do
-/// so and answer, which keeps its worker.
+/// How long after a call's limit the worker is killed, milliseconds: time to say what it has done by then, and for an
+/// engine that interrupts itself to do so, which keeps its worker.
 pub const KILL_GRACE_MS: u64 = 10;
 
 /// Longest time for a worker to start and shut itself in, milliseconds. It takes a few; the rest is for loaded machines.

@@ -178,9 +178,13 @@ impl RunWorker {
         let request = Request::Score { records, limits };
         self.calls = self.calls.saturating_add(1);
         let reply = self.process.request(&request, None, wait)?;
-        let Reply::Scored { records, cpu_us, memory_peak_bytes } = reply else {
+        let Reply::Scored { records, cpu_us, memory_peak_bytes, is_last } = reply else {
             return Err(self.process.broke_protocol());
         };
+        if is_last {
+            // Nothing of it runs any more when this returns.
+            self.process.end();
+        }
         let wall_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let is_possible = |end: &RecordEnd| match end {
             RecordEnd::Outputs(outputs) => self.is_complete(outputs, output_bytes),

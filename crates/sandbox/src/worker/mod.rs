@@ -17,6 +17,7 @@ use std::io::Write as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use guildhall_protocol::interface::{Dim, Interface, PortType};
 use guildhall_protocol::limits::FRAME_MAX_BYTES;
@@ -30,6 +31,7 @@ pub(crate) use self::watch::Alarm;
 use crate::channel::{Channel, ChannelError};
 use crate::compare;
 use crate::engine::onnxruntime::{self, OnnxRuntime, check_one_thread};
+use crate::engine::progress::{Progress, Results};
 use crate::engine::wasm::{Compiled, Wasm};
 use crate::engine::{Brought, Call, Engines, Input, LoadedStage, Outputs, onnx};
 use crate::failure::{Failure, excerpt};
@@ -41,6 +43,9 @@ use crate::value::{DimSizes, check_side};
 
 /// Exit code when a person started it by hand.
 const NOT_FOR_PEOPLE: u8 = 2;
+
+/// Exit status of a worker whose call took too long and said so; nobody reads it.
+const TIME_OVER: i32 = 4;
 
 /// How tract begins its panic when the process has no memory left.
 pub(crate) const ALLOCATION_FAILED: &str = "failed to allocate";
@@ -63,7 +68,7 @@ pub fn worker_main() -> ExitCode {
     }
     let stdin = std::io::stdin();
     let is_socket = rustix::net::sockopt::socket_type(&stdin).is_ok();
-    let channel = stdin.as_fd().try_clone_to_owned().map(Channel::from_descriptor);
+    let channel = stdin.as_fd().try_clone_to_owned().map(Channel::from_descriptor).map(Arc::new);
     let served = match channel {
         Ok(channel) if is_socket => serve(&channel),
         _ => {
@@ -97,13 +102,14 @@ enum ServeError {
     Panic,
 }
 
-fn serve(channel: &Channel) -> Result<(), ServeError> {
+fn serve(channel: &Arc<Channel>) -> Result<(), ServeError> {
     let (setup, runtime): (Setup, Option<RuntimeSetup>) = channel.receive(None)?;
     let onnxruntime = runtime.as_ref().map(bring_up).transpose()?;
     let parent = escape::parent();
     let isolation = isolate::shut_in(&setup)?;
     watch::end_with(channel.watch()?)?;
     let mut worker = Worker {
+        channel: Arc::clone(channel),
         alarm: Alarm::start()?,
         engines: Engines::new(onnxruntime),
         isolation,
@@ -197,6 +203,7 @@ impl Blame {
 }
 
 struct Worker {
+    channel: Arc<Channel>,
     alarm: Alarm,
     engines: Engines,
     isolation: Isolation,
@@ -212,7 +219,7 @@ struct Worker {
 }
 
 struct Stage {
-    interface: Interface,
+    interface: Arc<Interface>,
     loaded: Box<dyn LoadedStage>,
 }
 
@@ -253,7 +260,7 @@ impl Worker {
                 let code = files::load(&file()?, &stage.file, engine.code_max_bytes())?;
                 let loaded = engine.load(&stage, code, own)?;
                 let StageSpec { interface, .. } = *stage;
-                self.stage = Some(Stage { interface, loaded });
+                self.stage = Some(Stage { interface: Arc::new(interface), loaded });
                 Ok(Reply::Loaded)
             }
             Request::Providers => Ok(Reply::Providers { providers: self.engines.providers() }),
@@ -273,7 +280,7 @@ impl Worker {
                 let own = std::mem::take(&mut self.brought);
                 let loaded = Wasm::load_compiled(&stage, compiled, own)?;
                 let StageSpec { interface, .. } = *stage;
-                self.stage = Some(Stage { interface, loaded });
+                self.stage = Some(Stage { interface: Arc::new(interface), loaded });
                 Ok(Reply::Loaded)
             }
             Request::BreakOut => {
@@ -318,27 +325,33 @@ impl Worker {
             }
         }
         let is_threaded = stage.loaded.is_threaded();
-        let started_us = processor_time_us(is_threaded);
-        let results = stage.loaded.score(Call { records: checked, limits: *limits }, &self.alarm);
-        let cpu_us = processor_time_us(is_threaded).saturating_sub(started_us);
-        let mut memory_peak_bytes = None;
-        for (result, (at, mut sizes)) in results.into_iter().zip(sizes_of) {
-            let end = result.and_then(|outputs| {
-                memory_peak_bytes = memory_peak_bytes.max(outputs.memory_peak_bytes);
-                stage.check_outputs(outputs, limits, &mut sizes)
-            });
-            if let Some(place) = ends.get_mut(at) {
-                *place = Some(match end {
-                    Ok(values) => RecordEnd::Outputs(values),
-                    Err(failure) => RecordEnd::Failed(failure.bounded()),
-                });
+        let interface = Arc::clone(&stage.interface);
+        let answer = Arc::new(Answer { interface, limits: *limits, ends, sizes_of });
+        let progress = Progress::new({
+            let (channel, answer) = (Arc::clone(&self.channel), Arc::clone(&answer));
+            let began_us = processor_time_us(true);
+            move |said| {
+                let cpu_us = processor_time_us(true).saturating_sub(began_us);
+                let reply = match said {
+                    Ok(results) => answer.reply(results, cpu_us, true),
+                    Err(failure) => Reply::GaveUp(failure.bounded()),
+                };
+                // The node may be gone, and ends this process itself if it hears nothing.
+                let _unheard = channel.send(&reply, None, None);
+                std::process::exit(TIME_OVER);
             }
-        }
-        let ends = fitting(ends);
-        if let Some(RecordEnd::Outputs(values)) = ends.first() {
+        });
+        let started_us = processor_time_us(is_threaded);
+        let call = Call { records: checked, limits: *limits, progress };
+        let results = stage.loaded.score(call, &self.alarm);
+        let cpu_us = processor_time_us(is_threaded).saturating_sub(started_us);
+        let reply = answer.reply(results, cpu_us, false);
+        if let Reply::Scored { records, .. } = &reply
+            && let Some(RecordEnd::Outputs(values)) = records.first()
+        {
             self.outputs.clone_from(values);
         }
-        Ok(Reply::Scored { records: ends, cpu_us, memory_peak_bytes })
+        Ok(reply)
     }
 
     fn compare(&self, expected: &PortValue, tolerance: f64) -> Result<Reply, Failure> {
@@ -355,17 +368,43 @@ impl Worker {
     }
 }
 
-impl Stage {
+/// What it takes to answer a call, once there are results.
+struct Answer {
+    interface: Arc<Interface>,
+    limits: CallLimits,
+    /// Records that never reached the engine have their end already.
+    ends: Vec<Option<RecordEnd>>,
+    /// The places of the others, and the sizes of their named dimensions.
+    sizes_of: Vec<(usize, DimSizes)>,
+}
+
+impl Answer {
+    fn reply(&self, results: Results, cpu_us: u64, is_last: bool) -> Reply {
+        let (mut ends, mut memory_peak_bytes) = (self.ends.clone(), None);
+        for (result, (at, sizes)) in results.into_iter().zip(&self.sizes_of) {
+            let end = result.and_then(|outputs| {
+                memory_peak_bytes = memory_peak_bytes.max(outputs.memory_peak_bytes);
+                self.check_outputs(outputs, &mut sizes.clone())
+            });
+            if let Some(place) = ends.get_mut(*at) {
+                *place = Some(match end {
+                    Ok(values) => RecordEnd::Outputs(values),
+                    Err(failure) => RecordEnd::Failed(failure.bounded()),
+                });
+            }
+        }
+        Reply::Scored { records: fitting(ends), cpu_us, memory_peak_bytes, is_last }
+    }
+
     fn check_outputs(
         &self,
         outputs: Outputs,
-        limits: &CallLimits,
         sizes: &mut DimSizes,
     ) -> Result<Vec<PortValue>, Failure> {
         let mut values = outputs.values;
         let len_bytes: usize = values.iter().map(|value| value.bytes.len()).sum();
-        if len_bytes as u64 > limits.output_bytes {
-            return Err(Failure::OutputLimit { limit_bytes: limits.output_bytes });
+        if len_bytes as u64 > self.limits.output_bytes {
+            return Err(Failure::OutputLimit { limit_bytes: self.limits.output_bytes });
         }
         check_side(&self.interface.outputs, &values, sizes)
             .map_err(|why| Failure::BadOutput { why })?;

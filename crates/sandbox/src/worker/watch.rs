@@ -1,4 +1,4 @@
-//! Two small threads of a worker: one interrupts a guest at its deadline, one ends the process when the node is gone.
+//! Two small threads of a worker: one speaks up when a call's time is over, one ends the process when the node is gone.
 //!
 //! Neither wakes up without a reason but once after the last call, so an idle worker costs no processor time. The kernel's parent-death signal would
 //! not do for the second: it fires when the *thread* that started the worker ends, and the node starts workers from a

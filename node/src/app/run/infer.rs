@@ -46,7 +46,7 @@ impl App {
                 .with_help("guild run REF --input FILE"));
         }
         let package = self.resolve(&reference).await?;
-        let plan = self.plan_of(&reference, package).await?;
+        let plan = self.recent_plan(&reference, package).await?;
         let record = |(at, json): (usize, &Value)| {
             let inputs = &plan.interface.inputs;
             let by_port = values::by_port(inputs, json);
@@ -108,7 +108,7 @@ impl App {
             return None;
         }
         let key = Key::of(stage_name(reference), package, request);
-        let opening = async || self.opening(plan.clone(), request).await;
+        let opening = async || self.opening(plan, request).await;
         let answered = self.ask_session(&key, records, opening).await?;
         self.used(None, package).await;
         Some(answered)

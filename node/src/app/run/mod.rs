@@ -38,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{App, lock};
 pub(super) use execute::ChainHead;
+pub(super) use request::Plans;
 pub(super) use sessions::Sessions;
 pub(super) use stage::isolation_names;
 

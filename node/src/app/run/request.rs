@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
 use guildhall_gateway::ApiError;
@@ -28,6 +29,16 @@ use super::runner::{End, Runner, explain};
 use super::sessions::Opening;
 use super::{Entry, Kept, Resume, ResumeInput};
 use crate::clock;
+
+/// Plans that single requests may find.
+const PLANS_MAX: usize = 256;
+
+/// How long they do. A stage that is yanked or listed with other limits is seen after that; what a request itself names
+/// is looked up each time.
+const PLAN_FRESH: Duration = Duration::from_secs(1);
+
+/// Plans by what the request calls the package, and the package.
+pub(in crate::app) type Plans = BTreeMap<(String, PackageId), (Instant, Arc<Plan>)>;
 
 /// What every share of a run needs to know.
 pub(super) struct Job {
@@ -161,6 +172,28 @@ impl App {
         })
     }
 
+    /// The same, for single requests that follow each other: not older than [`PLAN_FRESH`].
+    pub(super) async fn recent_plan(
+        self: &Arc<Self>,
+        reference: &Reference,
+        package: PackageId,
+    ) -> Result<Arc<Plan>, ApiError> {
+        let key = (stage_name(reference).to_owned(), package);
+        let known = lock(&self.plans).get(&key).cloned();
+        if let Some((made, plan)) = known
+            && made.elapsed() < PLAN_FRESH
+        {
+            return Ok(plan);
+        }
+        let plan = Arc::new(self.plan_of(reference, package).await?);
+        let mut plans = lock(&self.plans);
+        plans.retain(|_, (made, _)| made.elapsed() < PLAN_FRESH);
+        if plans.len() < PLANS_MAX {
+            plans.insert(key, (Instant::now(), Arc::clone(&plan)));
+        }
+        Ok(plan)
+    }
+
     async fn prepare_run(
         self: &Arc<Self>,
         run: RunId,
@@ -195,24 +228,24 @@ impl App {
     /// What it takes to open a session for a request; `None` where no node may execute it.
     pub(super) async fn opening(
         self: &Arc<Self>,
-        plan: Plan,
+        plan: &Plan,
         request: &InferRequest,
     ) -> Option<Opening> {
-        let candidates = self.candidates(&plan).await;
+        let candidates = self.candidates(plan).await;
         let own_org = self.core().identity().org.clone();
         let placed =
-            pipeline::place(&plan, &own_org, &request.on, request.isolation, &candidates).ok()?;
+            pipeline::place(plan, &own_org, &request.on, request.isolation, &candidates).ok()?;
         let input = Input::Records(Vec::new());
         let job = Job {
             run: RunId(clock::random()),
             nonce: clock::random(),
-            holders: self.listing_nodes(&plan, &input),
+            holders: self.listing_nodes(plan, &input),
             input: input.for_executors(),
             limits: request.limits,
             isolation: request.isolation,
             queue_ms: None,
             shares_max: None,
-            plan,
+            plan: plan.clone(),
         };
         Some(Opening { job, placed })
     }

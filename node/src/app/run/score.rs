@@ -33,8 +33,12 @@ impl App {
             }
             package => package,
         };
-        let plan = self.plan_of(&exact, package).await?;
-        Ok(Scorable { reference: exact, interface: plan.interface, engines: plan.engines })
+        let plan = self.recent_plan(&exact, package).await?;
+        Ok(Scorable {
+            reference: exact,
+            interface: plan.interface.clone(),
+            engines: plan.engines.clone(),
+        })
     }
 
     /// Scores records whose values are in their plain form.
@@ -47,7 +51,7 @@ impl App {
         let ScoreRequest { records, on, limits, queue_ms } = request;
         let request = InferRequest { on, limits, queue_ms, ..InferRequest::default() };
         let package = self.resolve(reference).await?;
-        let plan = self.plan_of(reference, package).await?;
+        let plan = self.recent_plan(reference, package).await?;
         let in_session =
             self.score_in_session(reference, package, &plan, &request, records.clone()).await;
         if let Some(Answered { run, on, ends, .. }) = in_session {

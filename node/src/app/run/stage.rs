@@ -194,6 +194,10 @@ impl StageRun {
                     if ends.len() > 1 && matches!(ends.last(), Some(Err(Failure::Timeout { .. }))) {
                         ends.pop();
                     }
+                    if !worker.is_alive() {
+                        // Its time was over; the next call gets another.
+                        self.worker = None;
+                    }
                     return Ok(ends);
                 }
                 Err(failure) if over.is_cancelled() => return Err(failure),

@@ -10,6 +10,7 @@ use guildhall_protocol::manifest::{Binding, FileEntry, OnnxCode};
 use guildhall_protocol::wire::PortValue;
 
 use super::*;
+use crate::engine::progress::Progress;
 use crate::engine::{Call, Input};
 use crate::message::CallLimits;
 use crate::value::DimSizes;
@@ -98,7 +99,7 @@ fn measure() {
             };
             let limits = CallLimits { scoring_ms: 60_000, output_bytes: 1 << 20, seed: 0 };
             let call = time(|| {
-                let call = Call { records: records(), limits };
+                let call = Call { records: records(), limits, progress: Progress::patient() };
                 black_box(graph.score(call, &alarm));
             });
             let floats: Vec<f32> = rows

@@ -1,7 +1,7 @@
 //! The `onnx` engine: ONNX graphs in tract, with operators of our own where tract has none or slow ones.
 //!
 //! Graph tensors are bound to ports by name. Only the bound outputs are kept, so operators that lead nowhere else need no
-//! support. A graph cannot be interrupted from inside; the node kills the worker at the limit. Records share nothing
+//! support. A graph cannot be interrupted from inside; its worker ends at the limit. Records share nothing
 //! but the plan, which is immutable; several of them go through it at once where the graph takes any number of rows.
 
 mod asked;

@@ -5,7 +5,6 @@
 //! influence each other (a mean over the batch, say) is never stacked again.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use guildhall_protocol::interface::PortType;
 use tract_onnx::prelude::{
@@ -76,24 +75,16 @@ fn bad_output(why: impl Into<String>) -> Failure {
 }
 
 impl LoadedStage for Graph {
-    fn score(&mut self, call: Call, _alarm: &Alarm) -> Vec<Result<Outputs, Failure>> {
-        let started = Instant::now();
-        let limit_ms = call.limits.scoring_ms;
-        let mut results = Vec::new();
-        let mut left = call.records.into_iter().map(|record| self.feed(record));
+    fn score(&mut self, call: Call, alarm: &Alarm) -> Vec<Result<Outputs, Failure>> {
+        let Call { records, limits, progress } = call;
+        let _deadline = progress.deadline(alarm, limits.scoring_ms);
+        let mut left = records.into_iter().map(|record| self.feed(record));
         let mut left = left.by_ref().collect::<Vec<_>>().into_iter().peekable();
         while let Some(record) = left.next() {
-            // Nothing interrupts a run; between runs the time can be looked at.
-            if !results.is_empty() && started.elapsed() >= Duration::from_millis(limit_ms) {
-                let taken = started.elapsed().as_millis();
-                let stopped_after_ms = u64::try_from(taken).unwrap_or(u64::MAX);
-                results.push(Err(Failure::Timeout { limit_ms, stopped_after_ms }));
-                break;
-            }
             let first = match record {
                 Ok(first) => first,
                 Err(failure) => {
-                    results.push(Err(failure));
+                    progress.push(Err(failure));
                     continue;
                 }
             };
@@ -111,9 +102,10 @@ impl LoadedStage for Graph {
                 rows += next.rows;
                 group.push(next);
             }
-            results.extend(self.run_group(&group));
+            progress.score_together(group.len() > 1);
+            self.run_group(&group).into_iter().for_each(|result| progress.push(result));
         }
-        results
+        progress.finish()
     }
 }
 

@@ -8,7 +8,7 @@ use wasmtime::{Engine as Machine, InstancePre, Linker, Module, Store};
 use wasmtime_wasi::I32Exit;
 
 use super::preview1::{self, Host, Terms};
-use super::verdict::Deadline;
+use super::verdict::judge;
 use super::{Own, folder, nn_module};
 use crate::engine::{Call, Input, LoadedStage, Outputs};
 use crate::failure::Failure;
@@ -61,12 +61,7 @@ impl Command {
         Ok(Self { machine, instance, arguments, output_port, memory_bytes, own, runtime, said })
     }
 
-    fn record(
-        &self,
-        input: Input,
-        limits: &CallLimits,
-        deadline: &Deadline<'_>,
-    ) -> Result<Outputs, Failure> {
+    fn record(&self, input: Input, limits: &CallLimits) -> Result<Outputs, Failure> {
         let input = input.values.into_iter().next().map(|value| value.bytes).unwrap_or_default();
         let terms = Terms {
             arguments: &self.arguments,
@@ -80,8 +75,6 @@ impl Command {
         };
         let mut store = Store::new(&self.machine, host);
         store.limiter(|host| &mut host.limit);
-        store.set_epoch_deadline(1);
-        deadline.check()?;
         let ended = self.instance.instantiate(&mut store).and_then(|instance| {
             instance.get_typed_func::<(), ()>(&mut store, "_start")?.call(&mut store, ())
         });
@@ -96,7 +89,7 @@ impl Command {
             Err(error) if error.downcast_ref::<I32Exit>().is_some_and(|exit| exit.0 == 0) => {}
             Err(error) => {
                 let stderr = &host.stderr;
-                return Err(deadline.judge(&error, &host.limit, stderr, limits.output_bytes));
+                return Err(judge(&error, &host.limit, stderr, limits.output_bytes));
             }
         }
         Ok(Outputs {
@@ -109,18 +102,13 @@ impl Command {
 
 impl LoadedStage for Command {
     fn score(&mut self, call: Call, alarm: &Alarm) -> Vec<Result<Outputs, Failure>> {
-        let deadline = Deadline::start(alarm, &self.machine, call.limits.scoring_ms);
+        let Call { records, limits, progress } = call;
+        let _deadline = progress.deadline(alarm, limits.scoring_ms);
         let _entered = self.runtime.enter();
-        let mut results = Vec::with_capacity(call.records.len());
-        for input in call.records {
-            let result = self.record(input, &call.limits, &deadline);
-            let is_over = matches!(result, Err(Failure::Timeout { .. }));
-            results.push(result);
-            if is_over {
-                break;
-            }
+        for input in records {
+            progress.push(self.record(input, &limits));
         }
-        results
+        progress.finish()
     }
 
     fn said(&self) -> Vec<u8> {

@@ -3,9 +3,9 @@
 //!
 //! Every setting that a compiled stage depends on is made here, so that code compiled in one worker loads in another.
 //! What the classes cost: *exact* (`bitwise`) makes every NaN the same one, which a loop of floating-point arithmetic
-//! feels; *fast* (`numeric`, `none`) leaves NaNs as the processor makes them. Both have epoch checks at loops and
-//! functions, because a stage that outlives its time must stop without taking the worker with it, and both leave bounds
-//! checks to guard pages. Relaxed SIMD, threads and everything else that differs between processors is off in both.
+//! feels; *fast* (`numeric`, `none`) leaves NaNs as the processor makes them. Neither checks the time in loops, which
+//! doubles what small ones cost: a stage that outlives its time takes its worker with it. Both leave bounds checks to
+//! guard pages. Relaxed SIMD, threads and everything else that differs between processors is off in both.
 
 use std::hash::{Hash as _, Hasher};
 
@@ -59,7 +59,6 @@ pub(super) fn machine(form: Form, determinism: Determinism) -> Result<Machine, F
 fn config(form: Form, determinism: Determinism) -> Config {
     let mut config = Config::new();
     config
-        .epoch_interruption(true)
         .max_wasm_stack(STACK_MAX_BYTES)
         // Memories start as copy-on-write images of the compiled file where it is one; else they are copied.
         .memory_init_cow(true)

@@ -17,6 +17,7 @@ use wasmtime::{
 };
 
 use super::{Compiled, Wasm};
+use crate::engine::progress::Progress;
 use crate::engine::{Brought, Call, Input};
 use crate::failure::Failure;
 use crate::message::{CallLimits, StageSpec};
@@ -115,6 +116,7 @@ fn measure(
                 sizes: DimSizes::new(),
             }],
             limits: CallLimits { scoring_ms: 60_000, output_bytes: 1 << 20, seed: 7 },
+            progress: Progress::patient(),
         };
         let started = Instant::now();
         let results = loaded.score(call, &alarm);

@@ -5,8 +5,8 @@
 //! takes it, and [`Wasm::fingerprint`] says which code fits. [`Engine::load`] does both in one process.
 //!
 //! Every call gets a new store and new instances (the plain form: every record), so nothing of one can reach the next.
-//! Epoch interruption ends guests at their limit; where it does not reach (one bulk instruction, the compiler) the
-//! node's SIGKILL does.
+//! Guests run without checks of the time, which cost more than many a loop does: when a call's is over, its worker ends
+//! ([`progress`](super::progress)).
 
 mod command;
 mod component;

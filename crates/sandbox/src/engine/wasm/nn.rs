@@ -11,7 +11,7 @@
 //! | what | how |
 //! |---|---|
 //! | memory | the models' files and every tensor that the host holds count as the stage's own memory |
-//! | time | the call's deadline; tract cannot be interrupted, so where it takes too long the node kills the worker |
+//! | time | the call's deadline; tract cannot be interrupted, so where it takes too long the worker ends, as with every guest |
 //! | sessions | [`SESSIONS_MAX`] for each record of a module; those of components count among the host's things |
 
 use std::sync::Arc;

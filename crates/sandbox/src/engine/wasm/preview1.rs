@@ -2,9 +2,15 @@
 //!
 //! `wasmtime-wasi` provides all of it but waiting, which here moves the clock instead of taking time.
 
+use tokio::io::AsyncWrite;
 use wasmtime::{Caller, Extern, Linker};
+use wasmtime_wasi::async_trait;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p1::{WasiP1Ctx, add_to_linker_sync};
 use wasmtime_wasi::p2::pipe::{MemoryInputPipe, MemoryOutputPipe};
+use wasmtime_wasi_io::bytes::Bytes;
+use wasmtime_wasi_io::poll::Pollable;
+use wasmtime_wasi_io::streams::{OutputStream, StreamError, StreamResult};
 
 use super::Own;
 use super::folder::{Folder, Open};
@@ -58,12 +64,51 @@ impl Host {
         let wasi = builder
             .args(arguments)
             .stdin(MemoryInputPipe::new(piped))
-            .stdout(stdout.clone())
+            .stdout(Stdout(stdout.clone()))
             .build_p1();
         let nn = Sessions::new(own.models.clone());
         let open = Open::new(own.folder.clone(), input);
         Some(Self { wasi, limit, stdout, stderr, clock, nn, open })
     }
+}
+
+/// Room for one value. Who writes more than there is room for is ended at once: it may be about to write for ever.
+#[derive(Clone)]
+struct Stdout(MemoryOutputPipe);
+
+impl IsTerminal for Stdout {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Stdout {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.0.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+impl OutputStream for Stdout {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        self.0.flush()
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        self.0.check_write().map_err(|_| StreamError::trap("there is no room left on stdout"))
+    }
+}
+
+#[async_trait]
+impl Pollable for Stdout {
+    async fn ready(&mut self) {}
 }
 
 /// Makes preview 1 available to modules, with our way of waiting.

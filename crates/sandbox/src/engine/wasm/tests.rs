@@ -17,6 +17,7 @@ use self::encode::Parts;
 use super::component::Full;
 use super::machine::{Form, machine};
 use super::{Compiled, Wasm, precompiled};
+use crate::engine::progress::Progress;
 use crate::engine::{Brought, Call, Engine as _, Input, LoadedStage, Outputs};
 use crate::failure::Failure;
 use crate::message::{CallLimits, StageSpec};
@@ -80,7 +81,8 @@ fn score_all(mut loaded: Full, texts: &[&str]) -> Vec<Result<Outputs, Failure>> 
     let input =
         |text: &&str| Input { values: vec![PortValue::new("in", *text)], sizes: DimSizes::new() };
     let limits = CallLimits { scoring_ms: 60_000, output_bytes: 1024, seed: 7 };
-    let call = Call { records: texts.iter().map(input).collect(), limits };
+    let call =
+        Call { records: texts.iter().map(input).collect(), limits, progress: Progress::patient() };
     loaded.score(call, &Alarm::start().unwrap())
 }
 
@@ -88,7 +90,8 @@ fn score(loaded: &mut dyn LoadedStage, text: &str) -> String {
     let values = vec![PortValue::new("in", text)];
     let records = vec![Input { values, sizes: DimSizes::new() }];
     let limits = CallLimits { scoring_ms: 60_000, output_bytes: 1024, seed: 7 };
-    let mut results = loaded.score(Call { records, limits }, &Alarm::start().unwrap());
+    let mut results = loaded
+        .score(Call { records, limits, progress: Progress::patient() }, &Alarm::start().unwrap());
     let outputs = results.remove(0).unwrap();
     String::from_utf8(outputs.values.into_iter().next().unwrap().bytes).unwrap()
 }

@@ -9,6 +9,7 @@ mod world;
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::time::Instant;
 
 use guildhall_protocol::contract::Determinism;
 use guildhall_protocol::interface::Interface;
@@ -18,7 +19,7 @@ use wasmtime::{Engine as Machine, Store};
 use self::bindings::{Stage, StagePre, types};
 use self::world::{Terms, World};
 use super::nn::Models;
-use super::verdict::Deadline;
+use super::verdict::judge;
 use crate::engine::{Call, Input, LoadedStage, Outputs};
 use crate::failure::{Failure, excerpt};
 use crate::message::{CallLimits, StageSpec};
@@ -90,12 +91,10 @@ impl Full {
 
     /// Asks the component for its interface and compares it with the manifest's.
     pub(super) fn check_description(&self, interface: &Interface) -> Result<(), Failure> {
-        let internal = |error: std::io::Error| Failure::Internal { why: error.to_string() };
-        let alarm = Alarm::start().map_err(internal)?;
         let limits =
             CallLimits { scoring_ms: DESCRIBE_MAX_MS, output_bytes: RESULT_SPARE_BYTES, seed: 0 };
-        let deadline = Deadline::start(&alarm, &self.machine, limits.scoring_ms);
-        let said = self.call(&limits, RESULT_SPARE_BYTES, &deadline, |stage, store| {
+        // A component that does not answer is ended with whoever compiles it.
+        let said = self.call(&limits, RESULT_SPARE_BYTES, Instant::now(), |stage, store| {
             stage.guildhall_stage_scoring().call_describe(store)
         });
         description::compare(&said?.0, interface).map_err(|why| Failure::InvalidModule { why })
@@ -106,7 +105,7 @@ impl Full {
         &self,
         limits: &CallLimits,
         output_bytes: u64,
-        deadline: &Deadline<'_>,
+        started: Instant,
         ask: impl FnOnce(&Stage, &mut Store<World>) -> wasmtime::Result<T>,
     ) -> Result<(T, Store<World>), Failure> {
         let terms = Terms {
@@ -116,15 +115,13 @@ impl Full {
             determinism: self.determinism,
             models: self.models.as_ref(),
         };
-        let world = World::new(&terms, deadline.started(), limits.scoring_ms);
+        let world = World::new(&terms, started, limits.scoring_ms);
         let mut store = Store::new(&self.machine, world);
         store.limiter(|world| &mut world.limit);
         // Tensors go through the guest's memory, which they cannot exceed.
         let tensors_bytes = self.models.as_ref().map_or(0, |_| self.memory_bytes);
         let at_once = output_bytes.max(tensors_bytes).saturating_add(RESULT_SPARE_BYTES);
         store.set_hostcall_fuel(usize::try_from(at_once).unwrap_or(usize::MAX));
-        store.set_epoch_deadline(1);
-        deadline.check()?;
         let _entered = self.runtime.enter();
         let answer = self.stage.instantiate(&mut store).and_then(|stage| ask(&stage, &mut store));
         *self.said.borrow_mut() = store.data().stderr.contents().to_vec();
@@ -132,7 +129,7 @@ impl Full {
             Ok(answer) => Ok((answer, store)),
             Err(error) => {
                 let World { limit, stderr, .. } = store.data();
-                Err(deadline.judge(&error, limit, stderr, output_bytes))
+                Err(judge(&error, limit, stderr, output_bytes))
             }
         }
     }
@@ -142,13 +139,13 @@ impl Full {
         &self,
         records: Vec<Input>,
         limits: &CallLimits,
-        deadline: &Deadline<'_>,
+        started: Instant,
     ) -> Result<Vec<Result<Outputs, Failure>>, Failure> {
         let count = records.len();
         let output_bytes =
             limits.output_bytes.saturating_mul(count as u64).min(CALL_OUTPUT_MAX_BYTES);
         let output_bytes = output_bytes.max(limits.output_bytes);
-        let (answers, mut store) = self.call(limits, output_bytes, deadline, |stage, store| {
+        let (answers, mut store) = self.call(limits, output_bytes, started, |stage, store| {
             let batch = self.batch(records, store)?;
             stage.guildhall_stage_scoring().call_run(store, &self.config, &batch)
         })?;
@@ -204,31 +201,26 @@ fn said(error: types::StageError) -> Failure {
 
 impl LoadedStage for Full {
     /// When something ends the whole call, nobody knows which record it was. With more than one of them each is scored
-    /// alone then, in an instance of its own, as far as the time reaches. If it was the time that ended the call, the
-    /// first record stands for all.
+    /// alone then, in an instance of its own, as far as the time reaches.
     fn score(&mut self, call: Call, alarm: &Alarm) -> Vec<Result<Outputs, Failure>> {
-        let Call { records, limits } = call;
-        let deadline = Deadline::start(alarm, &self.machine, limits.scoring_ms);
+        let Call { records, limits, progress } = call;
+        let deadline = progress.deadline(alarm, limits.scoring_ms);
+        let started = deadline.started();
         if records.len() > 1 {
-            match self.run(records.iter().map(copy).collect(), &limits, &deadline) {
-                Ok(results) => return results,
-                Err(failure @ Failure::Timeout { .. }) => return vec![Err(failure)],
-                Err(_) => {}
+            progress.score_together(true);
+            if let Ok(results) = self.run(records.iter().map(copy).collect(), &limits, started) {
+                results.into_iter().for_each(|result| progress.push(result));
+                return progress.finish();
             }
+            progress.score_together(false);
         }
-        let mut results = Vec::with_capacity(records.len());
         for record in records {
-            let one = self.run(vec![record], &limits, &deadline);
-            let is_over = matches!(one, Err(Failure::Timeout { .. }));
-            match one {
-                Ok(one) => results.extend(one),
-                Err(failure) => results.push(Err(failure)),
-            }
-            if is_over {
-                break;
+            match self.run(vec![record], &limits, started) {
+                Ok(one) => one.into_iter().for_each(|result| progress.push(result)),
+                Err(failure) => progress.push(Err(failure)),
             }
         }
-        results
+        progress.finish()
     }
 
     fn said(&self) -> Vec<u8> {

@@ -84,7 +84,8 @@ pub(super) struct Session {
 struct Part {
     first: u64,
     asks: Vec<(usize, oneshot::Sender<Answered>)>,
-    ends: Vec<RecordEnd>,
+    /// Each record's end, and whether it failed by the node's own trouble.
+    ends: Vec<(RecordEnd, bool)>,
 }
 
 impl Part {
@@ -274,11 +275,11 @@ impl Session {
     /// The share has checked that results are of the oldest part, in order, each once.
     fn take(&mut self, records: Vec<(RecordResult, bool)>) {
         let Some(part) = self.sent.front_mut() else { return };
-        part.ends.extend(records.into_iter().map(|(result, _)| result.end));
+        part.ends.extend(records.into_iter().map(|(result, is_nodes)| (result.end, is_nodes)));
     }
 
-    /// The oldest part is over: everybody who asked hears of it. Whose records it did not reach hears nothing, and asks
-    /// in another way.
+    /// The oldest part is over: everybody who asked hears of it. Whose records it did not reach hears nothing, as where
+    /// the node itself was in trouble, and asks in another way.
     fn answer(&mut self, on: &ExecutedOn, limits: &Arc<[Limits]>) {
         let Some(part) = self.sent.pop_front() else { return };
         let records = u32::try_from(part.count()).unwrap_or(u32::MAX).max(1);
@@ -288,14 +289,16 @@ impl Session {
         let mut ends = part.ends.into_iter();
         let mut first = part.first;
         for (count, answer) in part.asks {
-            let mut theirs: Vec<RecordEnd> = ends.by_ref().take(count).collect();
+            let theirs: Vec<_> = ends.by_ref().take(count).collect();
+            let is_nodes_fault = theirs.iter().any(|(_, is_nodes)| *is_nodes);
+            let mut theirs: Vec<RecordEnd> = theirs.into_iter().map(|(end, _)| end).collect();
             for end in &mut theirs {
                 if let RecordEnd::Failed(failure) = end {
                     failure.record = failure.record.saturating_sub(first);
                 }
             }
             first += count as u64;
-            if theirs.len() == count {
+            if theirs.len() == count && !is_nodes_fault {
                 let (run, on, limits) = (self.run, on.clone(), Arc::clone(limits));
                 let _gone = answer.send(Answered { run, on, limits, ends: theirs });
             }

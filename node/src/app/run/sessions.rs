@@ -191,6 +191,8 @@ impl App {
         let (found, another) = self.sessions.find(key);
         let handle = match found {
             Some(handle) if !another => handle,
+            // There are as many as there may be.
+            None if !another => return None,
             found => match opening().await {
                 Some(opening) => {
                     let opened = self.open_session(key, opening, found.is_some());

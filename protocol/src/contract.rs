@@ -4,6 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::cbor::DecodeError;
 
+/// Most records in one scoring call, whoever allows more: enough for every engine to be busy, and a call's records stay
+/// far below a frame's bookkeeping.
+pub const CALL_MAX_RECORDS: u64 = 1_024;
+
 /// The producer's signed limits. Part of the manifest, so pinned by the package id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contract {
@@ -20,6 +24,13 @@ pub struct Contract {
     pub output_bytes: u64,
     /// Most records in one scoring call.
     pub batch_max: u32,
+    /// Wall time of a whole job, milliseconds; none leaves it to the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_ms: Option<u64>,
+    /// How long a run may wait for a slot, milliseconds, where a late answer is worth nothing; none leaves it to the
+    /// node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_ms: Option<u64>,
     /// Interfaces of the host that the code may use beyond stdin, stdout and stderr.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub imports: Vec<Import>,
@@ -41,6 +52,7 @@ impl Contract {
             ("memory_bytes", self.memory_bytes == 0),
             ("output_bytes", self.output_bytes == 0),
             ("batch_max", self.batch_max == 0),
+            ("total_ms", self.total_ms == Some(0)),
         ];
         match zero.into_iter().find(|(_, is_zero)| *is_zero) {
             Some((name, _)) => Err(DecodeError::Rule {
@@ -115,15 +127,23 @@ pub struct LimitSet {
     /// Longest output for one record, bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_bytes: Option<u64>,
+    /// Most records in one scoring call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_max: Option<u64>,
+    /// How long a run may wait for a slot, milliseconds; 0 is not at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue_ms: Option<u64>,
 }
 
 impl From<&Contract> for LimitSet {
     fn from(contract: &Contract) -> Self {
         Self {
             scoring_ms: Some(contract.scoring_ms),
-            total_ms: None,
+            total_ms: contract.total_ms,
             memory_bytes: Some(contract.memory_bytes),
             output_bytes: Some(contract.output_bytes),
+            batch_max: Some(contract.batch_max.into()),
+            queue_ms: contract.queue_ms,
         }
     }
 }
@@ -160,6 +180,10 @@ pub struct Limits {
     pub memory_bytes: Limit,
     /// Longest output for one record, bytes.
     pub output_bytes: Limit,
+    /// Most records in one scoring call.
+    pub batch_max: Limit,
+    /// How long a run may wait for a slot of the node, milliseconds.
+    pub queue_ms: Limit,
 }
 
 impl Limits {
@@ -184,6 +208,8 @@ impl Limits {
             total_ms: least(producer.total_ms, node.total_ms, requester.total_ms),
             memory_bytes: least(producer.memory_bytes, node.memory_bytes, requester.memory_bytes),
             output_bytes: least(producer.output_bytes, node.output_bytes, requester.output_bytes),
+            batch_max: least(producer.batch_max, node.batch_max, requester.batch_max),
+            queue_ms: least(producer.queue_ms, node.queue_ms, requester.queue_ms),
         }
     }
 }
@@ -200,16 +226,23 @@ pub struct NodeLimits {
     pub memory_bytes: u64,
     /// Longest output for one record, bytes.
     pub output_bytes: u64,
+    /// Most records in one scoring call.
+    pub batch_max: u64,
+    /// How long a run may wait for a slot, milliseconds; 0 is not at all.
+    pub queue_ms: u64,
 }
 
 impl Default for NodeLimits {
-    /// One minute a record, an hour a job, 1 GiB, and what fits inline into a frame.
+    /// One minute a record, an hour a job, 1 GiB, what fits inline into a frame, the most records that engines gain
+    /// from, and ten minutes of waiting.
     fn default() -> Self {
         Self {
             scoring_ms: 60_000,
             total_ms: 3_600_000,
             memory_bytes: 1 << 30,
             output_bytes: u64::try_from(crate::limits::VALUE_MAX_BYTES).unwrap_or(u64::MAX),
+            batch_max: CALL_MAX_RECORDS,
+            queue_ms: 600_000,
         }
     }
 }
@@ -229,5 +262,6 @@ mod tests {
         assert_eq!(limits.total_ms, Limit { value: 10, set_by: Party::Requester });
         assert_eq!(limits.memory_bytes, Limit { value: 1 << 20, set_by: Party::Producer });
         assert_eq!(limits.output_bytes.set_by, Party::Node);
+        assert_eq!(limits.batch_max, Limit { value: CALL_MAX_RECORDS, set_by: Party::Node });
     }
 }

@@ -619,6 +619,8 @@ mod tests {
                 scratch_bytes: 0,
                 output_bytes: 1,
                 batch_max: 1,
+                total_ms: None,
+                queue_ms: None,
                 imports,
                 hardware: Hardware::default(),
                 determinism: Determinism::Bitwise,

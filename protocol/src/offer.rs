@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::body::few;
 use crate::cbor::DecodeError;
-use crate::contract::{Hardware, NodeLimits};
+use crate::contract::{CALL_MAX_RECORDS, Hardware, NodeLimits};
 use crate::name::OrgName;
 
 /// Orgs that an offer may name, and quotas: far more than a federation that lends by name has, and small in a record.
@@ -100,6 +100,9 @@ impl HardwareOffer {
         if self.engines.len() > OFFER_ENGINES_MAX {
             return over("engines", OFFER_ENGINES_MAX);
         }
+        if self.limits.batch_max > CALL_MAX_RECORDS {
+            return Err(OfferError::Batch);
+        }
         if self.cores > 0 && self.hardware.cores > self.cores {
             let (one, all) = (self.hardware.cores.into(), self.cores.into());
             return Err(OfferError::OneAboveAll { what: "cores", one, all });
@@ -114,6 +117,7 @@ impl HardwareOffer {
             ("total_ms", limits.total_ms),
             ("memory_bytes", limits.memory_bytes),
             ("output_bytes", limits.output_bytes),
+            ("batch_max", limits.batch_max),
         ] {
             if limit == 0 {
                 return Err(OfferError::Zero { what });
@@ -164,12 +168,31 @@ fn offered_limits<'de, D: Deserializer<'de>>(input: D) -> Result<NodeLimits, D::
         total_ms: u64,
         memory_bytes: u64,
         output_bytes: u64,
+        #[serde(default = "default_batch_max")]
+        batch_max: u64,
+        #[serde(default = "default_queue_ms")]
+        queue_ms: u64,
     }
     if input.is_human_readable() {
         return NodeLimits::deserialize(input);
     }
-    let Offered { scoring_ms, total_ms, memory_bytes, output_bytes } = Offered::deserialize(input)?;
-    Ok(NodeLimits { scoring_ms, total_ms, memory_bytes, output_bytes })
+    let read = Offered::deserialize(input)?;
+    Ok(NodeLimits {
+        scoring_ms: read.scoring_ms,
+        total_ms: read.total_ms,
+        memory_bytes: read.memory_bytes,
+        output_bytes: read.output_bytes,
+        batch_max: read.batch_max,
+        queue_ms: read.queue_ms,
+    })
+}
+
+fn default_batch_max() -> u64 {
+    NodeLimits::default().batch_max
+}
+
+fn default_queue_ms() -> u64 {
+    NodeLimits::default().queue_ms
 }
 
 /// Why an offer cannot be made.
@@ -200,6 +223,9 @@ pub enum OfferError {
         /// Which.
         what: &'static str,
     },
+    /// More records in a call than any node takes.
+    #[error("a scoring call takes at most {CALL_MAX_RECORDS} records")]
+    Batch,
     /// A quota beyond all hardware.
     #[error("a quota is at most {QUOTA_MAX_CORE_SECONDS} core-seconds a day")]
     Quota,

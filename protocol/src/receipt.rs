@@ -115,6 +115,9 @@ impl Statement for JobStatement {
 /// Resources that a job used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Used {
+    /// How long the run waited for the node's slot, milliseconds.
+    #[serde(default)]
+    pub queued_ms: u64,
     /// Sum of the wall time of its scorings, microseconds.
     pub wall_us: u64,
     /// Longest call, microseconds.

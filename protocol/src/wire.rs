@@ -132,6 +132,8 @@ pub enum Reason {
     Unable,
     /// Every slot is taken; try again later or elsewhere. Who asks again in time keeps its place in the queue.
     Busy,
+    /// Every slot is taken, and the run waited as long as its limits let it.
+    QueueTimeout,
     /// What this org may use of the node is used up for now.
     Quota,
     /// The node finishes what it has and takes no more.

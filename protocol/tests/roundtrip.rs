@@ -153,6 +153,8 @@ fn contract() -> impl Strategy<Value = Contract> {
             scratch_bytes: numbers.2,
             output_bytes: numbers.3,
             batch_max: numbers.4,
+            total_ms: None,
+            queue_ms: None,
             imports,
             hardware,
             determinism,
@@ -255,18 +257,29 @@ fn listing() -> impl Strategy<Value = Listing> {
 }
 
 fn node_limits() -> impl Strategy<Value = NodeLimits> {
-    any::<[u64; 4]>().prop_map(|[scoring_ms, total_ms, memory_bytes, output_bytes]| NodeLimits {
-        scoring_ms,
-        total_ms,
-        memory_bytes,
-        output_bytes,
-    })
+    any::<[u64; 6]>().prop_map(
+        |[scoring_ms, total_ms, memory_bytes, output_bytes, batch_max, queue_ms]| NodeLimits {
+            scoring_ms,
+            total_ms,
+            memory_bytes,
+            output_bytes,
+            batch_max,
+            queue_ms,
+        },
+    )
 }
 
 fn limit_set() -> impl Strategy<Value = LimitSet> {
-    any::<[Option<u64>; 4]>().prop_map(|[scoring_ms, total_ms, memory_bytes, output_bytes]| {
-        LimitSet { scoring_ms, total_ms, memory_bytes, output_bytes }
-    })
+    any::<[Option<u64>; 6]>().prop_map(
+        |[scoring_ms, total_ms, memory_bytes, output_bytes, batch_max, queue_ms]| LimitSet {
+            scoring_ms,
+            total_ms,
+            memory_bytes,
+            output_bytes,
+            batch_max,
+            queue_ms,
+        },
+    )
 }
 
 fn node() -> impl Strategy<Value = NodeBody> {
@@ -440,6 +453,8 @@ proptest! {
             (limits.total_ms, producer.total_ms, node.total_ms, requester.total_ms),
             (limits.memory_bytes, producer.memory_bytes, node.memory_bytes, requester.memory_bytes),
             (limits.output_bytes, producer.output_bytes, node.output_bytes, requester.output_bytes),
+            (limits.batch_max, producer.batch_max, node.batch_max, requester.batch_max),
+            (limits.queue_ms, producer.queue_ms, node.queue_ms, requester.queue_ms),
         ] {
             let asked = [producer, Some(node), requester];
             prop_assert_eq!(Some(limit.value), asked.into_iter().flatten().min());

@@ -22,13 +22,17 @@ const RECORDS: usize = 24;
 /// Of the stage that is run: milliseconds for a record, memory and output in bytes.
 const CONTRACT: (u64, u64, u64) = (1_000, 1 << 24, 60_000);
 
+/// Records in a call of a contract that says nothing about them.
+const BATCH_MAX: u64 = 64;
+
 fn producer() -> LimitSet {
     let (scoring_ms, memory_bytes, output_bytes) = CONTRACT;
     LimitSet {
         scoring_ms: Some(scoring_ms),
-        total_ms: None,
         memory_bytes: Some(memory_bytes),
         output_bytes: Some(output_bytes),
+        batch_max: Some(BATCH_MAX),
+        ..LimitSet::default()
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use guildhall_testkit::protocol::api::{InferAnswer, InferRecord, InferRequest};
 use guildhall_testkit::protocol::name::Reference;
 use guildhall_testkit::{
-    Lab, Node, Package, at_rest, at_work, holds_listings, lend, publish_ok, stage,
+    Lab, Node, Package, at_rest, at_work, holds_listings, lend, publish_ok, stage, waits,
 };
 use serde_json::{Value, json};
 
@@ -168,8 +168,7 @@ async fn a_session_that_is_cut_off_costs_no_answer() {
     let answer = client.infer(&reference, &on_b).await.expect("it is scored");
     assert_eq!(answer.executed_on.expect("by b").org.as_str(), "lab-b");
     b.kill().await.expect("it is killed");
-    let lost =
-        client.infer(&reference, &InferRequest { queue_ms: Some(500), ..on_b.clone() }).await;
+    let lost = client.infer(&reference, &InferRequest { limits: waits(500), ..on_b.clone() }).await;
     assert!(lost.is_err(), "only b was asked for");
     let answer = client.infer(&reference, &one(four(2))).await.expect("another does it");
     assert_eq!(first_value(&answer), 2.0);

@@ -3,7 +3,7 @@
 use guildhall_testkit::protocol::api::{RunRequest, RunState};
 use guildhall_testkit::{
     Cli, Node, NotYet, PATIENCE, Package, converge, holds_listings, publish_ok, records, request,
-    run, stage,
+    run, stage, waits,
 };
 use serde_json::Value;
 
@@ -21,7 +21,7 @@ async fn refused_with(requester: &Node, words: &str) {
     let known = converge(PATIENCE, words, async || {
         let wanted = request("lab-a/echo", records(["x"]), "lab-b");
         // It does not wait for better times.
-        let wanted = RunRequest { queue_ms: Some(0), ..wanted };
+        let wanted = RunRequest { limits: waits(0), ..wanted };
         match requester.client().start_run(&wanted).await {
             Err(guildhall_testkit::client::Error::Api { body, .. }) => {
                 let said = format!("{} {}", body.message, body.details.join(" "));

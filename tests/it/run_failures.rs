@@ -1,6 +1,7 @@
 //! Stages that misbehave: each failure is named and signed for, and the executor goes on serving.
 
-use guildhall_testkit::protocol::api::{OutputValue, RunReport, RunState};
+use guildhall_testkit::protocol::api::{OutputValue, RunReport, RunRequest, RunState};
+use guildhall_testkit::protocol::contract::{Limit, LimitSet, Party};
 use guildhall_testkit::protocol::receipt::Outcome;
 use guildhall_testkit::{
     Node, NotYet, PATIENCE, Package, bytes_of, converge, holds_listings, lend, publish_ok, records,
@@ -133,6 +134,40 @@ async fn a_requester_may_ask_for_less_time_and_the_receipt_says_so() {
     let failure = report.failure.expect("it fails");
     assert_eq!((failure.cause.as_str(), failure.limit_ms), ("total_timeout", Some(400)));
     assert!(report.receipts[0].verified);
+}
+
+/// ```text
+///   lab-a (publishes, executes its own)
+/// ```
+#[tokio::test]
+async fn a_receipt_quotes_the_smallest_of_every_limit_and_whose_it_was() {
+    let lab = lab();
+    let a = lab.found("lab-a").await;
+    let contract = "[contract]\nscoring_ms = 5000\nmeasured_on = \"a test\"\nmemory = 16777216\n\
+                    output = 1000\nbatch_max = 4\ntotal_ms = 90000\nqueue_ms = 30000\n\
+                    determinism = \"bitwise\"";
+    publish_ok(&a, &lab.write(&Package::stage("echo", &stage::echo()).table(contract))).await;
+    let mut wanted = request("lab-a/echo", records(["1", "2", "3", "4", "5", "6"]), "local");
+    let of = async |wanted: &RunRequest| {
+        let report = run_request(&a, wanted).await;
+        assert_eq!(report.state, RunState::Completed, "{:?}", report.failure);
+        report.receipts[0].jobs[0].clone()
+    };
+    let quoted = |value, set_by| Limit { value, set_by };
+    let job = of(&wanted).await;
+    assert_eq!(job.limits.scoring_ms, quoted(5_000, Party::Producer));
+    assert_eq!(job.limits.total_ms, quoted(90_000, Party::Producer));
+    assert_eq!(job.limits.memory_bytes, quoted(1 << 24, Party::Producer));
+    assert_eq!(job.limits.output_bytes, quoted(1_000, Party::Producer));
+    assert_eq!(job.limits.batch_max, quoted(4, Party::Producer));
+    assert_eq!(job.limits.queue_ms, quoted(30_000, Party::Producer));
+    assert!(job.used.calls >= 2, "six records in calls of four: {}", job.used.calls);
+
+    wanted.limits = LimitSet { batch_max: Some(1), queue_ms: Some(2_000), ..LimitSet::default() };
+    let job = of(&wanted).await;
+    assert_eq!(job.limits.batch_max, quoted(1, Party::Requester));
+    assert_eq!(job.limits.queue_ms, quoted(2_000, Party::Requester));
+    assert_eq!(job.used.calls, 6, "each record has a call of its own");
 }
 
 /// ```text

@@ -3,7 +3,7 @@
 use guildhall_testkit::protocol::api::{RunInput, RunRequest, RunState};
 use guildhall_testkit::{
     Lab, Node, NotYet, PATIENCE, Package, at_work, converge, holds_listings, lend, publish_ok,
-    records, request, run, run_request, stage, start,
+    records, request, run, run_request, stage, start, waits,
 };
 
 use crate::lab;
@@ -123,7 +123,7 @@ async fn when_every_slot_is_taken_the_run_fails_with_that_reason() {
     start(&c, &request("lab-a/endless", records(["x"]), "lab-b")).await;
     at_work(&b).await;
     let wanted = request("lab-a/echo", records(["x"]), "lab-b");
-    let report = run_request(&a, &RunRequest { queue_ms: Some(500), ..wanted }).await;
+    let report = run_request(&a, &RunRequest { limits: waits(500), ..wanted }).await;
     let failure = report.failure.expect("there is no room");
     assert_eq!(failure.cause, "no_executor");
     assert!(failure.message.contains("all 1 slots are taken"), "{}", failure.message);

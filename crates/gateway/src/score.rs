@@ -28,8 +28,6 @@ pub struct ScoreRequest {
     pub on: Placement,
     /// Limits the requester asks for.
     pub limits: LimitSet,
-    /// How long it may wait for a free slot, milliseconds.
-    pub queue_ms: Option<u64>,
 }
 
 /// What came out.

@@ -124,7 +124,7 @@ pub struct Spec {
     /// The producers' limit of one call in milliseconds, the smallest of the stages.
     pub scoring_ms: u64,
     /// Most records of a call that the producers allow, the smallest of the stages.
-    pub batch_max: u32,
+    pub batch_max: u64,
     /// Most records of a part.
     pub part_max_records: usize,
     /// Most bytes of a part's inputs, and of its results as far as they can be predicted. A single record may be

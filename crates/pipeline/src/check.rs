@@ -78,6 +78,8 @@ pub fn tighter(a: LimitSet, b: LimitSet) -> LimitSet {
         total_ms: least(a.total_ms, b.total_ms),
         memory_bytes: least(a.memory_bytes, b.memory_bytes),
         output_bytes: least(a.output_bytes, b.output_bytes),
+        batch_max: least(a.batch_max, b.batch_max),
+        queue_ms: least(a.queue_ms, b.queue_ms),
     }
 }
 

@@ -25,13 +25,20 @@ pub struct Plan {
     /// What the whole takes and yields.
     pub interface: Interface,
     /// Most records that every stage's producer allows in one call.
-    pub batch_max: u32,
+    pub batch_max: u64,
 }
 
 impl Plan {
-    /// What a node is asked before it is sent the job; `isolation` is the least level that the requester accepts.
+    /// How long a run of this may wait for a slot, milliseconds: the least that a producer allows and `asked` does.
     #[must_use]
-    pub fn offer_request(&self, run: RunId, isolation: u8) -> OfferRequest {
+    pub fn queue_ms(&self, asked: &LimitSet) -> Option<u64> {
+        self.limits.iter().chain([asked]).filter_map(|limits| limits.queue_ms).min()
+    }
+
+    /// What a node is asked before it is sent the job; `asked` is what the requester wants, and `isolation` the least
+    /// level that it accepts.
+    #[must_use]
+    pub fn offer_request(&self, run: RunId, asked: &LimitSet, isolation: u8) -> OfferRequest {
         OfferRequest {
             run,
             stages: self.stages.iter().map(|stage| stage.package).collect(),
@@ -39,6 +46,7 @@ impl Plan {
             memory_bytes: self.memory_bytes,
             hardware: self.hardware.clone(),
             isolation,
+            queue_ms: self.queue_ms(asked),
         }
     }
 }
@@ -52,6 +60,7 @@ pub fn plan(stages: &[StageInfo]) -> Result<Plan, PipelineError> {
     let mut engines: Vec<String> = stages.iter().filter_map(|stage| stage.engine.clone()).collect();
     engines.sort_unstable();
     engines.dedup();
+    let limits: Vec<LimitSet> = stages.iter().map(StageInfo::limits).collect();
     let contracts = || stages.iter().filter_map(|stage| stage.contract.as_ref());
     let job_stage = |stage: &StageInfo| JobStage {
         package: stage.package,
@@ -62,7 +71,6 @@ pub fn plan(stages: &[StageInfo]) -> Result<Plan, PipelineError> {
     Ok(Plan {
         stages: stages.iter().map(job_stage).collect(),
         names: stages.iter().map(|stage| stage.name.clone()).collect(),
-        limits: stages.iter().map(StageInfo::limits).collect(),
         engines,
         memory_bytes: stages.iter().map(StageInfo::memory_bytes).max().unwrap_or_default(),
         hardware: Hardware {
@@ -73,6 +81,7 @@ pub fn plan(stages: &[StageInfo]) -> Result<Plan, PipelineError> {
                 .unwrap_or_default(),
         },
         interface,
-        batch_max: contracts().map(|one| one.batch_max).min().unwrap_or(1),
+        batch_max: limits.iter().filter_map(|limits| limits.batch_max).min().unwrap_or(1),
+        limits,
     })
 }

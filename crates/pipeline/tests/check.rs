@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use common::{contract, image, package, port, stage};
 use guildhall_pipeline::{PipelineError, StageInfo, check, check_input, expand, plan, source_port};
-use guildhall_protocol::contract::Hardware;
+use guildhall_protocol::contract::{Hardware, LimitSet};
 use guildhall_protocol::interface::{Dim, ElementType, Interface, PortType, TensorType};
 use guildhall_protocol::limits::PIPELINE_MAX_STAGES;
 use guildhall_protocol::manifest::{Kind, Manifest, RecordSet, Stage};
@@ -173,7 +173,9 @@ fn a_plan_needs_the_most_that_one_stage_needs() {
     assert_eq!(made.hardware, hardware_of(4, 7));
     assert_eq!(made.names, ["prepare", "score", "again"]);
     assert_eq!(made.stages[1].listing.memory_bytes, Some(2 << 20));
-    let request = made.offer_request(RunId(Hash::of(b"run")), 2);
+    let asked = LimitSet { queue_ms: Some(700), ..LimitSet::default() };
+    let request = made.offer_request(RunId(Hash::of(b"run")), &asked, 2);
+    assert_eq!(request.queue_ms, Some(700));
     assert_eq!(request.stages, [package("prepare"), package("score"), package("again")]);
     assert_eq!((request.engines, request.memory_bytes), (made.engines, 8 << 20));
 

@@ -302,11 +302,20 @@ fn values_are_those_of_the_output_ports_within_the_limit_that_was_quoted() {
     assert_eq!(taken(vec![flat]), ports);
 }
 
-/// Producer 50 ms and 1 MiB, requester 40 ms and 400 ms in all.
+/// Producer 50 ms, 1 MiB and 16 records in a call, requester 40 ms, 400 ms in all and 5 s of waiting.
 fn bounded() -> Spec {
-    let producer =
-        LimitSet { scoring_ms: Some(50), memory_bytes: Some(1 << 20), ..LimitSet::default() };
-    let asked = LimitSet { scoring_ms: Some(40), total_ms: Some(400), ..LimitSet::default() };
+    let producer = LimitSet {
+        scoring_ms: Some(50),
+        memory_bytes: Some(1 << 20),
+        batch_max: Some(16),
+        ..LimitSet::default()
+    };
+    let asked = LimitSet {
+        scoring_ms: Some(40),
+        total_ms: Some(400),
+        queue_ms: Some(5_000),
+        ..LimitSet::default()
+    };
     Spec { limits: vec![producer; 2], asked, ..spec() }
 }
 
@@ -318,11 +327,20 @@ fn quoted(node: NodeLimits) -> Limits {
 #[test]
 fn quoted_limits_are_never_looser_than_agreed_and_name_the_right_party() {
     type Change = fn(&mut Limits);
-    let tight = NodeLimits { scoring_ms: 1, total_ms: 1, memory_bytes: 1, output_bytes: 1 };
+    let tight = NodeLimits {
+        scoring_ms: 1,
+        total_ms: 1,
+        memory_bytes: 1,
+        output_bytes: 1,
+        batch_max: 1,
+        queue_ms: 1,
+    };
     for honest in [NodeLimits::default(), tight] {
         assert_eq!(State::new(bounded()).handle_ready(vec![quoted(honest); 2]), Ok(()));
     }
-    let lies: [(&str, Change); 6] = [
+    let lies: [(&str, Change); 8] = [
+        ("records in one call", |limits| limits.batch_max.value = 17),
+        ("time to wait for a slot", |limits| limits.queue_ms.set_by = Party::Producer),
         ("time for one record", |limits| limits.scoring_ms.value = 41),
         ("time for one record", |limits| limits.scoring_ms.set_by = Party::Producer),
         ("time for the whole job", |limits| limits.total_ms.value = 401),
@@ -344,7 +362,14 @@ fn quoted_limits_are_never_looser_than_agreed_and_name_the_right_party() {
 #[test]
 fn the_executors_own_trouble_is_told_from_anybody_elses() {
     let node = NodeLimits::default();
-    let tight = NodeLimits { scoring_ms: 1, total_ms: 1, memory_bytes: 1, output_bytes: 1 };
+    let tight = NodeLimits {
+        scoring_ms: 1,
+        total_ms: 1,
+        memory_bytes: 1,
+        output_bytes: 1,
+        batch_max: 1,
+        queue_ms: 1,
+    };
     // As tight as the requester's own wish: another node would stop it as well.
     let tie = NodeLimits { scoring_ms: 40, total_ms: 400, ..node };
     let cases = [

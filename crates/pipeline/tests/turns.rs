@@ -27,6 +27,7 @@ fn request(run: u64) -> OfferRequest {
         memory_bytes: 1 << 20,
         hardware: Hardware::default(),
         isolation: 0,
+        queue_ms: None,
     }
 }
 
@@ -37,14 +38,22 @@ struct Lender {
     next: u64,
     out: BTreeMap<Hash, OrgName>,
     users: BTreeMap<Hash, User>,
+    queued_ms: BTreeMap<Hash, u64>,
     nodes: BTreeMap<String, PublicKey>,
 }
 
 impl Lender {
     fn new(slots: u32) -> Self {
         let offer = HardwareOffer { slots, ..HardwareOffer::default() };
-        let (users, nodes) = (BTreeMap::new(), BTreeMap::new());
-        Self { book: Book::default(), offer, next: 0, out: BTreeMap::new(), users, nodes }
+        Self {
+            book: Book::default(),
+            offer,
+            next: 0,
+            out: BTreeMap::new(),
+            users: BTreeMap::new(),
+            queued_ms: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+        }
     }
 
     /// The org's node asks; each of its leases counts as opened, so that it may hold several.
@@ -73,6 +82,7 @@ impl Lender {
         let opened = self.book.open(now_ms, &spec, node).unwrap();
         assert_eq!((&opened.user.org, opened.memory_bytes), (&Some(asker.clone()), 1 << 20));
         self.users.insert(lease, opened.user);
+        self.queued_ms.insert(lease, opened.queued_ms);
         self.out.insert(lease, asker);
         Ok(granted)
     }
@@ -82,6 +92,46 @@ impl Lender {
         assert_eq!(refusal.reason, Reason::Busy, "{}", refusal.detail);
         refusal.retry_after_ms.unwrap()
     }
+}
+
+#[test]
+fn a_run_waits_as_long_as_its_limits_and_the_nodes_allow_and_it_is_counted() {
+    let waits = |run, queue_ms| OfferRequest { queue_ms: Some(queue_ms), ..request(run) };
+    let mut lender = Lender::new(1);
+    lender.offer.limits.queue_ms = 1_000;
+    let first = lender.ask(0, "lab", &waits(1, 0)).unwrap();
+    assert_eq!(lender.queued_ms[&first.lease], 0);
+    let refusal = lender.ask(5, "mercy", &waits(2, 0)).unwrap_err();
+    assert_eq!((refusal.reason, refusal.retry_after_ms), (Reason::QueueTimeout, None));
+    assert!(lender.book.standings(5).values().all(|one| one.waiting == 0), "it has no place");
+
+    let refusal = lender.ask(10, "mercy", &waits(2, 300)).unwrap_err();
+    assert_eq!((refusal.reason, refusal.retry_after_ms), (Reason::Busy, Some(RETRY_MS)));
+    let refusal = lender.ask(260, "mercy", &waits(2, 300)).unwrap_err();
+    assert_eq!(refusal.retry_after_ms, Some(50), "a last time");
+    let refusal = lender.ask(310, "mercy", &waits(2, 300)).unwrap_err();
+    assert_eq!(refusal.reason, Reason::QueueTimeout);
+    assert!(refusal.detail.contains("waited 300 ms"), "{}", refusal.detail);
+
+    // The node's own limit is smaller than what this one would wait.
+    assert_eq!(lender.busy(400, "other", 3), RETRY_MS);
+    assert_eq!(lender.ask(1_400, "other", &request(3)).unwrap_err().reason, Reason::QueueTimeout);
+
+    assert_eq!(lender.busy(2_000, "late", 4), RETRY_MS);
+    lender.book.close(&first.lease);
+    let granted = lender.ask(2_250, "late", &request(4)).unwrap();
+    assert_eq!(lender.queued_ms[&granted.lease], 250);
+}
+
+#[test]
+fn a_turn_that_comes_after_the_time_to_wait_is_no_turn() {
+    let mut lender = Lender::new(1);
+    let first = lender.ask(0, "lab", &request(1)).unwrap();
+    let waits = OfferRequest { queue_ms: Some(100), ..request(2) };
+    assert_eq!(lender.ask(0, "mercy", &waits).unwrap_err().reason, Reason::Busy);
+    lender.book.close(&first.lease);
+    assert_eq!(lender.ask(101, "mercy", &waits).unwrap_err().reason, Reason::QueueTimeout);
+    assert!(lender.ask(102, "mercy", &waits).is_ok(), "whoever comes anew waits anew");
 }
 
 #[test]

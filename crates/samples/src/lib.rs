@@ -365,6 +365,8 @@ fn contract(random: &mut Random, len_bytes: u64) -> Contract {
         scratch_bytes: 0,
         output_bytes: 1 << 20,
         batch_max: 16,
+        total_ms: None,
+        queue_ms: None,
         imports: Vec::new(),
         hardware: Hardware { cores: random.between(0, 8) as u32, gpu_memory_bytes },
         determinism: Determinism::Numeric,

@@ -26,4 +26,4 @@ pub use lab::{Lab, PATIENCE, acquainted, bring_in, holds_listings, lend, refused
 pub use memory::{cpu_ms, file_bytes, forget_peak, peak_bytes, rss_bytes};
 pub use package::{Package, publish, publish_ok};
 pub use process::{at_rest, at_work, closely, has_ended, pause, resume, workers_of};
-pub use run::{bytes_of, records, request, run, run_request, start, until_records};
+pub use run::{bytes_of, records, request, run, run_request, start, until_records, waits};

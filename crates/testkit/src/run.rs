@@ -7,6 +7,8 @@ use guildhall_protocol::api::{
     InputRecord, OutputValue, Placement, RunInput, RunReport, RunRequest,
 };
 
+use guildhall_protocol::contract::LimitSet;
+
 use crate::lab::PATIENCE;
 
 /// Records of these values, named by their place.
@@ -16,6 +18,12 @@ pub fn records<V: AsRef<[u8]>>(values: impl IntoIterator<Item = V>) -> RunInput 
         InputRecord::new(place.to_string(), BASE64.encode(value.as_ref()))
     };
     RunInput::Records(values.into_iter().enumerate().map(record).collect())
+}
+
+/// Limits of a run that waits so long for a slot.
+#[must_use]
+pub fn waits(queue_ms: u64) -> LimitSet {
+    LimitSet { queue_ms: Some(queue_ms), ..LimitSet::default() }
 }
 
 /// A request without limits of its own.

@@ -232,16 +232,19 @@ pub(super) fn jobs_table(jobs: &[JobStatement]) -> Table {
 /// The limits each job ran under, and whose they were.
 pub(super) fn limits_table(jobs: &[JobStatement]) -> Table {
     let mut table =
-        Table::with_head(["STAGE", "A RECORD", "IN ALL", "MEMORY LIMIT", "OUTPUT LIMIT"]);
+        Table::with_head(["STAGE", "A RECORD", "A CALL", "IN ALL", "WAIT", "MEMORY", "OUTPUT"]);
     for job in jobs {
-        let Limits { scoring_ms, total_ms, memory_bytes, output_bytes } = job.limits;
+        let Limits { scoring_ms, total_ms, memory_bytes, output_bytes, batch_max, queue_ms } =
+            job.limits;
         let time =
             |limit: Limit| format!("{} ({})", duration_text(limit.value), party(limit.set_by));
         let size = |limit: Limit| format!("{} ({})", ByteSize(limit.value), party(limit.set_by));
         table.row([
             job.stage.to_string(),
             time(scoring_ms),
+            format!("{} ({})", counted(batch_max.value, "record"), party(batch_max.set_by)),
             time(total_ms),
+            time(queue_ms),
             size(memory_bytes),
             size(output_bytes),
         ]);

@@ -47,6 +47,9 @@ pub(crate) struct RunArgs {
     /// Longest time to wait for a free slot, milliseconds; a minute if it says nothing else
     #[arg(long, value_name = "MS")]
     pub(crate) wait_ms: Option<u64>,
+    /// Most records in one scoring call; the contract's limit holds if it is smaller
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) batch: Option<u64>,
     /// Least level of isolation that the executing nodes must have, 0 to 3; `guild peers` shows theirs
     #[arg(long, default_value_t = 0, value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=3))]
     pub(crate) isolation: u8,
@@ -69,14 +72,18 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Result<(), Failure>
     inputs.notes.iter().for_each(|note| output.note(note));
     let mut names = inputs.names();
     let out = Destination::open(args.out.as_deref(), args.force).await?;
-    let limits =
-        LimitSet { scoring_ms: args.timeout_ms, total_ms: args.total_ms, ..LimitSet::default() };
+    let limits = LimitSet {
+        scoring_ms: args.timeout_ms,
+        total_ms: args.total_ms,
+        batch_max: args.batch,
+        queue_ms: args.wait_ms,
+        ..LimitSet::default()
+    };
     let request = RunRequest {
         reference: args.reference,
         input: inputs.input,
         on: args.on,
         limits,
-        queue_ms: args.wait_ms,
         isolation: args.isolation,
         shares_max: args.shares,
         query_id: args.query,

@@ -31,9 +31,6 @@ pub struct InferRequest {
     /// Limits the requester asks for.
     #[serde(default)]
     pub limits: LimitSet,
-    /// How long it may wait for a free slot, milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub queue_ms: Option<u64>,
     /// Least level of isolation that the executing node must have.
     #[serde(default)]
     pub isolation: u8,

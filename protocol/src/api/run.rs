@@ -20,12 +20,9 @@ pub struct RunRequest {
     /// Where.
     #[serde(default)]
     pub on: Placement,
-    /// Limits the requester asks for.
+    /// Limits the requester asks for. It waits a minute for a free slot unless they say something else.
     #[serde(default)]
     pub limits: LimitSet,
-    /// How long it may wait for a free slot, milliseconds; a minute unless it says something else.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub queue_ms: Option<u64>,
     /// Least level of isolation that the executing nodes must have.
     #[serde(default)]
     pub isolation: u8,
@@ -46,7 +43,6 @@ impl RunRequest {
             input,
             on: Placement::default(),
             limits: LimitSet::default(),
-            queue_ms: None,
             isolation: 0,
             shares_max: None,
             query_id: None,

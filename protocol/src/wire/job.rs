@@ -35,6 +35,10 @@ pub struct OfferRequest {
     /// Least level of isolation that the requester accepts, as nodes advertise it.
     #[serde(default)]
     pub isolation: u8,
+    /// How long the run may wait for a slot, milliseconds: the smallest of what the contracts and the requester allow;
+    /// none leaves it to the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_ms: Option<u64>,
 }
 
 /// A node's promise to execute a job, for a while.

@@ -158,6 +158,8 @@ pub(crate) fn contract() -> Contract {
         scratch_bytes: 0,
         output_bytes: 4096,
         batch_max: 16,
+        total_ms: None,
+        queue_ms: None,
         imports: vec![Import::Arguments, Import::SeededRandomness],
         hardware: Hardware { cores: 1, gpu_memory_bytes: 0 },
         determinism: Determinism::Numeric,

@@ -101,6 +101,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
                 memory_bytes: 64 << 20,
                 hardware: Hardware { cores: 2, gpu_memory_bytes: 0 },
                 isolation: 2,
+                queue_ms: Some(30_000),
             })),
         ),
     ]
@@ -141,6 +142,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
         Reason::Unable,
         Reason::Busy,
         Reason::Quota,
+        Reason::QueueTimeout,
         Reason::Draining,
         Reason::BadInvite,
         Reason::Invalid,
@@ -248,6 +250,7 @@ pub(crate) fn job(stage: u32) -> JobStatement {
         records: 2,
         failed: 1,
         used: Used {
+            queued_ms: 250,
             wall_us: 900,
             longest_us: 500,
             calls: 2,

@@ -64,6 +64,8 @@ pub(crate) fn entry(reference: &str) -> Entry {
             scratch_bytes: 0,
             output_bytes: 1 << 16,
             batch_max: 1,
+            total_ms: None,
+            queue_ms: None,
             imports: Vec::new(),
             hardware: Hardware::default(),
             determinism: Determinism::Bitwise,

@@ -155,6 +155,8 @@ fn listing(line: Line, package: PackageId, (name, version): (PackageName, Versio
         scratch_bytes: 0,
         output_bytes: 1 << 20,
         batch_max: 16,
+        total_ms: None,
+        queue_ms: None,
         imports: Vec::new(),
         hardware: hardware.clone(),
         determinism: Determinism::Numeric,

@@ -226,6 +226,8 @@ pub(super) struct WrittenContract {
     scratch: ByteSize,
     output: Option<ByteSize>,
     batch_max: Option<u32>,
+    total_ms: Option<u64>,
+    queue_ms: Option<u64>,
     #[serde(default)]
     imports: Vec<Import>,
     #[serde(default)]
@@ -242,6 +244,8 @@ impl From<WrittenContract> for Contract {
             scratch_bytes: written.scratch.0,
             output_bytes: written.output.map_or(OUTPUT_DEFAULT_BYTES, |size| size.0),
             batch_max: written.batch_max.unwrap_or(BATCH_DEFAULT),
+            total_ms: written.total_ms,
+            queue_ms: written.queue_ms,
             imports: written.imports,
             hardware: written.hardware.into(),
             determinism: written.determinism,

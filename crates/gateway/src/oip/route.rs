@@ -159,8 +159,7 @@ async fn answered<N: Node>(
     let score = ScoreRequest {
         records: records.values,
         on: request.on.clone(),
-        limits: LimitSet { total_ms: timeout_ms, ..LimitSet::default() },
-        queue_ms: timeout_ms,
+        limits: LimitSet { total_ms: timeout_ms, queue_ms: timeout_ms, ..LimitSet::default() },
     };
     let version = match reference {
         Reference::Named { version, .. } => version.as_ref().map(ToString::to_string),

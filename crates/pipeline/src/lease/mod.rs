@@ -83,6 +83,8 @@ struct Held {
     until_ms: u64,
     /// What the whole job may take once it is open.
     total_ms: u64,
+    /// How long it waited for the slot.
+    queued_ms: u64,
 }
 
 /// What the caller knows of a lease that is to be granted.
@@ -117,6 +119,8 @@ pub struct Opened {
     /// Most memory of one stage that was asked for, bytes: what the lease was granted for. A stage whose contract wants
     /// more than was asked for gets no more.
     pub memory_bytes: u64,
+    /// How long the run waited for its slot, milliseconds.
+    pub queued_ms: u64,
     /// To whose account goes what the job uses.
     pub user: User,
 }
@@ -204,10 +208,12 @@ impl Book {
         self.check_quota(now_ms, asker, policy)?;
         self.check_hoard(now_ms, node)?;
         let side = asker.side();
-        self.take_turn(now_ms, policy, slots, is_own, ((node, request.run), &side, needs))?;
+        let limits = policy.offer.map_or_else(NodeLimits::default, |offer| offer.limits);
+        let queue_ms = request.queue_ms.unwrap_or(u64::MAX).min(limits.queue_ms);
+        let asks = ((node, request.run), &side, needs);
+        let queued_ms = self.take_turn(now_ms, policy, slots, is_own, asks, queue_ms)?;
 
         self.granted = self.granted.saturating_add(1);
-        let limits = policy.offer.map_or_else(NodeLimits::default, |offer| offer.limits);
         let held = Held {
             run: request.run,
             node,
@@ -220,6 +226,7 @@ impl Book {
             is_open: false,
             until_ms: now_ms.saturating_add(OPEN_WITHIN_MS),
             total_ms: limits.total_ms,
+            queued_ms,
         };
         self.leases.insert(fresh.lease, held);
         let taken = self.leases.values().filter(|held| held.is_own == is_own).count();
@@ -267,7 +274,8 @@ impl Book {
         Err(Refusal { retry_after_ms: first, ..Refusal::new(Reason::Busy, detail) })
     }
 
-    /// Gives whoever asks a place in its queue, and lets it pass when it is its turn and there is room.
+    /// Gives whoever asks a place in its queue, and lets it pass when it is its turn and there is room. Says how long it
+    /// waited.
     fn take_turn(
         &mut self,
         now_ms: u64,
@@ -275,7 +283,8 @@ impl Book {
         slots: usize,
         is_own: bool,
         (key, side, needs): (Key, &Side, Needs),
-    ) -> Result<(), Refusal> {
+        queue_ms: u64,
+    ) -> Result<u64, Refusal> {
         let (mut taken, mut cores, mut memory_bytes) = (0_usize, 0_u64, 0_u64);
         let mut held: BTreeMap<Side, usize> = BTreeMap::new();
         for one in self.leases.values().filter(|held| held.is_own == is_own) {
@@ -296,8 +305,15 @@ impl Book {
         let share = |side: &Side| policy.share(slots, side);
         let queue = if is_own { &mut self.own } else { &mut self.lent };
         let (detail, retry_after_ms) =
-            match queue.ask(now_ms, (key, side, needs), room, &held, share) {
-                Turn::Now => return Ok(()),
+            match queue.ask(now_ms, (key, side, needs), queue_ms, room, &held, share) {
+                Turn::Now { waited_ms } => return Ok(waited_ms),
+                Turn::Over { waited_ms } => {
+                    let detail = format!(
+                        "all {slots} slots are taken or kept for others; the run waited \
+                         {waited_ms} ms, and its limits let it wait {queue_ms} ms"
+                    );
+                    return Err(Refusal::new(Reason::QueueTimeout, detail));
+                }
                 Turn::NoPlace { retry_after_ms } => {
                     ("too many wait for this node already".to_owned(), retry_after_ms)
                 }
@@ -353,6 +369,7 @@ impl Book {
             is_own: held.is_own,
             until_ms: held.until_ms,
             memory_bytes: held.memory_bytes,
+            queued_ms: held.queued_ms,
             user: User { org: held.org.clone(), cores: held.needs.cores },
         })
     }

@@ -77,7 +77,9 @@ impl Room {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
     /// It is its turn, and there is room.
-    Now,
+    Now { waited_ms: u64 },
+    /// It waited as long as it may.
+    Over { waited_ms: u64 },
     /// It has a place, from 1, and should ask again after a while.
     Later { place: usize, retry_after_ms: u64 },
     /// Too many wait already.
@@ -89,6 +91,8 @@ struct Waiting {
     side: Side,
     /// Number of its arrival; those of one org are served in this order.
     arrived: u64,
+    /// When it came.
+    since_ms: u64,
     /// First moment at which the place is lost.
     until_ms: u64,
     needs: Needs,
@@ -109,29 +113,36 @@ pub(super) struct Queue {
 
 impl Queue {
     /// Asks for a slot. `held` says how many each side holds, `share` how many it may hold. Who gets one leaves the
-    /// queue and counts as served.
+    /// queue and counts as served. Who has waited for `queue_ms` leaves it as well.
     pub(super) fn ask(
         &mut self,
         now_ms: u64,
         (key, side, needs): (Key, &Side, Needs),
+        queue_ms: u64,
         room: Room,
         held: &BTreeMap<Side, usize>,
         share: impl Fn(&Side) -> usize,
     ) -> Turn {
         self.forget_gone(now_ms);
-        if !self.enter(key, side, needs) {
+        let Some(since_ms) = self.enter(now_ms, key, side, needs) else {
             return Turn::NoPlace { retry_after_ms: RETRY_MAX_MS };
-        }
+        };
+        let waited_ms = now_ms.saturating_sub(since_ms);
+        let left_ms = queue_ms.saturating_sub(waited_ms);
         let order = self.order(held);
-        if self.is_turn_of(now_ms, &key, room, held, share, &order) {
+        if waited_ms <= queue_ms && self.is_turn_of(now_ms, &key, room, held, share, &order) {
             self.waiting.remove(&key);
             self.serve(side);
-            return Turn::Now;
+            return Turn::Now { waited_ms };
+        }
+        if left_ms == 0 {
+            self.waiting.remove(&key);
+            return Turn::Over { waited_ms };
         }
         let before = order.iter().take_while(|one| **one != key).count();
         let place = before.saturating_add(1);
         let steps = u64::try_from(place).unwrap_or(u64::MAX);
-        let retry_after_ms = RETRY_MS.saturating_mul(steps).min(RETRY_MAX_MS);
+        let retry_after_ms = RETRY_MS.saturating_mul(steps).min(RETRY_MAX_MS).min(left_ms);
         if let Some(waiting) = self.waiting.get_mut(&key) {
             let stays_ms = retry_after_ms.saturating_mul(2).saturating_add(PLACE_GRACE_MS);
             waiting.until_ms = now_ms.saturating_add(stays_ms);
@@ -157,13 +168,13 @@ impl Queue {
         self.waiting.retain(|_, waiting| now_ms < waiting.until_ms);
     }
 
-    /// Gives `key` a place if it has none, and says whether it has one then.
-    fn enter(&mut self, key: Key, side: &Side, needs: Needs) -> bool {
+    /// Gives `key` a place if it has none, and says since when it has one.
+    fn enter(&mut self, now_ms: u64, key: Key, side: &Side, needs: Needs) -> Option<u64> {
         if let Some(waiting) = self.waiting.get_mut(&key) {
             waiting.needs = needs;
             waiting.is_passed = false;
             waiting.kept_since_ms = None;
-            return true;
+            return Some(waiting.since_ms);
         }
         let mut counts: BTreeMap<&Side, usize> = BTreeMap::new();
         for waiting in self.waiting.values() {
@@ -171,13 +182,11 @@ impl Queue {
         }
         let own = counts.get(side).copied().unwrap_or_default();
         if own >= WAITING_PER_ORG_MAX {
-            return false;
+            return None;
         }
         if self.waiting.len() >= WAITING_MAX {
             let most = counts.into_iter().max_by_key(|(_, count)| *count);
-            let Some((most, _)) = most.filter(|(_, count)| *count > own.saturating_add(1)) else {
-                return false;
-            };
+            let (most, _) = most.filter(|(_, count)| *count > own.saturating_add(1))?;
             let of_most = self.waiting.iter().filter(|(_, waiting)| waiting.side == *most);
             let newest = of_most.max_by_key(|(_, waiting)| waiting.arrived).map(|(key, _)| *key);
             newest.map(|newest| self.waiting.remove(&newest));
@@ -185,13 +194,14 @@ impl Queue {
         let waiting = Waiting {
             side: side.clone(),
             arrived: self.next_serial(),
+            since_ms: now_ms,
             until_ms: u64::MAX,
             needs,
             kept_since_ms: None,
             is_passed: false,
         };
         self.waiting.insert(key, waiting);
-        true
+        Some(now_ms)
     }
 
     /// Everybody who waits and was not passed over, in the order of turns if there were room for all.

@@ -50,8 +50,11 @@ const TOTAL: &str = "time for the whole job";
 const MEMORY: &str = "memory";
 const OUTPUT: &str = "output for one record";
 
-fn rows(spec: &Spec, stage: usize, quoted: &Limits) -> [Row; 4] {
-    let LimitSet { scoring_ms, total_ms, memory_bytes, output_bytes } =
+const BATCH: &str = "records in one call";
+const QUEUE: &str = "time to wait for a slot";
+
+fn rows(spec: &Spec, stage: usize, quoted: &Limits) -> [Row; 6] {
+    let LimitSet { scoring_ms, total_ms, memory_bytes, output_bytes, batch_max, queue_ms } =
         spec.limits.get(stage).copied().unwrap_or_default();
     let asked = &spec.asked;
     [
@@ -59,6 +62,8 @@ fn rows(spec: &Spec, stage: usize, quoted: &Limits) -> [Row; 4] {
         (TOTAL, quoted.total_ms, total_ms, asked.total_ms),
         (MEMORY, quoted.memory_bytes, memory_bytes, asked.memory_bytes),
         (OUTPUT, quoted.output_bytes, output_bytes, asked.output_bytes),
+        (BATCH, quoted.batch_max, batch_max, asked.batch_max),
+        (QUEUE, quoted.queue_ms, queue_ms, asked.queue_ms),
     ]
 }
 

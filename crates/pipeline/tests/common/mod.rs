@@ -36,6 +36,8 @@ pub(crate) fn contract(memory_bytes: u64) -> Contract {
         scratch_bytes: 0,
         output_bytes: 1 << 16,
         batch_max: 1,
+        total_ms: None,
+        queue_ms: None,
         imports: Vec::new(),
         hardware: Hardware::default(),
         determinism: Determinism::Bitwise,

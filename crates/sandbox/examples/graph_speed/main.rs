@@ -86,6 +86,8 @@ fn limits() -> Limits {
         total_ms: limit(10 * PATIENT_MS),
         memory_bytes: limit(MEMORY_BYTES),
         output_bytes: limit(1 << 20),
+        batch_max: limit(1_024),
+        queue_ms: limit(0),
     }
 }
 
@@ -121,6 +123,8 @@ fn manifest(graph: &[u8], dims: &[u64]) -> Manifest {
             scratch_bytes: 0,
             output_bytes: 1 << 20,
             batch_max: 32,
+            total_ms: None,
+            queue_ms: None,
             imports: vec![],
             hardware: Hardware::default(),
             determinism: Determinism::Numeric,

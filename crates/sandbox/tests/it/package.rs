@@ -69,6 +69,8 @@ pub(crate) fn limits(scoring_ms: u64, memory_bytes: u64, output_bytes: u64) -> L
         total_ms: limit(10 * PATIENT_MS),
         memory_bytes: limit(memory_bytes),
         output_bytes: limit(output_bytes),
+        batch_max: limit(1_024),
+        queue_ms: limit(0),
     }
 }
 
@@ -84,6 +86,8 @@ pub(crate) fn contract() -> Contract {
         scratch_bytes: 0,
         output_bytes: 1 << 20,
         batch_max: 1,
+        total_ms: None,
+        queue_ms: None,
         imports: vec![],
         hardware: Hardware::default(),
         determinism: Determinism::Bitwise,

@@ -189,20 +189,30 @@ impl App {
         spec: &JobSpec,
         opened: &Opened,
     ) -> Result<Chain, Unprepared> {
-        let unable = || Unprepared::Unable("the requester is no member any more".to_owned());
-        let whom = self.whom(&peer, &opened.user).ok_or_else(unable)?;
+        let unable = |why: &str| Unprepared::Unable(why.to_owned());
+        let gone = || unable("the requester is no member any more");
+        let whom = self.whom(&peer, &opened.user).ok_or_else(gone)?;
         let node =
             self.core().settings().offer.as_ref().map_or_else(NodeLimits::default, |o| o.limits);
         // Room was promised for what was asked for.
         let memory_bytes = node.memory_bytes.min(opened.memory_bytes);
         let node = NodeLimits { memory_bytes, ..node };
-        match self.try_prepare(spec, node, &whom).await {
+        let prepared = match self.try_prepare(spec, node, &whom).await {
             // A file was damaged after it was hashed. Everything is hashed once more, and what is bad is replaced.
             Err(_) if spec.stages.iter().any(|stage| self.is_doubted(&stage.package)) => {
                 self.try_prepare(spec, node, &whom).await
             }
             prepared => prepared,
+        };
+        let mut chain = prepared?;
+        let queue_ms = chain.stages.iter().map(|stage| stage.limits.queue_ms.value).min();
+        if queue_ms.is_some_and(|queue_ms| opened.queued_ms > queue_ms) {
+            return Err(unable("the run waited longer for its slot than its limits allow"));
         }
+        for stage in &mut chain.stages {
+            stage.account.used.queued_ms = opened.queued_ms;
+        }
+        Ok(chain)
     }
 
     /// Whom a job is for.

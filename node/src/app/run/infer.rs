@@ -76,7 +76,6 @@ impl App {
             .start_run(RunRequest {
                 on: request.on,
                 limits: request.limits,
-                queue_ms: request.queue_ms,
                 isolation: request.isolation,
                 ..RunRequest::new(reference, RunInput::Records(records.collect()))
             })

@@ -83,7 +83,6 @@ struct Resume {
     input: ResumeInput,
     on: Placement,
     limits: LimitSet,
-    queue_ms: Option<u64>,
     isolation: u8,
     shares_max: Option<u32>,
 }

@@ -51,11 +51,13 @@ pub(super) struct Job {
     pub(super) limits: LimitSet,
     /// Least level of isolation that is accepted.
     pub(super) isolation: u8,
-    pub(super) queue_ms: Option<u64>,
     pub(super) shares_max: Option<u32>,
     /// Packages and the orgs' nodes that listed them: whom an executor should ask first.
     pub(super) holders: Vec<PublicKey>,
 }
+
+/// How long a run waits for a free slot unless it says something else, milliseconds.
+const QUEUE_DEFAULT_MS: u64 = 60_000;
 
 /// A run that is ready to start.
 struct Prepared {
@@ -83,7 +85,6 @@ impl App {
             },
             on: request.on,
             limits: request.limits,
-            queue_ms: request.queue_ms,
             isolation: request.isolation,
             shares_max: request.shares_max,
         };
@@ -211,21 +212,22 @@ impl App {
             Input::Package { package, manifest } => self.fetch_labels(*package, manifest).await,
             Input::Records(_) => BTreeMap::new(),
         };
+        let queue_ms = Some(resume.limits.queue_ms.unwrap_or(QUEUE_DEFAULT_MS));
         let job = Job {
             run,
             nonce: clock::random(),
             holders: self.listing_nodes(&plan, &input),
             input: input.for_executors(),
-            limits: resume.limits,
+            limits: LimitSet { queue_ms, ..resume.limits },
             isolation: resume.isolation,
-            queue_ms: resume.queue_ms,
             shares_max: resume.shares_max,
             plan,
         };
         Ok(Prepared { job, input, placed, labels })
     }
 
-    /// What it takes to open a session for a request; `None` where no node may execute it.
+    /// What it takes to open a session for a request; `None` where no node may execute it. A session waits for no slot:
+    /// a run does.
     pub(super) async fn opening(
         self: &Arc<Self>,
         plan: &Plan,
@@ -241,9 +243,8 @@ impl App {
             nonce: clock::random(),
             holders: self.listing_nodes(plan, &input),
             input: input.for_executors(),
-            limits: request.limits,
+            limits: LimitSet { queue_ms: Some(0), ..request.limits },
             isolation: request.isolation,
-            queue_ms: None,
             shares_max: None,
             plan: plan.clone(),
         };

@@ -54,9 +54,6 @@ const READY_PATIENCE: Duration = Duration::from_secs(4);
 /// Doublings of [`READY_PATIENCE`]; what is beyond is as long as nodes may take at all.
 const READY_DOUBLINGS_MAX: u32 = 7;
 
-/// How long a run waits for a free slot unless it says something else.
-const QUEUE_MAX: Duration = Duration::from_secs(60);
-
 /// When a busy node is asked again unless it says something else.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -142,7 +139,7 @@ impl<'a> Runner<'a> {
             records: Some(lens.len() as u64),
             first: outputs.now().records,
             scoring_ms: scoring.into_iter().chain(asked).min().unwrap_or(u64::MAX),
-            batch_max: job.plan.batch_max,
+            batch_max: job.limits.batch_max.unwrap_or(u64::MAX).min(job.plan.batch_max),
             part_max_records: PART_MAX_RECORDS,
             part_max_bytes: PART_MAX_BYTES,
             ahead_max: ahead_max(&placed),
@@ -328,7 +325,8 @@ impl<'a> Runner<'a> {
 
     /// How long the run waits for a free slot.
     fn queue(&self) -> Duration {
-        self.job.queue_ms.map_or(QUEUE_MAX, Duration::from_millis)
+        let queue_ms = self.job.plan.queue_ms(&self.job.limits);
+        Duration::from_millis(queue_ms.unwrap_or_default())
     }
 
     fn shares_max(&self) -> usize {

@@ -48,8 +48,8 @@ impl App {
         request: ScoreRequest,
     ) -> Answer<Scored> {
         let Scorable { reference, interface, .. } = of;
-        let ScoreRequest { records, on, limits, queue_ms } = request;
-        let request = InferRequest { on, limits, queue_ms, ..InferRequest::default() };
+        let ScoreRequest { records, on, limits } = request;
+        let request = InferRequest { on, limits, ..InferRequest::default() };
         let package = self.resolve(reference).await?;
         let plan = self.recent_plan(reference, package).await?;
         let in_session =

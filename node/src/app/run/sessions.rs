@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use guildhall_pipeline::Placed;
 use guildhall_protocol::api::InferRequest;
+use guildhall_protocol::contract::LimitSet;
 use guildhall_protocol::wire::PortValue;
 use guildhall_protocol::{PackageId, PublicKey, RunId, cbor};
 use tokio::sync::{mpsc, oneshot};
@@ -64,6 +65,8 @@ impl Key {
     /// `stage` is what the request calls the package.
     pub(super) fn of(stage: &str, package: PackageId, request: &InferRequest) -> Self {
         let InferRequest { on, limits, isolation, .. } = request;
+        // A session waits for no slot, however long the request may.
+        let limits = LimitSet { queue_ms: None, ..*limits };
         Self(cbor::encode(&(stage, package, on, limits, isolation)))
     }
 }

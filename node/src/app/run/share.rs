@@ -118,7 +118,9 @@ impl Share {
     async fn try_run(&mut self) -> Result<Ended, ShareError> {
         let lease = match self.lease().await {
             // The slot that is missing may be one that waits for requests of this very node.
-            Err(ShareError::Busy { .. }) if self.app.give_up_idle_session(self.node).await => {
+            Err(ShareError::Busy { .. } | ShareError::Waited(_))
+                if self.app.give_up_idle_session(self.node).await =>
+            {
                 self.lease().await?
             }
             lease => lease?,
@@ -142,7 +144,7 @@ impl Share {
 
     /// Asks the node for its hardware.
     async fn lease(&self) -> Result<Lease, ShareError> {
-        let offer = self.job.plan.offer_request(self.job.run, self.job.isolation);
+        let offer = self.job.plan.offer_request(self.job.run, &self.job.limits, self.job.isolation);
         if self.node == self.app.overlay.me() {
             let granted = self.app.core().grant_own(clock::now_ms(), &offer);
             return granted.map_err(refused);
@@ -348,6 +350,7 @@ fn refused(refusal: Refusal) -> ShareError {
         Reason::Busy | Reason::Quota | Reason::Draining => {
             ShareError::Busy { why: refusal.detail, after_ms: refusal.retry_after_ms }
         }
+        Reason::QueueTimeout => ShareError::Waited(refusal.detail),
         _ => ShareError::Refused(refusal.detail),
     }
 }
@@ -370,6 +373,9 @@ enum ShareError {
     Refused(String),
     #[error("{why}")]
     Busy { why: String, after_ms: Option<u64> },
+    /// The run waited for its slots as long as it may.
+    #[error("{0}")]
+    Waited(String),
     #[error("it went away")]
     Gone,
     #[error("it was silent for {} s", .0.as_secs())]

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use guildhall_pipeline::{Feed, feeds};
-use guildhall_protocol::contract::{Determinism, Limits};
+use guildhall_protocol::contract::{CALL_MAX_RECORDS, Determinism, Limits};
 use guildhall_protocol::isolation::Level;
 use guildhall_protocol::manifest::{FileEntry, Manifest};
 use guildhall_protocol::receipt::{EdgeHasher, Used};
@@ -21,10 +21,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::app::{App, lock};
-
-/// Most records in one call, whatever the producer allows: enough for every engine to be busy, and a call's records stay
-/// far below a frame's bookkeeping.
-const CALL_MAX_RECORDS: usize = 1_024;
 
 /// Whom a job is executed for.
 #[derive(Clone, Debug)]
@@ -107,10 +103,8 @@ impl StageRun {
         let names = |feed: &Feed<'_>| (feed.from.name.clone(), feed.to.name.clone());
         let feeds = fed.map(|fed| fed.iter().map(names).collect());
         let determinism = contract.map_or(Determinism::None, |one| one.determinism);
-        let batch_max = contract
-            .and_then(|one| usize::try_from(one.batch_max).ok())
-            .unwrap_or(1)
-            .clamp(1, CALL_MAX_RECORDS);
+        let batch_max = limits.batch_max.value.clamp(1, CALL_MAX_RECORDS);
+        let batch_max = usize::try_from(batch_max).unwrap_or(1);
         let seed = seed(nonce);
         let (worker, engine) =
             app.take_worker(&stage, &manifest, &limits, &whom, seed).map_err(|failure| {

@@ -6,7 +6,7 @@ use clap::Args;
 use guildhall_client::package::ByteSize;
 use guildhall_protocol::api::{Lending, Machine, OfferChange, OrgUse, WorkersReport};
 use guildhall_protocol::body::{HardwareOffer, OrgQuota};
-use guildhall_protocol::contract::{Hardware, NodeLimits};
+use guildhall_protocol::contract::{CALL_MAX_RECORDS, Hardware, NodeLimits};
 use guildhall_protocol::isolation::level_text;
 use guildhall_protocol::name::OrgName;
 
@@ -46,6 +46,12 @@ pub(crate) struct OfferArgs {
     /// Longest time for a whole job, of your own runs too, as in 30m [default: 1h]
     #[arg(long, value_name = "TIME", value_parser = millis)]
     pub(crate) time_per_job: Option<u64>,
+    /// Most records in one scoring call, of your own runs too, at most 1024 [default: 1024]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=CALL_MAX_RECORDS))]
+    pub(crate) batch: Option<u64>,
+    /// Longest time that a run waits for a slot, your own too, as in 30s; 0s lets none wait [default: 10m]
+    #[arg(long, value_name = "TIME", value_parser = millis_or_none)]
+    pub(crate) wait: Option<u64>,
     /// Longest output for one record, of your own runs too [default: what fits a message, just below 4MiB]
     #[arg(long, value_name = "SIZE")]
     pub(crate) output: Option<ByteSize>,
@@ -64,7 +70,8 @@ pub(crate) struct OfferArgs {
     pub(crate) quota: Vec<Quota>,
     /// Lend nothing from now on
     #[arg(long, conflicts_with_all = [
-        "slots", "cores", "memory", "memory_per_stage", "gpu_memory", "time_per_record", "time_per_job", "output",
+        "slots", "cores", "memory", "memory_per_stage", "gpu_memory", "time_per_record", "time_per_job", "batch",
+        "wait", "output",
         "to", "to_all", "engines", "quota",
     ])]
     pub(crate) none: bool,
@@ -119,8 +126,16 @@ fn core_seconds(text: &str) -> Option<u64> {
     Some(seconds as u64)
 }
 
-/// Milliseconds of `500ms`, `10s`, `5m`, `1h`.
+/// Milliseconds of `500ms`, `10s`, `5m`, `1h`, and not 0.
 fn millis(text: &str) -> Result<u64, String> {
+    millis_or_none(text).and_then(|ms| match ms {
+        0 => Err("nothing can be done in no time".to_owned()),
+        ms => Ok(ms),
+    })
+}
+
+/// Milliseconds of the same, and of `0s`.
+fn millis_or_none(text: &str) -> Result<u64, String> {
     let wrong = || "a time is a number and ms, s, m or h, as in 10s".to_owned();
     let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
     let (number, unit) = text.split_at_checked(digits).ok_or_else(wrong)?;
@@ -132,7 +147,7 @@ fn millis(text: &str) -> Result<u64, String> {
         _ => return Err(wrong()),
     };
     let number: u64 = number.parse().map_err(|_| wrong())?;
-    number.checked_mul(each).filter(|ms| *ms > 0).ok_or_else(wrong)
+    number.checked_mul(each).ok_or_else(wrong)
 }
 
 impl OfferArgs {
@@ -168,6 +183,8 @@ impl OfferArgs {
         }
         limits.scoring_ms = self.time_per_record.unwrap_or(limits.scoring_ms);
         limits.total_ms = self.time_per_job.unwrap_or(limits.total_ms);
+        limits.batch_max = self.batch.unwrap_or(limits.batch_max);
+        limits.queue_ms = self.wait.unwrap_or(limits.queue_ms);
         limits.output_bytes = self.output.map_or(limits.output_bytes, |size| size.0);
         if self.to_all {
             offer.orgs = Vec::new();
@@ -296,6 +313,14 @@ fn terms(offer: Option<&HardwareOffer>) -> Vec<(&'static str, String)> {
         ("to", orgs),
         ("engines lent", engines),
         ("a job", format!("at most {}", duration_text(limits.total_ms))),
+        ("a call", format!("at most {}", counted(limits.batch_max, "record"))),
+        (
+            "waiting",
+            match limits.queue_ms {
+                0 => "none: who finds no free slot is refused".to_owned(),
+                ms => format!("at most {} for a slot", duration_text(ms)),
+            },
+        ),
         ("a stage", format!("at most {} of memory", ByteSize(limits.memory_bytes))),
         (
             "a record",
@@ -464,7 +489,7 @@ mod tests {
     #[test]
     fn what_is_not_named_stays_and_what_is_named_changes() {
         let first = "--slots 2 --cores 4 --memory 512MiB --time-per-record 10s --time-per-job 2h \
-                     --output 1MiB --to lab-a,lab-b --engines wasm --quota 2 --quota lab-b=8/day";
+                     --batch 16 --wait 0s --output 1MiB --to lab-a,lab-b --engines wasm --quota 2 --quota lab-b=8/day";
         let offer = lent(&[first]);
         assert_eq!((offer.cores, offer.memory_bytes), (4, 512 << 20));
         assert_eq!(
@@ -474,6 +499,8 @@ mod tests {
                 total_ms: 7_200_000,
                 memory_bytes: 512 << 20,
                 output_bytes: 1 << 20,
+                batch_max: 16,
+                queue_ms: 0,
             }
         );
         assert_eq!(offer.check(), Ok(()));

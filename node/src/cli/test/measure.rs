@@ -93,9 +93,9 @@ mod tests {
     fn limits(scoring_ms: u64, memory_bytes: u64, output_bytes: u64) -> Limits {
         let contract = LimitSet {
             scoring_ms: Some(scoring_ms),
-            total_ms: None,
             memory_bytes: Some(memory_bytes),
             output_bytes: Some(output_bytes),
+            ..LimitSet::default()
         };
         Limits::smallest(contract, NodeLimits::default(), LimitSet::default())
     }

@@ -174,6 +174,10 @@ fn limits(changes: &mut Vec<Change>, before: Option<&Contract>, after: Option<&C
     both("scratch", &|c| ByteSize(c.scratch_bytes).to_string());
     both("output", &|c| ByteSize(c.output_bytes).to_string());
     both("records at once", &|c| c.batch_max.to_string());
+    let or_nodes =
+        |ms: Option<u64>| ms.map_or_else(|| "as the node says".to_owned(), |ms| format!("{ms} ms"));
+    both("time a job", &|c| or_nodes(c.total_ms));
+    both("time to wait", &|c| or_nodes(c.queue_ms));
     both("imports", &|c| format!("{:?}", c.imports));
     both("cores", &|c| c.hardware.cores.to_string());
     both("GPU memory", &|c| ByteSize(c.hardware.gpu_memory_bytes).to_string());

@@ -212,6 +212,8 @@ pub(super) fn guessed_contract(code: &Code, files: &[DraftFile]) -> Contract {
         scratch_bytes: 0,
         output_bytes: OUTPUT_DEFAULT_BYTES,
         batch_max: BATCH_DEFAULT,
+        total_ms: None,
+        queue_ms: None,
         imports: Vec::new(),
         hardware: Hardware::default(),
         determinism: match code {

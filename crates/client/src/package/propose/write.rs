@@ -111,6 +111,11 @@ fn limits(text: &mut String, contract: &Contract) {
     line(text, &format!("memory = {}", size(contract.memory_bytes)));
     line(text, &format!("output = {}", size(contract.output_bytes)));
     line(text, &format!("batch_max = {}", contract.batch_max));
+    for (name, ms) in [("total_ms", contract.total_ms), ("queue_ms", contract.queue_ms)] {
+        if let Some(ms) = ms {
+            line(text, &format!("{name} = {ms}"));
+        }
+    }
     line(text, &format!("determinism = {}", inline(&contract.determinism)));
 }
 

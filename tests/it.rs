@@ -49,6 +49,8 @@ mod hostile_gc;
 mod hostile_holders;
 #[path = "it/hostile_replicas.rs"]
 mod hostile_replicas;
+#[path = "it/hostile_sessions.rs"]
+mod hostile_sessions;
 #[path = "it/infer.rs"]
 mod infer;
 #[path = "it/join_again.rs"]

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::cbor::DecodeError;
 pub use crate::fit::{Misfit, fits};
 use crate::limits::{INTERFACE_MAX_PORTS, LABELS_MAX, TENSOR_MAX_RANK};
+pub(crate) use syntax::element_named;
 pub use syntax::{TYPE_TEXT_MAX_BYTES, TypeError};
 
 /// Typed, named inputs and outputs of an algorithm, model, data package or pipeline.

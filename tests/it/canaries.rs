@@ -14,28 +14,8 @@ use crate::lab;
 /// Runs, unless `GUILDHALL_CANARY_RUNS` says otherwise.
 const RUNS: usize = 50;
 
-/// Every answer that does not need to know what to ask for.
-const ROUTES: &[&str] = &[
-    "status",
-    "peers",
-    "offer",
-    "search",
-    "search?q=leaky",
-    "show?ref=lab-a/leaky",
-    "categories",
-    "reviews?ref=lab-a/leaky",
-    "unlisted",
-    "demand",
-    "ranking",
-    "notices",
-    "packages",
-    "transfers",
-    "tests",
-    "store",
-    "store/packages",
-    "runs",
-    "/metrics",
-];
+/// What some routes are asked.
+const QUERIES: [&str; 3] = ["search?q=leaky", "show?ref=lab-a/leaky", "reviews?ref=lab-a/leaky"];
 
 fn runs() -> usize {
     let asked = std::env::var("GUILDHALL_CANARY_RUNS").ok();
@@ -64,7 +44,8 @@ fn leaky() -> String {
 /// Hits in the answers of a node: `also` are further routes.
 async fn answers(search: &Search, node: &Node, also: &[String]) -> Vec<String> {
     let mut hits = Vec::new();
-    for route in ROUTES.iter().copied().chain(also.iter().map(String::as_str)) {
+    let all = http::readable_routes().into_iter().chain(QUERIES);
+    for route in all.chain(also.iter().map(String::as_str)) {
         let (_, answer) = http::fetch(node, route).await;
         if let Some(encoding) = search.bytes(&answer) {
             hits.push(format!("{route}: {encoding}"));

@@ -47,7 +47,7 @@ fn values(count: usize) -> Vec<String> {
 
 /// A federation of an honest org that publishes and runs, and one whose own node is gone and whose keys are in the
 /// wrong hands.
-async fn two(lab: &Lab) -> (Node, Node) {
+pub(crate) async fn two(lab: &Lab) -> (Node, Node) {
     let [a, mut x] = lab.federation(["lab-a", "lab-x"]).await;
     publish_ok(&a, &lab.write(&package(&stage::echo()))).await;
     x.kill().await.expect("it is killed");
@@ -55,8 +55,19 @@ async fn two(lab: &Lab) -> (Node, Node) {
 }
 
 /// A node of `org` that executes like this and whose offer `a` has seen.
-async fn hostile(a: &Node, org: &Node, number: u8, work: Work) -> Hostile {
-    let node = Hostile::executor_of(org.home(), number, work, producer()).await;
+pub(crate) async fn hostile(a: &Node, org: &Node, number: u8, work: Work) -> Hostile {
+    hostile_within(a, org, number, work, producer()).await
+}
+
+/// The same, of a stage whose producer set these limits.
+pub(crate) async fn hostile_within(
+    a: &Node,
+    org: &Node,
+    number: u8,
+    work: Work,
+    producer: LimitSet,
+) -> Hostile {
+    let node = Hostile::executor_of(org.home(), number, work, producer).await;
     node.meet(a).await;
     let peer_id = node.peer_id();
     let seen = converge(PATIENCE, "its offer is seen", async || {

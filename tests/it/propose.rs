@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use guildhall_testkit::protocol::api::InferRequest;
 use guildhall_testkit::{Cli, Lab, Package, stage};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{GUILD, lab};
 
@@ -163,6 +164,71 @@ async fn a_dry_run_shows_what_would_be_sent_to_whom_and_lists_nothing() {
     }
     let status = a.client().status().await.expect("it answers");
     assert_eq!(status.listings, 0, "nothing was listed");
+}
+
+/// A field of a protocol buffer: its number and its bytes, fewer than 128.
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    [&[number << 3 | 2, u8::try_from(bytes.len()).expect("short")][..], bytes].concat()
+}
+
+/// A field that is a number below 128.
+fn number(field: u8, value: u8) -> Vec<u8> {
+    vec![field << 3, value]
+}
+
+/// A graph that says at which places of six numbers there is anything but zero: as many rows of one as there are.
+fn places() -> Vec<u8> {
+    let node = |op: &str, from: &str, to: &str| {
+        let parts = [field(1, from.as_bytes()), field(2, to.as_bytes()), field(4, op.as_bytes())];
+        field(1, &parts.concat())
+    };
+    let fixed = |size| field(1, &number(1, size));
+    let named = |name: &str| field(1, &field(2, name.as_bytes()));
+    let value = |place, name: &str, dtype, dims: &[Vec<u8>]| {
+        let tensor = [number(1, dtype), field(2, &dims.concat())].concat();
+        field(place, &[field(1, name.as_bytes()), field(2, &field(1, &tensor))].concat())
+    };
+    let (float, whole) = (1, 7);
+    let graph = [
+        node("NonZero", "x", "columns"),
+        node("Transpose", "columns", "places"),
+        field(2, b"places"),
+        value(11, "x", float, &[fixed(6)]),
+        value(12, "places", whole, &[named("count"), fixed(1)]),
+    ];
+    [number(1, 7), field(7, &graph.concat()), field(8, &number(2, 14))].concat()
+}
+
+/// ```text
+///   lab-a   (alone)
+/// ```
+#[tokio::test]
+async fn a_graph_that_finds_a_number_of_things_is_published_as_it_is_and_runs() {
+    let lab = lab();
+    let a = lab.found("lab-a").await;
+    let dir = lab.path("places");
+    fs::create_dir(&dir).expect("a folder");
+    fs::write(dir.join("model.onnx"), places()).expect("written");
+    let given = ["--category", "tabular/regression", "--licence", "MIT"];
+    let summary = ["--summary", "Places of what is not zero."];
+    let args = [&["publish", text(&dir), "--format", "human"][..], &given, &summary].concat();
+    let said = lab.cli(a.home()).run(args).await;
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    for port in ["tensor(f32, 6)", "tensor(i64, count, 1)"] {
+        assert!(said.stderr.contains(port), "`{port}` is not in: {}", said.stderr);
+    }
+    let reference = "lab-a/places".parse().expect("a reference");
+    for (numbers, places) in [
+        (json!([0, 1, 0, 2.5, -3, 0]), json!([[1], [3], [4]])),
+        (json!([7, 0, 0, 0, 0, 0]), json!([[0]])),
+        (json!([0, 0, 0, 0, 0, 0]), json!([])),
+    ] {
+        let request = InferRequest { inputs: Some(numbers.clone()), ..InferRequest::default() };
+        let answer = a.client().infer(&reference, &request).await;
+        let answer = answer.unwrap_or_else(|error| panic!("{numbers}: {error}"));
+        let outputs = answer.outputs.expect("one record");
+        assert_eq!(outputs.into_values().collect::<Vec<_>>(), [places], "{numbers}");
+    }
 }
 
 #[tokio::test]

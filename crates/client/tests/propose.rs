@@ -354,6 +354,69 @@ fn a_graph_of_columns_takes_a_table_and_a_regressors_output_is_a_number() {
 }
 
 #[test]
+fn an_open_dimension_is_the_batch_only_where_every_input_begins_with_it() {
+    use Dim::{Fixed, Free};
+    let any = |name: &str| Dim::Named(name.into());
+    let shown = |inputs: &[&[Dim]], outputs: &[&[Dim]]| {
+        let side = |name: char, side: &[&[Dim]]| -> Vec<_> {
+            let each = side.iter().enumerate();
+            each.map(|(at, dims)| tensor(&format!("{name}{at}"), ElementType::F32, dims)).collect()
+        };
+        let (interface, _) = proposed(|graph| {
+            (graph.inputs, graph.outputs) = (side('x', inputs), side('y', outputs));
+        });
+        let side = |ports: &[guildhall_protocol::interface::Port]| -> Vec<_> {
+            ports.iter().map(|port| port.port_type.written()).collect()
+        };
+        (side(&interface.inputs), side(&interface.outputs))
+    };
+    let both = |inputs: &[&str], outputs: &[&str]| {
+        let side = |side: &[&str]| side.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
+        (side(inputs), side(outputs))
+    };
+    // As many records as one likes.
+    assert_eq!(
+        shown(&[&[any("n"), Fixed(64)]], &[&[any("n"), Fixed(3)], &[Free]]),
+        both(&["tensor(f32, 64)"], &["tensor(f32, 3)", "tensor(f32)"])
+    );
+    // One at a time, and as many boxes as there are in it.
+    assert_eq!(
+        shown(&[&[Fixed(1), Fixed(3), Fixed(8)]], &[&[any("boxes"), Fixed(4)], &[Fixed(1), Free]]),
+        both(&["tensor(f32, 3, 8)"], &["tensor(f32, boxes, 4)", "tensor(f32, ?)"])
+    );
+    assert_eq!(shown(&[&[Fixed(6)]], &[&[Free]]), both(&["tensor(f32, 6)"], &["tensor(f32, ?)"]));
+    // What only some inputs leave open is a length of theirs.
+    assert_eq!(
+        shown(&[&[any("n"), Fixed(2)], &[Fixed(2), Fixed(5)]], &[&[any("n"), Fixed(5)]]),
+        both(&["tensor(f32, n, 2)", "tensor(f32, 2, 5)"], &["tensor(f32, n, 5)"])
+    );
+    assert_eq!(
+        shown(&[&[any("n"), Fixed(2)], &[]], &[&[any("n")]]),
+        both(&["tensor(f32, n, 2)", "tensor(f32)"], &["tensor(f32, n)"])
+    );
+}
+
+#[test]
+fn as_many_numbers_as_were_found_are_no_score_for_each_label_and_no_index_of_one() {
+    let labels = r#"{"id2label": {"0": "zero", "1": "one", "2": "two"}}"#;
+    let dir = folder(&[("README.md", CARD), ("model.onnx", "x"), ("config.json", labels)]);
+    let found = |dtype, name: &str| tensor(name, dtype, &[Dim::Named("found".into())]);
+    let mut detector = |file: &DraftFile| match facts(file)? {
+        Facts::Onnx(graph) => Ok(Facts::Onnx(OnnxFacts {
+            inputs: vec![tensor("x", ElementType::F32, &[Dim::Fixed(1), Dim::Fixed(64)])],
+            outputs: vec![found(ElementType::F32, "scores"), found(ElementType::I64, "classes")],
+            ..graph
+        })),
+        other => Ok(other),
+    };
+    let read = Folder::read(dir.path(), &|_| {}).unwrap();
+    let proposal = read.propose(&Overrides::default(), &mut detector).unwrap();
+    let outputs = proposal.interface.unwrap().value.outputs;
+    let shown: Vec<_> = outputs.iter().map(|port| port.port_type.written()).collect();
+    assert_eq!(shown, ["tensor(f32, found)", "tensor(i64, found)"]);
+}
+
+#[test]
 fn several_graphs_and_weights_elsewhere_are_not_guessed_about() {
     let dir = folder(&[("a.onnx", "x"), ("b.onnx", "x")]);
     let proposal = propose(dir.path(), &Overrides::default());

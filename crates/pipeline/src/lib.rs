@@ -5,6 +5,7 @@
 //! - [`place`](mod@place): which nodes to try, best first, and in words why the others cannot.
 //! - [`batch`]: a run's records split into parts, and the parts spread over several executors.
 //! - [`share`]: one executor's share of a run: parts there and back, and a receipt that matches them.
+//! - [`sessions`]: which shares a requester keeps open for single requests, and whose end makes room for others.
 //! - [`lease`]: the executor's side of a promise: slots, whose turn it is, quotas, expiry, who may open a job.
 //!
 //! Everything here decides and does nothing else: no IO, clock, randomness or task. Times are arguments, of
@@ -16,6 +17,7 @@ pub mod check;
 pub mod lease;
 pub mod place;
 pub mod plan;
+pub mod sessions;
 pub mod share;
 
 pub use check::{

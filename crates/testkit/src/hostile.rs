@@ -79,6 +79,7 @@ struct Bench {
     work: Mutex<Option<(Work, LimitSet)>>,
     let_go: Notify,
     is_let_go: AtomicBool,
+    is_signing: AtomicBool,
 }
 
 impl Bench {
@@ -88,6 +89,13 @@ impl Bench {
         if !self.is_let_go.load(Ordering::Acquire) {
             waiting.await;
         }
+    }
+
+    /// Takes its time to sign, with its slot.
+    async fn sign_late(&self) {
+        self.is_signing.store(true, Ordering::Release);
+        self.wait().await;
+        self.is_signing.store(false, Ordering::Release);
     }
 }
 
@@ -168,7 +176,7 @@ impl Hostile {
         node
     }
 
-    /// Has it say what [`Work::Late`] and [`Work::LateReady`] keep back.
+    /// Has it say what [`Work::Late`], [`Work::LateReady`] and [`Work::SignsLate`] keep back.
     pub fn let_go(&self) {
         self.bench.let_go.notify_waiters();
         self.bench.is_let_go.store(true, Ordering::Release);
@@ -180,6 +188,12 @@ impl Hostile {
         let Counts { offers, jobs, jobs_over, .. } = &*self.counts;
         let count = |count: &AtomicUsize| count.load(Ordering::Relaxed);
         (count(offers), count(jobs), count(jobs_over))
+    }
+
+    /// Whether it was told that nothing follows, and keeps its signature back.
+    #[must_use]
+    pub fn is_signing(&self) -> bool {
+        self.bench.is_signing.load(Ordering::Acquire)
     }
 
     /// Its peer id.
@@ -376,6 +390,9 @@ impl Shell {
                         retry_after_ms: Some(u64::MAX),
                         ..Refusal::new(Reason::Busy, "not in your life")
                     }),
+                    Some((Work::SignsLate, _)) if self.bench.is_signing.load(Ordering::Acquire) => {
+                        Response::Refused(Refusal::new(Reason::Busy, "its slot is taken"))
+                    }
                     Some(_) => Response::Lease(Lease {
                         lease: Hash::of(&bytes[..bytes.len().min(64)]),
                         run: offer.run,

@@ -4,6 +4,27 @@ use guildhall_launch::Node;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+/// Where the gateway's routes are written down. They are read from there, so that none is forgotten that is added.
+const ROUTED: [&str; 2] =
+    [include_str!("../../gateway/src/routes.rs"), include_str!("../../gateway/src/oip/route.rs")];
+
+/// What begins a route there, up to its path.
+const ROUTE: &str = ".route(\"";
+
+/// Every route that is read with GET and does not need to know what to ask for, as [`fetch`] takes it. Some want a query
+/// and say so.
+#[must_use]
+pub fn readable_routes() -> Vec<&'static str> {
+    let of = |source: &'static str| source.split(ROUTE).skip(1);
+    let readable = ROUTED.into_iter().flat_map(of).filter_map(|route| {
+        let (path, handlers) = route.split_once('"')?;
+        let own = handlers.lines().next().unwrap_or_default();
+        let is_read = own.contains("get(") && !path.contains('{');
+        is_read.then(|| path.strip_prefix("/api/v1/").unwrap_or(path))
+    });
+    readable.collect()
+}
+
 /// What a node answers, byte by byte.
 #[derive(Clone, Debug, Default)]
 pub struct Answer {
@@ -67,4 +88,25 @@ pub async fn fetch(node: &Node, route: &str) -> (u16, Vec<u8>) {
     let _reset = stream.read_to_end(&mut answer).await;
     let status = answer.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok());
     (status.and_then(|digits| digits.parse().ok()).unwrap_or_default(), answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_route_that_is_read_is_found_where_it_is_written() {
+        let routes = readable_routes();
+        for route in ["status", "offer", "search", "runs", "store/packages", "/metrics", "/oip/v2"]
+        {
+            assert!(routes.contains(&route), "{route} is not in {routes:?}");
+        }
+        for other in ["join", "store/gc", "runs/{id}"] {
+            assert!(!routes.contains(&other), "{other} is in {routes:?}");
+        }
+        // One has its path in a constant: it says nothing but that the node is there.
+        let written: usize = ROUTED.iter().map(|source| source.matches(".route(").count()).sum();
+        let read: usize = ROUTED.iter().map(|source| source.matches(ROUTE).count()).sum();
+        assert_eq!(written, read + 1, "a route is written in another way");
+    }
 }

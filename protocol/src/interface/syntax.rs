@@ -136,7 +136,15 @@ fn location(word: &str) -> Result<LocationKind, String> {
 
 /// An element type under our name or the one that numpy and its kin use.
 fn element(word: &str) -> Result<ElementType, String> {
-    Ok(match word {
+    element_named(word).ok_or_else(|| {
+        "elements are bool, u8, i8, u16, i16, u32, i32, u64, i64, f16, f32, f64 or, in tables, text"
+            .to_owned()
+    })
+}
+
+/// The element type of this name, if it is one.
+pub(crate) fn element_named(word: &str) -> Option<ElementType> {
+    Some(match word {
         "bool" => ElementType::Bool,
         "u8" | "uint8" => ElementType::U8,
         "i8" | "int8" => ElementType::I8,
@@ -150,11 +158,7 @@ fn element(word: &str) -> Result<ElementType, String> {
         "f32" | "float32" => ElementType::F32,
         "f64" | "float64" => ElementType::F64,
         "text" | "string" => ElementType::Text,
-        _ => {
-            return Err("elements are bool, u8, i8, u16, i16, u32, i32, u64, i64, f16, f32, f64 \
-                        or, in tables, text"
-                .to_owned());
-        }
+        _ => return None,
     })
 }
 

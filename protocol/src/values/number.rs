@@ -3,7 +3,7 @@
 use serde_json::{Number, Value};
 
 use super::error::Problem;
-use crate::interface::ElementType;
+use crate::interface::{self, ElementType};
 
 /// How JSON, which has no such numbers, writes them.
 const NOT_FINITE: [(&str, f64); 3] =
@@ -15,22 +15,13 @@ const F16_DIGITS: usize = 5;
 /// The element type of this name: ours, numpy's, or that of the Open Inference Protocol.
 #[must_use]
 pub fn element_named(name: &str) -> Option<ElementType> {
-    Some(match name.to_ascii_lowercase().as_str() {
-        "bool" => ElementType::Bool,
-        "u8" | "uint8" => ElementType::U8,
-        "i8" | "int8" => ElementType::I8,
-        "u16" | "uint16" => ElementType::U16,
-        "i16" | "int16" => ElementType::I16,
-        "u32" | "uint32" => ElementType::U32,
-        "i32" | "int32" => ElementType::I32,
-        "u64" | "uint64" => ElementType::U64,
-        "i64" | "int64" => ElementType::I64,
-        "f16" | "float16" | "fp16" => ElementType::F16,
-        "f32" | "float32" | "fp32" => ElementType::F32,
-        "f64" | "float64" | "fp64" => ElementType::F64,
-        "text" | "str" | "string" | "bytes" => ElementType::Text,
-        _ => return None,
-    })
+    match name.to_ascii_lowercase().as_str() {
+        "fp16" => Some(ElementType::F16),
+        "fp32" => Some(ElementType::F32),
+        "fp64" => Some(ElementType::F64),
+        "str" | "bytes" => Some(ElementType::Text),
+        written => interface::element_named(written),
+    }
 }
 
 /// The number that a text is, as JSON: a whole one exactly, one that is not finite as the text that stands for it.

@@ -3,14 +3,13 @@
 use guildhall_protocol::contract::Import;
 use guildhall_sandbox::{Failure, InspectLimits};
 
+use crate::caller::{Caller, DATA, INPUT, listed, numbers};
 use crate::package::{PATIENT_MS, Package, any_bytes, limits, patient, record, spawner};
 use crate::sample::Random;
 
-/// Makes the calls of preview 1 that its input lists: how many, then nine numbers each, which are the call and its
-/// arguments. Call 9 writes that part of its memory; the others write their error number. All of the input is at
-/// [`INPUT`].
-const CALLER: &str = r#"(module
-    (import "wasi_snapshot_preview1" "fd_write"
+/// Asks for the files of its package.
+const CALLER: Caller = Caller {
+    imports: r#"(import "wasi_snapshot_preview1" "fd_write"
         (func $write (param i32 i32 i32 i32) (result i32)))
     (import "wasi_snapshot_preview1" "fd_read"
         (func $read (param i32 i32 i32 i32) (result i32)))
@@ -30,15 +29,8 @@ const CALLER: &str = r#"(module
     (import "wasi_snapshot_preview1" "fd_pread"
         (func $pread (param i32 i32 i32 i64 i32) (result i32)))
     (import "wasi_snapshot_preview1" "fd_fdstat_get"
-        (func $fdstat (param i32 i32) (result i32)))
-    (memory (export "memory") 8)
-    (func $say (param $at i32) (param $len i32)
-        (i32.store (i32.const 0) (local.get $at))
-        (i32.store (i32.const 4) (local.get $len))
-        (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))
-    (func $one (param $op i32) (param $a i32) (param $b i32) (param $c i32) (param $d i32)
-        (param $e i32) (param $f i32) (param $g i32) (param $h i32) (result i32)
-        (if (i32.eq (local.get $op) (i32.const 0)) (then (return (call $read
+        (func $fdstat (param i32 i32) (result i32)))"#,
+    call: r#"(if (i32.eq (local.get $op) (i32.const 0)) (then (return (call $read
             (local.get $a) (local.get $b) (local.get $c) (local.get $d)))))
         (if (i32.eq (local.get $op) (i32.const 1)) (then (return (call $open
             (local.get $a) (local.get $b) (local.get $c) (local.get $d) (local.get $e)
@@ -58,41 +50,14 @@ const CALLER: &str = r#"(module
         (if (i32.eq (local.get $op) (i32.const 8)) (then (return (call $pread
             (local.get $a) (local.get $b) (local.get $c) (i64.extend_i32_u (local.get $d))
             (local.get $e)))))
-        (call $fdstat (local.get $a) (local.get $b)))
-    (func (export "_start") (local $at i32) (local $end i32) (local $left i32)
-        (local.set $end (i32.const 65536))
-        (block $all (loop $more
-            (i32.store (i32.const 0) (local.get $end))
-            (i32.store (i32.const 4) (i32.sub (i32.const 524288) (local.get $end)))
-            (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)))
-            (br_if $all (i32.eqz (i32.load (i32.const 8))))
-            (local.set $end (i32.add (local.get $end) (i32.load (i32.const 8))))
-            (br $more)))
-        (local.set $at (i32.const 65540))
-        (local.set $left (i32.load (i32.const 65536)))
-        (block $done (loop $next
-            (br_if $done (i32.eqz (local.get $left)))
-            (if (i32.eq (i32.load (local.get $at)) (i32.const 9))
-                (then (call $say
-                    (i32.load offset=4 (local.get $at)) (i32.load offset=8 (local.get $at))))
-                (else
-                    (i32.store (i32.const 16) (call $one (i32.load (local.get $at))
-                        (i32.load offset=4 (local.get $at)) (i32.load offset=8 (local.get $at))
-                        (i32.load offset=12 (local.get $at)) (i32.load offset=16 (local.get $at))
-                        (i32.load offset=20 (local.get $at)) (i32.load offset=24 (local.get $at))
-                        (i32.load offset=28 (local.get $at))
-                        (i32.load offset=32 (local.get $at))))
-                    (call $say (i32.const 16) (i32.const 4))))
-            (local.set $at (i32.add (local.get $at) (i32.const 36)))
-            (local.set $left (i32.sub (local.get $left) (i32.const 1)))
-            (br $next)))))"#;
-
-/// Where the input lies in the caller's memory, and where the data behind its calls does.
-const INPUT: u32 = 65_536;
-const DATA: u32 = INPUT + 65_536;
+        (call $fdstat (local.get $a) (local.get $b))"#,
+    width: 9,
+    say: SAY,
+    pages: 8,
+};
 
 /// One past the caller's memory.
-const END: u32 = 8 * 65_536;
+const END: u32 = CALLER.pages * 65_536;
 
 /// Free memory of the caller: where numbers go, and where bytes go.
 const OUT: u32 = 4_096;
@@ -166,10 +131,7 @@ fn at(path: usize) -> u32 {
 }
 
 fn input(calls: &[Nine]) -> Vec<u8> {
-    let count = u32::try_from(calls.len()).unwrap();
-    let mut bytes = count.to_le_bytes().to_vec();
-    bytes.extend(calls.iter().flatten().flat_map(|number| number.to_le_bytes()));
-    bytes.resize((DATA - INPUT) as usize, 0);
+    let mut bytes = listed(calls);
     for number in [BYTES, 16, BYTES, END - BYTES] {
         bytes.extend(number.to_le_bytes());
     }
@@ -182,14 +144,10 @@ fn input(calls: &[Nine]) -> Vec<u8> {
     bytes
 }
 
-fn numbers(bytes: &[u8]) -> Vec<u32> {
-    bytes.as_chunks::<4>().0.iter().map(|four| u32::from_le_bytes(*four)).collect()
-}
-
 const GERMAN: &[u8] = b"der die das und ist nicht ein";
 
 fn package() -> Package {
-    let module = wat::parse_str(CALLER).unwrap();
+    let module = CALLER.module();
     let files: [(&str, &[u8]); 6] = [
         ("README.md", b"# Words"),
         ("stage.wasm", &module),

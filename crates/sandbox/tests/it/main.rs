@@ -7,6 +7,7 @@
 
 mod batch;
 mod between;
+mod caller;
 mod catalogue;
 mod compile;
 mod component;

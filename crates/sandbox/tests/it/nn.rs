@@ -5,6 +5,7 @@ use guildhall_protocol::interface::PortType;
 use guildhall_protocol::manifest::{Code, CommandCode, ComponentCode, NamedModel};
 use guildhall_sandbox::{CallLimits, Failure, InspectLimits};
 
+use crate::caller::{Caller, DATA, listed, numbers};
 use crate::encode::{Parts, component};
 use crate::graphs;
 use crate::package::{
@@ -20,10 +21,9 @@ const INPUTS: [&[u8]; 3] = [
     include_bytes!("../../../../examples/digits/model/tests/3.in.f32"),
 ];
 
-/// Makes the calls that its input lists: how many, then six numbers each, which are the call and its arguments. Call 6
-/// writes that part of its memory; the others write their error number. All of the input is at [`INPUT`].
-const CALLER: &str = r#"(module
-    (import "wasi_snapshot_preview1" "fd_read"
+/// Asks models of its package.
+const CALLER: Caller = Caller {
+    imports: r#"(import "wasi_snapshot_preview1" "fd_read"
         (func $read (param i32 i32 i32 i32) (result i32)))
     (import "wasi_snapshot_preview1" "fd_write"
         (func $write (param i32 i32 i32 i32) (result i32)))
@@ -34,15 +34,8 @@ const CALLER: &str = r#"(module
     (import "wasi_ephemeral_nn" "set_input" (func $set (param i32 i32 i32) (result i32)))
     (import "wasi_ephemeral_nn" "compute" (func $compute (param i32) (result i32)))
     (import "wasi_ephemeral_nn" "get_output"
-        (func $get (param i32 i32 i32 i32 i32) (result i32)))
-    (memory (export "memory") 32)
-    (func $say (param $at i32) (param $len i32)
-        (i32.store (i32.const 0) (local.get $at))
-        (i32.store (i32.const 4) (local.get $len))
-        (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))
-    (func $one (param $op i32) (param $a i32) (param $b i32) (param $c i32) (param $d i32)
-        (param $e i32) (result i32)
-        (if (i32.eq (local.get $op) (i32.const 0)) (then (return (call $load
+        (func $get (param i32 i32 i32 i32 i32) (result i32)))"#,
+    call: r#"(if (i32.eq (local.get $op) (i32.const 0)) (then (return (call $load
             (local.get $a) (local.get $b) (local.get $c) (local.get $d) (local.get $e)))))
         (if (i32.eq (local.get $op) (i32.const 1)) (then (return (call $find
             (local.get $a) (local.get $b) (local.get $c)))))
@@ -51,39 +44,14 @@ const CALLER: &str = r#"(module
         (if (i32.eq (local.get $op) (i32.const 3)) (then (return (call $set
             (local.get $a) (local.get $b) (local.get $c)))))
         (if (i32.eq (local.get $op) (i32.const 4)) (then (return (call $compute (local.get $a)))))
-        (call $get (local.get $a) (local.get $b) (local.get $c) (local.get $d) (local.get $e)))
-    (func (export "_start") (local $at i32) (local $end i32) (local $left i32)
-        (local.set $end (i32.const 65536))
-        (block $all (loop $more
-            (i32.store (i32.const 0) (local.get $end))
-            (i32.store (i32.const 4) (i32.sub (i32.const 2097152) (local.get $end)))
-            (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)))
-            (br_if $all (i32.eqz (i32.load (i32.const 8))))
-            (local.set $end (i32.add (local.get $end) (i32.load (i32.const 8))))
-            (br $more)))
-        (local.set $at (i32.const 65540))
-        (local.set $left (i32.load (i32.const 65536)))
-        (block $done (loop $next
-            (br_if $done (i32.eqz (local.get $left)))
-            (if (i32.eq (i32.load (local.get $at)) (i32.const 6))
-                (then (call $say
-                    (i32.load offset=4 (local.get $at)) (i32.load offset=8 (local.get $at))))
-                (else
-                    (i32.store (i32.const 16) (call $one (i32.load (local.get $at))
-                        (i32.load offset=4 (local.get $at)) (i32.load offset=8 (local.get $at))
-                        (i32.load offset=12 (local.get $at)) (i32.load offset=16 (local.get $at))
-                        (i32.load offset=20 (local.get $at))))
-                    (call $say (i32.const 16) (i32.const 4))))
-            (local.set $at (i32.add (local.get $at) (i32.const 24)))
-            (local.set $left (i32.sub (local.get $left) (i32.const 1)))
-            (br $next)))))"#;
-
-/// Where the input lies in the caller's memory, and where the data behind its calls does.
-const INPUT: u32 = 65_536;
-const DATA: u32 = INPUT + 65_536;
+        (call $get (local.get $a) (local.get $b) (local.get $c) (local.get $d) (local.get $e))"#,
+    width: 6,
+    say: SAY,
+    pages: 32,
+};
 
 /// One past the caller's memory.
-const END: u32 = 32 * 65_536;
+const END: u32 = CALLER.pages * 65_536;
 
 /// Free memory of the caller.
 const OUT: u32 = 4_096;
@@ -107,20 +75,13 @@ const NOT_FOUND: u32 = 8;
 
 /// The caller's input: calls, and data that their pointers reach.
 fn input(calls: &[[u32; 6]], data: &[u8]) -> Vec<u8> {
-    let count = u32::try_from(calls.len()).unwrap();
-    let mut bytes = count.to_le_bytes().to_vec();
-    bytes.extend(calls.iter().flatten().flat_map(|number| number.to_le_bytes()));
-    bytes.resize((DATA - INPUT) as usize, 0);
+    let mut bytes = listed(calls);
     bytes.extend_from_slice(data);
     bytes
 }
 
 fn words(numbers: &[u32]) -> Vec<u8> {
     numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
-}
-
-fn numbers(bytes: &[u8]) -> Vec<u32> {
-    bytes.as_chunks::<4>().0.iter().map(|four| u32::from_le_bytes(*four)).collect()
 }
 
 fn named(models: &[(&str, &str)]) -> Vec<NamedModel> {
@@ -133,7 +94,7 @@ fn named(models: &[(&str, &str)]) -> Vec<NamedModel> {
 
 /// The caller with these files, of which it may ask these under these names.
 fn caller(files: &[(&str, &[u8])], models: &[(&str, &str)]) -> Package {
-    let module = wat::parse_str(CALLER).unwrap();
+    let module = CALLER.module();
     let mut all = vec![("stage.wasm", module.as_slice())];
     all.extend_from_slice(files);
     let mut package = Package::of_files(&all).with_command("stage.wasm", any_bytes(), any_bytes());

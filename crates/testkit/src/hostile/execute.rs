@@ -69,8 +69,10 @@ impl Job {
                 _ => return Err(io::Error::other("out of turn")),
             }
         }
-        if self.work == Work::Unsigned {
-            return std::future::pending().await;
+        match self.work {
+            Work::Unsigned => return std::future::pending().await,
+            Work::SignsLate => self.bench.sign_late().await,
+            _ => {}
         }
         let jobs = vec![self.signed(&account)];
         send(&mut stream, &ExecutorFrame::Finished { jobs }).await?;

@@ -41,6 +41,8 @@ pub enum Work {
     OtherKey,
     /// It does all the work and never signs.
     Unsigned,
+    /// It does all the work and signs when it is let go. Until then its only slot is taken, and it says so.
+    SignsLate,
     /// A record takes so many milliseconds, and it says that it took none.
     Slow(u64),
     /// It hangs up after so many records, in the middle of a part.

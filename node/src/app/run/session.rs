@@ -95,6 +95,15 @@ impl Part {
     }
 }
 
+/// What changes in a session's life, for those who might join it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Change {
+    /// The node is ready.
+    Ready,
+    /// No more requests are taken.
+    Closing,
+}
+
 /// How a session went.
 pub(super) enum Served {
     /// It was good as long as it lasted.
@@ -143,22 +152,23 @@ impl Session {
         }
     }
 
-    /// Serves requests until the session is over; `closing` is called when no more are taken.
+    /// Serves requests until the session is over, and tells what changes meanwhile.
     pub(super) async fn serve(
         mut self,
         asks: &mut mpsc::Receiver<Ask>,
-        closing: impl Fn(),
+        tell: impl Fn(Change),
     ) -> Served {
         let (on, limits) = match tokio::time::timeout(READY_MAX, self.news.recv()).await {
             Ok(Some((_, News::Ready { on, limits }))) => (on, limits),
             Ok(_) => return Served::NotReady,
             Err(_) => return Served::Silent { was_ready: false },
         };
+        tell(Change::Ready);
         let limits: Arc<[Limits]> = limits.into();
         let total_ms = limits.iter().map(|limits| limits.total_ms.value).min().unwrap_or_default();
         // The executor ends it at its limit; what is left then is for what is on its way.
         let life = LIFE_MAX.min(Duration::from_millis(total_ms / 2));
-        let served = self.exchange(asks, (&on, &limits), Instant::now() + life, closing).await;
+        let served = self.exchange(asks, (&on, &limits), Instant::now() + life, tell).await;
         if !matches!(served, Served::Over) {
             debug!(run = %self.run, "a session was cut off");
             return served;
@@ -174,7 +184,7 @@ impl Session {
         asks: &mut mpsc::Receiver<Ask>,
         (on, limits): (&ExecutedOn, &Arc<[Limits]>),
         end: Instant,
-        closing: impl Fn(),
+        tell: impl Fn(Change),
     ) -> Served {
         let (mut is_closing, mut held) = (false, None);
         let worst = limits.iter().map(|limits| Duration::from_millis(limits.scoring_ms.value));
@@ -182,7 +192,7 @@ impl Session {
         loop {
             let now = Instant::now();
             if !is_closing && (now >= end || self.close.is_cancelled()) {
-                closing();
+                tell(Change::Closing);
                 asks.close();
                 is_closing = true;
             }
@@ -218,7 +228,7 @@ impl Session {
                         return Served::Silent { was_ready: true };
                     }
                     if self.sent.is_empty() && !is_closing {
-                        closing();
+                        tell(Change::Closing);
                         asks.close();
                         is_closing = true;
                     }

@@ -22,6 +22,7 @@ use guildhall_protocol::{PublicKey, cbor};
 use guildhall_store::{Batch, Collection};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -42,6 +43,10 @@ const PART_GRACE: Duration = Duration::from_secs(60);
 
 /// How long an executor may take to sign when it was told that nothing follows, and to read the countersignature.
 pub(super) const GOODBYE_MAX: Duration = Duration::from_secs(10);
+
+/// How long a share without a slot waits for a session of this node to give its one up. Signing is a round trip and a
+/// write to disk; who takes longer is in trouble, and the share itself should not be taken for late.
+const ROOM_MAX: Duration = Duration::from_secs(2);
 
 /// Bytes on their way through memory when a run is executed on the node that asked for it.
 const PIPE_BYTES: usize = 256 * 1024;
@@ -108,7 +113,7 @@ impl Share {
         };
         let ended = match ended {
             Ok(ended) => ended,
-            Err(ShareError::Busy { why, after_ms }) => Ended::Busy { why, after_ms },
+            Err(ShareError::Busy { why, after_ms, .. }) => Ended::Busy { why, after_ms },
             Err(ShareError::Here(why)) => Ended::Here(why),
             Err(why) => Ended::Elsewhere { why: why.to_string(), failure: None },
         };
@@ -116,15 +121,7 @@ impl Share {
     }
 
     async fn try_run(&mut self) -> Result<Ended, ShareError> {
-        let lease = match self.lease().await {
-            // The slot that is missing may be one that waits for requests of this very node.
-            Err(ShareError::Busy { .. } | ShareError::Waited(_))
-                if self.app.give_up_idle_session(self.node).await =>
-            {
-                self.lease().await?
-            }
-            lease => lease?,
-        };
+        let lease = self.lease_with_room().await?;
         let me = self.app.overlay.me();
         if self.node == me {
             let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
@@ -139,6 +136,26 @@ impl Share {
             let stream = self.app.overlay.open_stream(self.node, StreamKind::Job).await;
             let stream = stream.map_err(|error| ShareError::Refused(error.to_string()))?;
             self.talk(lease, stream).await
+        }
+    }
+
+    /// Asks the node for its hardware, and makes room if all that is missing is a slot: it may be one that waits for
+    /// requests of this very node, or that is about to be free because a session signs.
+    async fn lease_with_room(&self) -> Result<Lease, ShareError> {
+        let end = Instant::now() + ROOM_MAX;
+        loop {
+            let lease = self.lease().await;
+            let is_full = matches!(
+                lease,
+                Err(ShareError::Busy { reason: Reason::Busy, .. } | ShareError::Waited(_))
+            );
+            if !is_full {
+                return lease;
+            }
+            let room = tokio::time::timeout_at(end, self.app.give_up_session(self.node));
+            if !room.await.unwrap_or(false) {
+                return lease;
+            }
         }
     }
 
@@ -347,8 +364,8 @@ fn silence_max(limits: &[Limits]) -> Duration {
 
 fn refused(refusal: Refusal) -> ShareError {
     match refusal.reason {
-        Reason::Busy | Reason::Quota | Reason::Draining => {
-            ShareError::Busy { why: refusal.detail, after_ms: refusal.retry_after_ms }
+        reason @ (Reason::Busy | Reason::Quota | Reason::Draining) => {
+            ShareError::Busy { reason, why: refusal.detail, after_ms: refusal.retry_after_ms }
         }
         Reason::QueueTimeout => ShareError::Waited(refusal.detail),
         _ => ShareError::Refused(refusal.detail),
@@ -372,7 +389,7 @@ enum ShareError {
     #[error("{0}")]
     Refused(String),
     #[error("{why}")]
-    Busy { why: String, after_ms: Option<u64> },
+    Busy { reason: Reason, why: String, after_ms: Option<u64> },
     /// The run waited for its slots as long as it may.
     #[error("{0}")]
     Waited(String),

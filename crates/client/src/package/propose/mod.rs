@@ -12,7 +12,7 @@
 //! | summary | the first sentence of the card's prose; a notebook's first heading |
 //! | keywords | the card's tags, language, library, data sets, base model |
 //! | licence | the card's `license` as SPDX |
-//! | interface, code of a model | tensors of `model.onnx`, `onnx/model.onnx`, or the only ONNX graph; a first dimension of 1 or of any size is the batch and no part of the port; an output of one score for each of `id2label` in `config.json` is a prediction, and then no other output is bound; else tensors, without a single whole number beside scores |
+//! | interface, code of a model | tensors of `model.onnx`, `onnx/model.onnx`, or the only ONNX graph; a first dimension that is open in every input is the batch and no part of the ports, nor is one of 1; other open dimensions stay; an output of one score for each of `id2label` in `config.json` is a prediction, and then no other output is bound; else tensors, without a single whole number beside scores |
 //! | interface, code of an algorithm | the only `.wasm` with `_start`: bytes in, bytes out |
 //! | interface, records of data | the only folder of pictures, sounds, films or texts, with a CSV of `file,label` as its labels; else the columns that all tables share |
 //! | contract of code | a guess: 10 s a record, four times the file and 256 MiB, 1 MiB of output, batches of 64 |
@@ -23,6 +23,7 @@
 
 mod answer;
 mod card;
+mod graph;
 mod names;
 mod structure;
 mod tasks;

@@ -3,20 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use guildhall_protocol::contract::{Contract, Determinism, Hardware};
-use guildhall_protocol::facts::{ClassifierFacts, Facts, OnnxFacts, TableFacts, TensorFacts};
-use guildhall_protocol::interface::{
-    Column, Dim, ElementType, Interface, MediaTypes, Port, PortType, PredictionKind,
-    PredictionType, TableType, TensorType,
-};
-use guildhall_protocol::limits::{INTERFACE_MAX_PORTS, LABELS_MAX, TENSOR_MAX_RANK};
-use guildhall_protocol::manifest::{
-    Binding, Code, CommandCode, ComponentCode, Kind, OnnxCode, RecordSet,
-};
+use guildhall_protocol::facts::{Facts, TableFacts};
+use guildhall_protocol::interface::{Interface, MediaTypes, Port, PortType, TableType};
+use guildhall_protocol::manifest::{Code, CommandCode, ComponentCode, Kind, RecordSet};
 use guildhall_protocol::name::FileName;
 
 use super::super::description::{BATCH_DEFAULT, OUTPUT_DEFAULT_BYTES};
 use super::super::draft::DraftFile;
-use super::{FactsOf, Proposed, Source};
+use super::{FactsOf, Proposed, Source, graph};
 
 /// Wall time for one record of a proposed contract, milliseconds: more than most models need on one core, and short
 /// enough that a reviewer does not wait long for one that hangs.
@@ -27,9 +21,6 @@ const MEMORY_GUESS_BYTES: u64 = 256 << 20;
 
 /// How often the model's length a proposed contract grants: as read, decoded, planned and executed.
 const MEMORY_GUESS_COPIES: u64 = 4;
-
-/// Longest name of a port.
-const PORT_NAME_MAX_BYTES: usize = 64;
 
 /// Most files of tables that are compared: packages of many parts repeat one header.
 const TABLES_MAX: usize = 64;
@@ -91,7 +82,7 @@ impl Structure {
             }
         };
         let labels = labels.map(|said| said.value.as_slice()).unwrap_or_default();
-        match graph_ports(name, &facts, labels) {
+        match graph::ports(name, &facts, labels) {
             Ok((interface, code)) => {
                 let from = || Source::File(name.clone());
                 made.interface = Some(Proposed { value: interface, from: from() });
@@ -269,170 +260,6 @@ fn has_start(exports: &[String]) -> bool {
 
 fn is_table(name: &FileName) -> bool {
     [".csv", ".tsv", ".parquet", ".arrow", ".feather"].iter().any(|ending| ends_with(name, ending))
-}
-
-/// Ports for a graph's tensors; else why it cannot be run.
-fn graph_ports(
-    model: &FileName,
-    facts: &OnnxFacts,
-    labels: &[String],
-) -> Result<(Interface, OnnxCode), String> {
-    if let Some(first) = facts.external.first() {
-        return Err(format!("its weights lie in other files, such as `{first}`"));
-    }
-    let mut inputs = Side::default();
-    if let Some(table) = table_of_columns(&facts.inputs) {
-        inputs.ports.push(port("rows", PortType::Table(table)));
-        inputs.bindings = facts
-            .inputs
-            .iter()
-            .map(|input| Binding { port: "rows".to_owned(), tensor: input.name.clone() })
-            .collect();
-    } else {
-        for input in &facts.inputs {
-            let Some(tensor) = &input.tensor else {
-                return Err(format!("its input `{}` is no tensor", input.name));
-            };
-            inputs.add(&input.name, PortType::Tensor(without_batch(tensor)))?;
-        }
-    }
-    let outputs = match &facts.classifier {
-        Some(classes) => class_port(classes, labels),
-        None => graph_outputs(facts, labels)?,
-    };
-    if inputs.ports.is_empty() || outputs.ports.is_empty() {
-        return Err("it has no input, or no output that is a tensor".to_owned());
-    }
-    let code = OnnxCode {
-        model: model.clone(),
-        engine: None,
-        inputs: inputs.bindings,
-        outputs: outputs.bindings,
-    };
-    Ok((Interface { inputs: inputs.ports, outputs: outputs.ports }, code))
-}
-
-fn port(name: &str, port_type: PortType) -> Port {
-    Port { name: name.to_owned(), port_type, optional: false, location: None }
-}
-
-/// The table that graphs of named columns take: several inputs, each one value of a row.
-fn table_of_columns(inputs: &[TensorFacts]) -> Option<TableType> {
-    let column = |input: &TensorFacts| {
-        let tensor = input.tensor.as_ref()?;
-        let is_one = matches!(tensor.dims.as_slice(), [Dim::Free | Dim::Named(_), Dim::Fixed(1)]);
-        is_one.then(|| Column { name: input.name.clone(), dtype: tensor.dtype })
-    };
-    let columns: Option<Vec<Column>> = inputs.iter().map(column).collect();
-    columns.filter(|columns| columns.len() > 1).map(|columns| TableType { columns })
-}
-
-/// One port for a classifier's label and scores. Names that something else gives stand for the graph's numbers, one
-/// for each.
-fn class_port(classes: &ClassifierFacts, given: &[String]) -> Side {
-    let are_numbers = classes.labels.iter().all(|label| label.parse::<i64>().is_ok());
-    let labels = if are_numbers && given.len() == classes.labels.len() {
-        given
-    } else {
-        classes.labels.as_slice()
-    };
-    let prediction =
-        PredictionType { value: PredictionKind::Class, labels: labels.to_vec(), location: None };
-    let name = "prediction";
-    let tensors = classes.label.iter().chain(&classes.scores);
-    let bound = tensors.map(|tensor| Binding { port: name.to_owned(), tensor: tensor.clone() });
-    Side { ports: vec![port(name, PortType::Prediction(prediction))], bindings: bound.collect() }
-}
-
-/// Ports for outputs of graphs that say nothing of classes.
-fn graph_outputs(facts: &OnnxFacts, labels: &[String]) -> Result<Side, String> {
-    let mut outputs = Side::default();
-    // What no port can carry is not bound.
-    let carried = facts.outputs.iter().filter_map(|output| Some((output, output.tensor.as_ref()?)));
-    let number =
-        PredictionType { value: PredictionKind::Number, labels: Vec::new(), location: None };
-    let typed: Vec<_> = carried
-        .map(|(output, tensor)| {
-            let is_number = facts.number.as_ref() == Some(&output.name);
-            let port_type = match is_number {
-                true => PortType::Prediction(number.clone()),
-                false => output_type(tensor, labels),
-            };
-            (output, tensor, port_type)
-        })
-        .collect();
-    let has_classes = typed.iter().any(|(.., port)| matches!(port, PortType::Prediction(_)));
-    let has_scores = typed.iter().any(|(_, tensor, _)| is_float(tensor.dtype));
-    for (output, tensor, port_type) in typed {
-        let is_prediction = matches!(port_type, PortType::Prediction(_));
-        let is_index = !is_float(tensor.dtype) && without_batch(tensor).dims.is_empty();
-        // One whole number a record beside scores says again which of them is highest.
-        if is_prediction || !(has_classes || is_index && has_scores) {
-            outputs.add(&output.name, port_type)?;
-        }
-    }
-    Ok(outputs)
-}
-
-/// One side of an interface while it is put together.
-#[derive(Default)]
-struct Side {
-    ports: Vec<Port>,
-    bindings: Vec<Binding>,
-}
-
-impl Side {
-    fn add(&mut self, tensor: &str, port_type: PortType) -> Result<(), String> {
-        if self.ports.len() == INTERFACE_MAX_PORTS {
-            return Err(format!("it has more than {INTERFACE_MAX_PORTS} tensors on one side"));
-        }
-        if let PortType::Tensor(shape) = &port_type
-            && shape.dims.len() > TENSOR_MAX_RANK
-        {
-            return Err(format!("no port can carry its tensor `{tensor}`"));
-        }
-        let plain = |c: char| {
-            if c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.') { c } else { '_' }
-        };
-        let mut name: String = tensor.chars().take(PORT_NAME_MAX_BYTES - 4).map(plain).collect();
-        if name.is_empty() || self.ports.iter().any(|port| port.name == name) {
-            name = format!("{name}_{}", self.ports.len());
-        }
-        self.bindings.push(Binding { port: name.clone(), tensor: tensor.to_owned() });
-        self.ports.push(Port { name, port_type, optional: false, location: None });
-        Ok(())
-    }
-}
-
-/// One record's part of a tensor: a first dimension of 1, or of any size, is the batch.
-fn without_batch(tensor: &TensorType) -> TensorType {
-    let dims = match tensor.dims.as_slice() {
-        [Dim::Free | Dim::Named(_) | Dim::Fixed(1), rest @ ..] => rest,
-        all => all,
-    };
-    TensorType { dtype: tensor.dtype, dims: dims.to_vec() }
-}
-
-fn is_float(dtype: ElementType) -> bool {
-    matches!(dtype, ElementType::F16 | ElementType::F32 | ElementType::F64)
-}
-
-/// One score for each label is a prediction; everything else stays a tensor.
-fn output_type(tensor: &TensorType, labels: &[String]) -> PortType {
-    let record = without_batch(tensor);
-    let is_row = match record.dims.as_slice() {
-        [Dim::Fixed(count)] => *count == labels.len() as u64,
-        [Dim::Free | Dim::Named(_)] => true,
-        _ => false,
-    };
-    if is_float(record.dtype) && is_row && (1..=LABELS_MAX).contains(&labels.len()) {
-        return PortType::Prediction(PredictionType {
-            value: PredictionKind::Class,
-            labels: labels.to_vec(),
-            location: None,
-        });
-    }
-    PortType::Tensor(record)
 }
 
 /// The one folder at the top whose files, two or more, are all pictures, or all sounds, and so on; with its port.

@@ -39,6 +39,7 @@ impl Plan {
             memory_bytes: self.memory_bytes,
             hardware: self.hardware.clone(),
             isolation,
+            hold_ms: 0,
         }
     }
 }

@@ -40,6 +40,7 @@ fn request() -> OfferRequest {
         memory_bytes: 1 << 20,
         hardware: Hardware::default(),
         isolation: 0,
+        hold_ms: 0,
     }
 }
 

@@ -27,6 +27,7 @@ fn request(run: u64) -> OfferRequest {
         memory_bytes: 1 << 20,
         hardware: Hardware::default(),
         isolation: 0,
+        hold_ms: 0,
     }
 }
 

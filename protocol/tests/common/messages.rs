@@ -101,6 +101,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
                 memory_bytes: 64 << 20,
                 hardware: Hardware { cores: 2, gpu_memory_bytes: 0 },
                 isolation: 2,
+                hold_ms: 0,
             })),
         ),
     ]

@@ -21,6 +21,7 @@ fn request(run: &str) -> OfferRequest {
         memory_bytes: 1 << 20,
         hardware: Hardware::default(),
         isolation: 0,
+        hold_ms: 0,
     }
 }
 

@@ -61,6 +61,28 @@ async fn what_goes_unanswered_fails_at_once_and_what_is_late_at_the_deadline() {
     assert!(a.look(|seen| seen.disconnected.is_empty()), "none of that cost the connection");
 }
 
+/// a -> b, a goes away
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_answers_late_sees_that_nobody_waits_any_more() {
+    let (held, mut replies) = tokio::sync::mpsc::channel(1);
+    let reply = move |_: Vec<u8>, reply: guildhall_overlay::Reply| {
+        held.try_send(reply).expect("one request");
+    };
+    let (a, b) = (Node::start().await, Node::with(Setup { reply, ..Setup::default() }).await);
+    a.join(&b).await;
+    let ask = a.overlay.request(b.key, b"a slot".to_vec());
+    let look = async {
+        let mut reply = replies.recv().await.expect("the request");
+        let early = tokio::time::timeout(Duration::from_millis(100), reply.gone()).await;
+        assert!(early.is_err(), "it is waited for");
+        a.overlay.shutdown().await;
+        reply.gone().await;
+        assert!(matches!(reply.send(b"here".to_vec()), Err(ReplyError::Stopped)));
+    };
+    let (answer, ()) = tokio::join!(ask, look);
+    assert!(answer.is_err(), "{answer:?}");
+}
+
 /// a -> b, b goes away
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_goes_away_leaves_no_request_hanging() {

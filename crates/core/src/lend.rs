@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 
 use guildhall_federation::Authority;
-use guildhall_pipeline::lease::{
-    Asker, Fresh, HOLD_MAX_MS, Job, Opened, Policy, Usage, User,
-};
+use guildhall_pipeline::lease::{Asker, Fresh, HOLD_MAX_MS, Job, Opened, Policy, Usage, User};
 use guildhall_protocol::api::OrgUse;
 use guildhall_protocol::isolation::Level;
 use guildhall_protocol::name::OrgName;

@@ -6,9 +6,7 @@ use std::time::Instant;
 use futures::FutureExt as _;
 use libp2p::core::ConnectedPoint;
 use libp2p::multiaddr::Protocol;
-use libp2p::request_response::{
-    self, InboundRequestId, Message, OutboundFailure, ResponseChannel,
-};
+use libp2p::request_response::{self, InboundRequestId, Message, OutboundFailure, ResponseChannel};
 use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, gossipsub, identify, kad, ping, swarm};
 use tokio::sync::oneshot;

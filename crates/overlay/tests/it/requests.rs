@@ -1,5 +1,6 @@
 //! Questions and answers.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use guildhall_overlay::{Limits, ReplyError, RequestError};
@@ -64,15 +65,16 @@ async fn what_goes_unanswered_fails_at_once_and_what_is_late_at_the_deadline() {
 /// a -> b, a goes away
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_answers_late_sees_that_nobody_waits_any_more() {
-    let (held, mut replies) = tokio::sync::mpsc::channel(1);
-    let reply = move |_: Vec<u8>, reply: guildhall_overlay::Reply| {
-        held.try_send(reply).expect("one request");
+    static HELD: Mutex<Option<guildhall_overlay::Reply>> = Mutex::new(None);
+    let reply = |_: Vec<u8>, reply: guildhall_overlay::Reply| {
+        *HELD.lock().unwrap() = Some(reply);
     };
     let (a, b) = (Node::start().await, Node::with(Setup { reply, ..Setup::default() }).await);
     a.join(&b).await;
     let ask = a.overlay.request(b.key, b"a slot".to_vec());
     let look = async {
-        let mut reply = replies.recv().await.expect("the request");
+        converge("b got it", || async { HELD.lock().unwrap().is_some() }).await;
+        let mut reply = HELD.lock().unwrap().take().unwrap();
         let early = tokio::time::timeout(Duration::from_millis(100), reply.gone()).await;
         assert!(early.is_err(), "it is waited for");
         a.overlay.shutdown().await;

@@ -32,10 +32,11 @@ use guildhall_protocol::wire::{JobSpec, Lease, OfferRequest, Reason, Refusal};
 use guildhall_protocol::{Hash, PackageId, PublicKey, RunId};
 
 pub use self::policy::{Asker, LENT_SLOTS_MAX, OWN_SLOTS, Policy};
-pub use self::queue::{
-    HOLD_MAX_MS, HOLD_PLACES_MAX, KEPT_MS, PLACE_GRACE_MS, RETRY_MAX_MS, RETRY_MS, WAITING_MAX, WAITING_PER_ORG_MAX,
-};
 use self::queue::{Ask, Needs, Queue, Room, Side, Turn};
+pub use self::queue::{
+    HOLD_MAX_MS, HOLD_PLACES_MAX, KEPT_MS, PLACE_GRACE_MS, RETRY_MAX_MS, RETRY_MS, WAITING_MAX,
+    WAITING_PER_ORG_MAX,
+};
 pub use self::usage::Usage;
 
 /// Leases that one node may hold without opening them, so that asking does not become hoarding.
@@ -206,8 +207,7 @@ impl Book {
         self.check_quota(now_ms, asker, policy)?;
         self.check_hoard(now_ms, node)?;
         let side = asker.side();
-        let ask =
-            Ask { key: (node, request.run), side: &side, needs, hold_ms: request.hold_ms };
+        let ask = Ask { key: (node, request.run), side: &side, needs, hold_ms: request.hold_ms };
         self.take_turn(now_ms, policy, slots, is_own, ask)?;
 
         self.granted = self.granted.saturating_add(1);
@@ -315,25 +315,24 @@ impl Book {
         };
         let share = |side: &Side| policy.share(slots, side);
         let queue = if is_own { &mut self.own } else { &mut self.lent };
-        let (detail, retry_after_ms) =
-            match queue.ask(now_ms, ask, room, &held, share) {
-                Turn::Now => return Ok(()),
-                Turn::NoPlace { retry_after_ms } => {
-                    ("too many wait for this node already".to_owned(), retry_after_ms)
-                }
-                Turn::Later { place, retry_after_ms } => {
-                    let has = held.get(ask.side).copied().unwrap_or_default();
-                    let most = share(ask.side);
-                    let why = match room.slots {
-                        0 => format!("all {slots} slots are taken"),
-                        _ if ask.side.is_some() && has >= most => {
-                            format!("one member has at most {most} of {slots} slots")
-                        }
-                        _ => "what is free is kept for others who wait, or too little".to_owned(),
-                    };
-                    (format!("{why}; place {place} of those who wait"), retry_after_ms)
-                }
-            };
+        let (detail, retry_after_ms) = match queue.ask(now_ms, ask, room, &held, share) {
+            Turn::Now => return Ok(()),
+            Turn::NoPlace { retry_after_ms } => {
+                ("too many wait for this node already".to_owned(), retry_after_ms)
+            }
+            Turn::Later { place, retry_after_ms } => {
+                let has = held.get(ask.side).copied().unwrap_or_default();
+                let most = share(ask.side);
+                let why = match room.slots {
+                    0 => format!("all {slots} slots are taken"),
+                    _ if ask.side.is_some() && has >= most => {
+                        format!("one member has at most {most} of {slots} slots")
+                    }
+                    _ => "what is free is kept for others who wait, or too little".to_owned(),
+                };
+                (format!("{why}; place {place} of those who wait"), retry_after_ms)
+            }
+        };
         let refusal = Refusal::new(Reason::Busy, detail);
         Err(Refusal { retry_after_ms: Some(retry_after_ms), ..refusal })
     }

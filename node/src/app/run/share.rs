@@ -1,4 +1,5 @@
-//! One node's share of a run: lease, stream, parts there, results back, signatures.
+//! One node's share of a run: stream, parts there, results back, signatures. How it comes by its lease is in
+//! [`asking`](super::asking).
 //!
 //! Each share is a task of its own. It is told what to send and when to end ([`Order`]), and tells what comes back
 //! ([`News`]); which records go where is decided by whoever holds the other ends.
@@ -15,8 +16,8 @@ use guildhall_protocol::contract::Limits;
 use guildhall_protocol::receipt::Receipt;
 use guildhall_protocol::statement::Signed;
 use guildhall_protocol::wire::{
-    ExecutorFrame, JobFailure, JobSpec, Lease, PartEnd, PartRecords, Reason, RecordResult, Refusal,
-    Request, RequesterFrame, Response,
+    ExecutorFrame, JobFailure, Lease, PartEnd, PartRecords, Reason, RecordResult, Refusal,
+    RequesterFrame,
 };
 use guildhall_protocol::{PublicKey, cbor};
 use guildhall_store::{Batch, Collection};
@@ -27,6 +28,7 @@ use tracing::{debug, warn};
 
 use super::super::App;
 use super::super::frames::{self, FrameError};
+use super::asking::spec;
 use super::receipt_key;
 use super::request::Job;
 use crate::clock;
@@ -58,6 +60,8 @@ pub(super) enum Order {
 /// What a share tells.
 #[derive(Debug)]
 pub(super) enum News {
+    /// The executor held the question, and now promised a slot.
+    Leased,
     /// The executor is ready; parts may be sent.
     Ready { on: ExecutedOn, limits: Vec<Limits> },
     /// Records of the oldest part that is not over came out or failed, and whether each failure is the executor's own
@@ -72,8 +76,9 @@ pub(super) enum News {
 pub(super) enum Ended {
     /// Everything that was sent was answered and signed for.
     Completed,
-    /// The node could not begin now; asking again after a while is worth it.
-    Busy { why: String, after_ms: Option<u64> },
+    /// The node could not begin now; asking again after a while is worth it, and at once if its turn `is_near`, so that the node holds the
+    /// question.
+    Busy { why: String, after_ms: Option<u64>, is_near: bool },
     /// This node could not do it or go on; another may.
     Elsewhere { why: String, failure: Option<JobFailure> },
     /// The job is at fault, and another node would not help.
@@ -87,6 +92,8 @@ pub(super) struct Share {
     pub(super) app: Arc<App>,
     pub(super) job: Arc<Job>,
     pub(super) node: PublicKey,
+    /// How long the node may hold the question for a slot; zero wants an answer at once.
+    pub(super) hold: Duration,
     /// What its news are told with.
     pub(super) id: u32,
     pub(super) orders: mpsc::Receiver<Order>,
@@ -108,7 +115,9 @@ impl Share {
         };
         let ended = match ended {
             Ok(ended) => ended,
-            Err(ShareError::Busy { why, after_ms }) => Ended::Busy { why, after_ms },
+            Err(ShareError::Busy { why, after_ms, is_near }) => {
+                Ended::Busy { why, after_ms, is_near }
+            }
             Err(ShareError::Here(why)) => Ended::Here(why),
             Err(why) => Ended::Elsewhere { why: why.to_string(), failure: None },
         };
@@ -116,12 +125,9 @@ impl Share {
     }
 
     async fn try_run(&mut self) -> Result<Ended, ShareError> {
-        let lease = match self.lease().await {
-            // The slot that is missing may be one that waits for requests of this very node.
-            Err(ShareError::Busy { .. }) if self.app.give_up_idle_session(self.node).await => {
-                self.lease().await?
-            }
-            lease => lease?,
+        let lease = match self.hold {
+            Duration::ZERO => self.lease_now().await?,
+            _ => self.lease_held().await?,
         };
         let me = self.app.overlay.me();
         if self.node == me {
@@ -137,21 +143,6 @@ impl Share {
             let stream = self.app.overlay.open_stream(self.node, StreamKind::Job).await;
             let stream = stream.map_err(|error| ShareError::Refused(error.to_string()))?;
             self.talk(lease, stream).await
-        }
-    }
-
-    /// Asks the node for its hardware.
-    async fn lease(&self) -> Result<Lease, ShareError> {
-        let offer = self.job.plan.offer_request(self.job.run, self.job.isolation);
-        if self.node == self.app.overlay.me() {
-            let granted = self.app.core().grant_own(clock::now_ms(), &offer);
-            return granted.map_err(refused);
-        }
-        match self.app.request(self.node, &Request::Offer(Box::new(offer))).await {
-            Ok(Response::Lease(lease)) => Ok(lease),
-            Ok(Response::Refused(refusal)) => Err(refused(refusal)),
-            Ok(_) => Err(ShareError::Refused("it answered something else".to_owned())),
-            Err(why) => Err(ShareError::Refused(why)),
         }
     }
 
@@ -173,15 +164,7 @@ impl Share {
             asked: job.limits,
             outputs: job.plan.interface.outputs.iter().map(|port| port.name.clone()).collect(),
         });
-        let spec = JobSpec {
-            lease: lease.lease,
-            run: job.run,
-            nonce: job.nonce,
-            stages: job.plan.stages.clone(),
-            limits: job.limits,
-            input: job.input.clone(),
-            holders: job.holders.clone(),
-        };
+        let spec = spec(&job, &lease);
         let asking = async {
             frames::send(&mut writer, &RequesterFrame::Start(Box::new(spec))).await?;
             frames::receive(&mut reader).await
@@ -298,7 +281,7 @@ impl Share {
         }
     }
 
-    async fn tell(&self, news: News) -> Result<(), ShareError> {
+    pub(super) async fn tell(&self, news: News) -> Result<(), ShareError> {
         self.news.send((self.id, news)).await.map_err(|_| ShareError::Gone)
     }
 
@@ -343,10 +326,11 @@ fn silence_max(limits: &[Limits]) -> Duration {
     SILENCE_MAX.max(calls.fold(PART_GRACE, Duration::saturating_add))
 }
 
-fn refused(refusal: Refusal) -> ShareError {
+pub(super) fn refused(refusal: Refusal) -> ShareError {
     match refusal.reason {
         Reason::Busy | Reason::Quota | Reason::Draining => {
-            ShareError::Busy { why: refusal.detail, after_ms: refusal.retry_after_ms }
+            let (why, after_ms) = (refusal.detail, refusal.retry_after_ms);
+            ShareError::Busy { why, after_ms, is_near: false }
         }
         _ => ShareError::Refused(refusal.detail),
     }
@@ -365,11 +349,11 @@ async fn within(
 
 /// Why a share ended without a receipt.
 #[derive(Debug, thiserror::Error)]
-enum ShareError {
+pub(super) enum ShareError {
     #[error("{0}")]
     Refused(String),
     #[error("{why}")]
-    Busy { why: String, after_ms: Option<u64> },
+    Busy { why: String, after_ms: Option<u64>, is_near: bool },
     #[error("it went away")]
     Gone,
     #[error("it was silent for {} s", .0.as_secs())]

@@ -47,7 +47,8 @@ async fn cancel(node: &Node, run: RunId) {
 
 /// Waits until as many runs of each org wait for `lender`, and of no other.
 async fn waiting(lender: &Node, wanted: &[(&str, u64)]) {
-    let seen = converge(PATIENCE, &format!("those wait: {wanted:?}"), async || {
+    let what = format!("those wait: {wanted:?}");
+    let seen = converge(PATIENCE, &what, async || {
         let lending = lender.client().lending().await?;
         let waits = lending.orgs.iter().filter(|one| one.waiting > 0);
         let waits: Vec<_> = waits.map(|one| (one.org.as_str(), one.waiting)).collect();

@@ -55,8 +55,9 @@ impl Share {
     async fn lease(&self, hold: Duration) -> Result<Lease, ShareError> {
         let mut offer = self.job.plan.offer_request(self.job.run, self.job.isolation);
         let turn = if hold.is_zero() { None } else { self.app.slots.try_ask() };
-        let hold = if turn.is_some() { hold } else { Duration::ZERO };
-        offer.hold_ms = u64::try_from(hold.as_millis()).unwrap_or(u64::MAX);
+        if turn.is_some() {
+            offer.hold_ms = u64::try_from(hold.as_millis()).unwrap_or(u64::MAX);
+        }
         let asked = Instant::now();
         let answer = match self.node == self.app.overlay.me() {
             true => self.app.lease_own(&offer).await,

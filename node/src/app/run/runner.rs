@@ -71,6 +71,9 @@ const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// Longest wait between two looks at the schedule.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// When it is asked again at the earliest, whatever it says.
+const ASK_AGAIN_MIN: Duration = Duration::from_millis(50);
+
 /// How long after the requester's limit for the whole run the nodes may take to say that it is reached.
 const TOTAL_GRACE: Duration = Duration::from_secs(5);
 
@@ -570,7 +573,7 @@ impl<'a> Runner<'a> {
         match ended {
             Ended::Completed => Ok(()),
             Ended::Busy { why, after_ms, is_near } => {
-                let after = after_ms.map_or(ASK_AGAIN, Duration::from_millis);
+                let after = after_ms.map_or(ASK_AGAIN, Duration::from_millis).max(ASK_AGAIN_MIN);
                 self.nodes.note_busy(share.node, Instant::now() + after, is_near);
                 let is_new = self.last.as_ref().is_none_or(|last| last.message != why);
                 if is_new {

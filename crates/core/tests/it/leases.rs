@@ -188,7 +188,7 @@ fn a_question_near_its_turn_is_held_if_its_asker_allows_it_and_asked_again_until
     core.set_settings(Settings { draining: true, ..settings });
     let drained = core.grant_again(now_ms, charlie, &offer).unwrap_err();
     assert_eq!((drained.refusal.reason, drained.hold_ms), (Reason::Draining, 0));
-    core.handle(now_ms, Event::Disconnected { peer: charlie });
+    drop(core.handle(now_ms, Event::Disconnected { peer: charlie }));
     let gone = core.grant_again(now_ms, charlie, &offer).unwrap_err();
     assert_eq!((gone.refusal.reason, gone.hold_ms), (Reason::NotAdmitted, 0));
 }

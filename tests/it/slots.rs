@@ -146,9 +146,15 @@ async fn who_waits_hears_that_a_node_drains_and_who_goes_away_holds_up_nobody() 
     });
     heard.await.unwrap_or_else(|error| panic!("{error}"));
     b.client().drain(false).await.expect("it takes jobs again");
-    waiting(&b, &[("lab-a", 1)]).await;
+    let waits = converge(PATIENCE, "the run waits again", async || {
+        let log = a.client().run(run).await?.log;
+        let last = |words: &str| log.iter().rposition(|line| line.contains(words));
+        let is_held = last("place") > last("takes no more");
+        is_held.then_some(()).ok_or_else(|| NotYet::saw(log.join("\n")))
+    });
+    waits.await.unwrap_or_else(|error| panic!("{error}"));
 
-    // Cancelled while it waits; the slot is free then, and the next run has it.
+    // Cancelled while its question is held; the slot is free then, and the next run has it.
     cancel(&a, run).await;
     cancel(&c, endless).await;
     completed(&c, start(&c, &echo).await).await;

@@ -111,7 +111,7 @@ pub enum Effect {
         response: Response,
     },
     /// Hold a peer's question for hardware for as long as `not_now` says: ask
-    /// [`grant_again`](crate::Core::grant_again) whenever something may have become free, and answer what it says, or
+    /// [`grant_again`](crate::Core::grant_again) whenever something became free and now and then, and answer what it says, or
     /// with the refusal when there is no room to hold it.
     HoldOffer {
         /// Which request.

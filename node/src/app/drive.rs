@@ -32,10 +32,7 @@ pub(super) async fn run(app: Arc<App>, mut events: Events, mut inbox: mpsc::Rece
             biased;
             () = app.tasks.token().cancelled() => return,
             // Peers come last: however much they send, time passes, and what was asked is answered.
-            _ = ticks.tick() => {
-                app.drive(Event::Tick, Context::default()).await;
-                app.slots.wake();
-            }
+            _ = ticks.tick() => app.drive(Event::Tick, Context::default()).await,
             event = inbox.recv(), if in_a_row < IN_A_ROW_MAX => match event {
                 Some(event) => {
                     in_a_row += 1;

@@ -1,10 +1,10 @@
 //! Questions for slots that wait at this node: of other nodes and of its own runs.
 //!
 //! Who waits for what is decided by the core's queue for slots (`guildhall_pipeline::lease`). Here are the questions
-//! that it says are worth holding. Each looks whether it is its turn whenever something may have become free
-//! ([`Slots::wake`]): a job that is over, a lease that is open, an offer that changed, and with every tick of the core,
-//! which is when leases end that nobody opened. So it does not matter in which order they look, and nothing is lost
-//! when one of them goes away: its place goes with it.
+//! that it says are worth holding. Each looks whether it is its turn whenever something became free ([`Slots::wake`]): a
+//! job that is over, a lease that was opened, an offer that changed; and now and then ([`LOOK_EVERY`]), because a lease
+//! that nobody opened and a slot that was kept in vain are free by the time that passed. So it does not matter in which
+//! order they look, and nothing is lost when one of them goes away: its place goes with it.
 //!
 //! Bounds: [`HELD_MAX`] questions of other nodes, [`HELD_PER_ORG_MAX`] of them of one org; beyond, they are refused as
 //! busy at once, as without this. Those of own runs are as many as the queue calls near. And this node itself lets
@@ -35,6 +35,9 @@ const HELD_PER_ORG_MAX: usize = guildhall_pipeline::lease::HOLD_PLACES_MAX;
 /// Questions of this node that others hold at once. Each takes one of the requests that may be on their way, of which
 /// the larger part is for everything else.
 const ASKED_MAX: usize = 64;
+
+/// How often a question looks for what nobody tells: as often as its asker would ask if it were not held.
+const LOOK_EVERY: Duration = Duration::from_millis(guildhall_pipeline::lease::RETRY_MS);
 
 /// The questions that wait, and what wakes them.
 pub(super) struct Slots {
@@ -98,8 +101,9 @@ impl Slots {
             };
             let until =
                 *until.get_or_insert_with(|| Instant::now() + Duration::from_millis(hold_ms));
-            let is_over = tokio::time::timeout_at(until, freed.changed()).await.is_err();
-            if is_over {
+            let next = until.min(Instant::now() + LOOK_EVERY);
+            let _free_or_time_to_look = tokio::time::timeout_at(next, freed.changed()).await;
+            if Instant::now() >= until {
                 return ask().map_err(|not_now| not_now.refusal);
             }
         }
@@ -221,6 +225,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_becomes_free_by_the_time_that_passes_is_seen_before_the_question_ends() {
+        let (slots, asked) = (Slots::default(), Cell::new(0));
+        let ask = || {
+            asked.set(asked.get() + 1);
+            if asked.get() == 4 { Ok(lease()) } else { Err(not_now(2_000)) }
+        };
+        assert_eq!(slots.hold(ask).await, Ok(lease()));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_becomes_free_while_a_question_is_asked_is_not_missed() {
         let (slots, asked) = (Slots::default(), Cell::new(0));
         let ask = || {
@@ -245,7 +259,7 @@ mod tests {
         let refusal = slots.hold(ask).await.unwrap_err();
         assert_eq!(
             (refusal.detail.as_str(), began.elapsed()),
-            ("refusal 2", Duration::from_millis(500))
+            ("refusal 3", Duration::from_millis(500))
         );
 
         let drained = Cell::new(false);

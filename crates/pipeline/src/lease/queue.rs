@@ -22,7 +22,8 @@ pub const WAITING_PER_ORG_MAX: usize = 32;
 /// Runs that have a place, of all orgs: some 200 KiB, and every answer looks at each of them once.
 pub const WAITING_MAX: usize = 1_024;
 
-/// When the first in turn should ask again, milliseconds, and how much later each one behind it: often enough that a
+/// When the first in turn should ask again, milliseconds, and how much later each one behind it; likewise for the first
+/// whose question is not held because others are nearer their turn, and those behind that. Often enough that a
 /// free slot is not idle for long, and few enough questions from those who will wait anyway.
 pub const RETRY_MS: u64 = 250;
 
@@ -152,7 +153,12 @@ impl Queue {
         }
         let before = order.iter().take_while(|one| **one != key).count();
         let place = before.saturating_add(1);
-        let steps = u64::try_from(place).unwrap_or(u64::MAX);
+        // Who may be held need only be back by then.
+        let ahead = match hold_ms > 0 && place > HOLD_PLACES_MAX {
+            true => place.saturating_sub(HOLD_PLACES_MAX),
+            false => place,
+        };
+        let steps = u64::try_from(ahead).unwrap_or(u64::MAX);
         let retry_after_ms = RETRY_MS.saturating_mul(steps).min(RETRY_MAX_MS);
         if let Some(waiting) = self.waiting.get_mut(&key) {
             let asks_ms = retry_after_ms.saturating_mul(2).max(hold_ms.min(HOLD_MAX_MS));

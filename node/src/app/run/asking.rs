@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use guildhall_overlay::{StreamKind, peer_id_string};
-use guildhall_pipeline::lease::{HOLD_PLACES_MAX, RETRY_MS};
 use guildhall_protocol::PublicKey;
 use guildhall_protocol::wire::{
     JobSpec, Lease, OfferRequest, Reason, Refusal, Request, RequesterFrame, Response,
@@ -120,14 +119,13 @@ async fn give_back(app: &App, job: &Job, node: PublicKey, lease: &Lease) {
     }
 }
 
-/// Whether the node that refused will soon have a slot for whoever asks, so that asking it again at once is worth it, if
-/// it may hold the question: what it held, it will hold again; and who is told to come soon is near the front. What
-/// should have been held and was refused at once would be again.
+/// Whether the node that refused may hold the question, so that asking it again at once is worth it: a busy node that
+/// says when to come has a queue, and what it held, it will hold again. What should have been held and was refused at
+/// once would be again: its turn is not near.
 fn is_near(refusal: &Refusal, hold: Duration, took: Duration) -> bool {
-    let soon_ms = RETRY_MS.saturating_mul(u64::try_from(HOLD_PLACES_MAX).unwrap_or(u64::MAX));
     refusal.reason == Reason::Busy
         && match hold {
-            Duration::ZERO => refusal.retry_after_ms.is_some_and(|after_ms| after_ms <= soon_ms),
+            Duration::ZERO => refusal.retry_after_ms.is_some(),
             hold => took >= hold / 2,
         }
 }
@@ -137,14 +135,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_node_is_asked_again_at_once_only_if_it_held_the_question_or_said_soon() {
+    fn a_node_is_asked_again_at_once_only_if_it_held_the_question_or_may_do_so() {
         let busy = |retry_after_ms| Refusal { retry_after_ms, ..Refusal::new(Reason::Busy, "") };
         let (now, hold) = (Duration::ZERO, Duration::from_secs(2));
-        assert!(is_near(&busy(Some(RETRY_MS)), now, now));
-        assert!(!is_near(&busy(Some(60_000)), now, now) && !is_near(&busy(None), now, now));
-        assert!(is_near(&busy(Some(RETRY_MS)), hold, hold));
-        assert!(!is_near(&busy(Some(RETRY_MS)), hold, now), "it did not hold it");
-        let quota = Refusal { reason: Reason::Quota, ..busy(Some(RETRY_MS)) };
+        assert!(is_near(&busy(Some(250)), now, now));
+        assert!(!is_near(&busy(None), now, now), "it has no queue");
+        assert!(is_near(&busy(Some(250)), hold, hold));
+        assert!(!is_near(&busy(Some(250)), hold, now), "it did not hold it");
+        let quota = Refusal { reason: Reason::Quota, ..busy(Some(250)) };
         assert!(!is_near(&quota, now, now) && !is_near(&quota, hold, hold));
     }
 }

@@ -38,7 +38,7 @@ pub(super) struct Nodes {
 struct Busy {
     /// When to ask again.
     until: Instant,
-    /// The run's turn there is near: it may be asked before, if it holds the question.
+    /// The run's turn there may be near: it may be asked before, if it holds the question.
     is_near: bool,
 }
 

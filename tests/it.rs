@@ -85,6 +85,8 @@ mod run_failures;
 mod run_refused;
 #[path = "it/silent_holder.rs"]
 mod silent_holder;
+#[path = "it/slots.rs"]
+mod slots;
 #[path = "it/spread.rs"]
 mod spread;
 #[path = "it/start_errors.rs"]

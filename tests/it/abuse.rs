@@ -193,6 +193,7 @@ async fn t51_what_each_request_costs_for_a_byte_of_it() {
         hardware: Hardware::default(),
         isolation: 0,
         queue_ms: None,
+        hold_ms: 0,
     };
     let asks: [(&str, &dyn Fn(u32) -> Request); 4] = [
         ("Heads", &|_| Request::Heads { after: None }),

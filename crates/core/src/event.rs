@@ -5,8 +5,10 @@ use guildhall_protocol::body::{Confirmation, Demand, NodeBody, Unmet, Yank};
 use guildhall_protocol::name::{CategoryPrefix, OrgName, Reference};
 use guildhall_protocol::query::{PageMark, Query, Suggestion};
 use guildhall_protocol::record::Record;
-use guildhall_protocol::wire::{Request, Response};
+use guildhall_protocol::wire::{OfferRequest, Request, Response};
 use guildhall_protocol::{Hash, PackageId, PublicKey, RecordId, api};
+
+use crate::lend::NotNow;
 
 /// Names a request that this node sent, until its response comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -107,6 +109,21 @@ pub enum Effect {
         reply: ReplyId,
         /// The answer.
         response: Response,
+    },
+    /// Hold a peer's question for hardware for as long as `not_now` says: ask
+    /// [`grant_again`](crate::Core::grant_again) whenever something became free and now and then, and answer what it says, or
+    /// with the refusal when there is no room to hold it.
+    HoldOffer {
+        /// Which request.
+        reply: ReplyId,
+        /// Who asks.
+        peer: PublicKey,
+        /// The key of its org's root.
+        root: PublicKey,
+        /// What it asks.
+        offer: Box<OfferRequest>,
+        /// Why it is not granted yet.
+        not_now: NotNow,
     },
     /// Answer a peer with a page of a log from the store.
     RespondRecords {

@@ -3,14 +3,25 @@
 use std::collections::BTreeSet;
 
 use guildhall_federation::Authority;
-use guildhall_pipeline::lease::{Asker, Fresh, Job, Opened, Policy, Usage, User};
+use guildhall_pipeline::lease::{Asker, Fresh, HOLD_MAX_MS, Job, Opened, Policy, Usage, User};
 use guildhall_protocol::api::OrgUse;
 use guildhall_protocol::isolation::Level;
 use guildhall_protocol::name::OrgName;
-use guildhall_protocol::wire::{JobSpec, Lease, OfferRequest, Refusal, Response};
-use guildhall_protocol::{Hash, PackageId, PublicKey};
+use guildhall_protocol::wire::{JobSpec, Lease, OfferRequest, Reason, Refusal, Response};
+use guildhall_protocol::{Hash, PackageId, PublicKey, RunId};
 
-use crate::node::Core;
+use crate::event::{Effect, ReplyId};
+use crate::node::{Core, respond};
+
+/// Why there is no lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotNow {
+    /// What the asker is told.
+    pub refusal: Refusal,
+    /// For how long the question is worth holding, because a slot may soon be free for it, and its asker allows it,
+    /// milliseconds; else 0.
+    pub hold_ms: u64,
+}
 
 impl Core {
     pub(crate) fn handle_offer(
@@ -18,24 +29,64 @@ impl Core {
         now_ms: u64,
         peer: PublicKey,
         authority: &Authority,
+        (reply, offer): (ReplyId, Box<OfferRequest>),
+        out: &mut Vec<Effect>,
+    ) {
+        match self.grant_member(now_ms, peer, authority, &offer) {
+            Ok(lease) => respond(out, reply, Response::Lease(lease)),
+            Err(NotNow { refusal, hold_ms: 0 }) => respond(out, reply, Response::Refused(refusal)),
+            Err(not_now) => {
+                let root = authority.root;
+                out.push(Effect::HoldOffer { reply, peer, root, offer, not_now });
+            }
+        }
+    }
+
+    /// Promises this node's hardware to a run of another node, whose question was held.
+    ///
+    /// # Errors
+    /// [`NotNow`], also when that node has gone away.
+    pub fn grant_again(
+        &mut self,
+        now_ms: u64,
+        peer: PublicKey,
         request: &OfferRequest,
-    ) -> Response {
+    ) -> Result<Lease, NotNow> {
+        let Some(authority) = self.authority(&peer).cloned() else {
+            let refusal = Refusal::new(Reason::NotAdmitted, "it is no longer connected");
+            return Err(NotNow { refusal, hold_ms: 0 });
+        };
+        self.grant_member(now_ms, peer, &authority, request)
+    }
+
+    fn grant_member(
+        &mut self,
+        now_ms: u64,
+        peer: PublicKey,
+        authority: &Authority,
+        request: &OfferRequest,
+    ) -> Result<Lease, NotNow> {
         let asker = match authority.root == self.me.root {
             true => Asker::OwnOrg,
             false => Asker::Member(&authority.org),
         };
-        match self.grant(now_ms, request, (asker, authority.root), peer) {
-            Ok(lease) => Response::Lease(lease),
-            Err(refusal) => Response::Refused(refusal),
-        }
+        self.grant(now_ms, request, (asker, authority.root), peer)
     }
 
     /// Promises this node's own hardware to a run of its own.
     ///
     /// # Errors
-    /// [`Refusal`] when an engine is missing or every slot for such runs is taken.
-    pub fn grant_own(&mut self, now_ms: u64, request: &OfferRequest) -> Result<Lease, Refusal> {
+    /// [`NotNow`] when an engine is missing or every slot for such runs is taken.
+    pub fn grant_own(&mut self, now_ms: u64, request: &OfferRequest) -> Result<Lease, NotNow> {
         self.grant(now_ms, request, (Asker::ThisNode, self.me.root), self.me.node.public())
+    }
+
+    /// A run of another node does not wait any more, or one of this node's own where `peer` is none.
+    pub fn leave_queue(&mut self, peer: Option<PublicKey>, run: RunId) {
+        match peer {
+            Some(peer) => self.leases.leave(Asker::OwnOrg, peer, run),
+            None => self.leases.leave(Asker::ThisNode, self.me.node.public(), run),
+        }
     }
 
     fn grant(
@@ -44,7 +95,7 @@ impl Core {
         request: &OfferRequest,
         (asker, root): (Asker<'_>, PublicKey),
         node: PublicKey,
-    ) -> Result<Lease, Refusal> {
+    ) -> Result<Lease, NotNow> {
         let count = |is_there: &dyn Fn(&PackageId) -> bool| {
             let there = request.stages.iter().filter(|stage| is_there(stage)).count();
             u32::try_from(there).unwrap_or(u32::MAX)
@@ -58,7 +109,14 @@ impl Core {
             engines: &self.settings.engines,
             isolation: Level::of_names(&self.settings.isolation).number(),
         };
-        self.leases.grant(now_ms, request, policy, (asker, node), Fresh { lease, warm, held })
+        let fresh = Fresh { lease, warm, held };
+        let granted = self.leases.grant(now_ms, request, policy, (asker, node), fresh);
+        granted.map_err(|refusal| {
+            let is_near = refusal.reason == Reason::Busy
+                && self.leases.is_near(now_ms, asker, node, request.run);
+            let hold_ms = if is_near { request.hold_ms.min(HOLD_MAX_MS) } else { 0 };
+            NotNow { refusal, hold_ms }
+        })
     }
 
     /// Follows from a secret, so nobody can guess it; never repeats within a start, and hardly between two.
@@ -83,9 +141,9 @@ impl Core {
         self.leases.open(now_ms, spec, from)
     }
 
-    /// A job is over; its slot is free.
-    pub fn close_lease(&mut self, lease: &Hash) {
-        self.leases.close(lease);
+    /// A job is over; its slot is free. Says whether it held one until now.
+    pub fn close_lease(&mut self, lease: &Hash) -> bool {
+        self.leases.close(lease)
     }
 
     /// Counts what a job used since it was last asked, wall time. Says whether it is another member's, so that

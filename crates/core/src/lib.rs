@@ -32,6 +32,7 @@ pub use event::{
 };
 pub use identity::{DelegatedKey, Identity};
 pub use keys::{category_keys, package_key, shard_key};
+pub use lend::NotNow;
 pub use membership::InviteDraft;
 pub use node::{Core, Settings};
 pub use spread::withhold_body;

@@ -383,8 +383,7 @@ impl Core {
                 self.handle_query(authority.root, reply, &query, out);
             }
             (Request::Offer(offer), Some(authority)) => {
-                let response = self.handle_offer(now_ms, peer, &authority, &offer);
-                respond(out, reply, response);
+                self.handle_offer(now_ms, peer, &authority, (reply, offer), out);
             }
             _ => respond(out, reply, refused(Reason::Invalid, "this request is not known here")),
         }

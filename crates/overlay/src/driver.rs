@@ -20,7 +20,7 @@ use futures::stream::FuturesUnordered;
 use libp2p::core::transport::ListenerId;
 use libp2p::gossipsub::IdentTopic;
 use libp2p::identity::Keypair;
-use libp2p::request_response::{OutboundRequestId, ResponseChannel};
+use libp2p::request_response::{InboundRequestId, OutboundRequestId, ResponseChannel};
 use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, swarm};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -73,6 +73,8 @@ pub(crate) struct Driver {
     requests: HashMap<OutboundRequestId, oneshot::Sender<Result<Vec<u8>, RequestError>>>,
     /// Requests the node has received and not answered.
     replies: FuturesUnordered<BoxFuture<'static, Answer>>,
+    /// For each of them, what is dropped when nobody waits for the answer any more.
+    awaited: HashMap<InboundRequestId, oneshot::Sender<()>>,
     opening: Arc<Semaphore>,
     lookups: Lookups,
     announcer: Announcer,
@@ -84,8 +86,8 @@ struct Dial {
     waiting: Vec<oneshot::Sender<Result<guildhall_protocol::PublicKey, DialError>>>,
 }
 
-/// The node's answer to a request; none if it dropped the request.
-type Answer = (ResponseChannel<Vec<u8>>, Option<Vec<u8>>);
+/// The node's answer to a request; none if it dropped the request, or nobody waits for the answer.
+type Answer = (InboundRequestId, ResponseChannel<Vec<u8>>, Option<Vec<u8>>);
 
 impl Driver {
     /// A driver with a swarm that listens nowhere yet.
@@ -114,6 +116,7 @@ impl Driver {
             dials: HashMap::new(),
             requests: HashMap::new(),
             replies: FuturesUnordered::new(),
+            awaited: HashMap::new(),
             opening: Arc::new(Semaphore::new(OPENING_MAX)),
             lookups: Lookups::default(),
             announcer: Announcer::new(now),
@@ -163,9 +166,12 @@ impl Driver {
                 open = self.outbox.advance() => if !open {
                     break None;
                 },
-                Some((channel, answer)) = self.replies.next() => if let Some(answer) = answer {
-                    // Refused only if the requester is gone or its deadline is over.
-                    let _ = self.swarm.behaviour_mut().requests.send_response(channel, answer);
+                Some((request, channel, answer)) = self.replies.next() => {
+                    self.awaited.remove(&request);
+                    if let Some(answer) = answer {
+                        // Refused only if the requester is gone or its deadline is over.
+                        let _ = self.swarm.behaviour_mut().requests.send_response(channel, answer);
+                    }
                 },
                 _ = ticks.tick() => self.handle_tick(Instant::now()),
                 event = self.swarm.select_next_some() => self.handle_swarm_event(event),

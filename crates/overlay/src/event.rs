@@ -110,7 +110,8 @@ pub enum PublishOutcome {
     Duplicate,
 }
 
-/// Answers one request. Dropping it leaves the request unanswered, which the requester learns at once.
+/// Answers one request. Dropping it leaves the request unanswered, which the requester learns at once. Whoever takes its
+/// time should look whether it is still waited for ([`gone`](Self::gone)).
 #[derive(Debug)]
 pub struct Reply {
     pub(crate) sender: oneshot::Sender<Vec<u8>>,
@@ -131,6 +132,13 @@ impl Reply {
             });
         }
         self.sender.send(bytes).map_err(|_| ReplyError::Stopped)
+    }
+
+    /// Returns when nobody waits for the answer any more, as far as this node can see: the connection on which the
+    /// request came is closed, the deadline is over, or the overlay has ended. That a requester lost interest does not
+    /// show. Cancel safe.
+    pub async fn gone(&mut self) {
+        self.sender.closed().await;
     }
 }
 

@@ -47,6 +47,7 @@ impl Plan {
             hardware: self.hardware.clone(),
             isolation,
             queue_ms: self.queue_ms(asked),
+            hold_ms: 0,
         }
     }
 }

@@ -41,6 +41,7 @@ fn request() -> OfferRequest {
         hardware: Hardware::default(),
         isolation: 0,
         queue_ms: None,
+        hold_ms: 0,
     }
 }
 

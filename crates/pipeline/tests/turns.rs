@@ -28,6 +28,7 @@ fn request(run: u64) -> OfferRequest {
         hardware: Hardware::default(),
         isolation: 0,
         queue_ms: None,
+        hold_ms: 0,
     }
 }
 

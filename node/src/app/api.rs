@@ -355,6 +355,8 @@ impl App {
                 change(Decided { follows, offer, draining });
                 core.set_settings(settings);
             }
+            // Who waits for a slot learns at once that the node drains, or that there are more.
+            app.slots.wake();
             Ok(writer.describe().await?)
         });
         decided

@@ -52,6 +52,11 @@ impl App {
         match effect {
             Effect::Call { call, peer, request } => self.call(call, peer, request),
             Effect::Respond { response, .. } => context.answer(&response),
+            Effect::HoldOffer { peer, root, offer, not_now, .. } => {
+                if let Some(reply) = context.reply.take() {
+                    self.hold_offer(reply, (peer, root), offer, not_now.refusal);
+                }
+            }
             Effect::RespondRecords { author, from_seq, follows, .. } => {
                 if let Some(reply) = context.reply.take() {
                     self.answer_from_store(reply, context.asker, move |store| {

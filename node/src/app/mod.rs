@@ -28,6 +28,7 @@ mod patterns;
 mod publish;
 mod replicas;
 mod run;
+mod slots;
 mod start;
 mod test_logs;
 mod transfer;
@@ -144,6 +145,8 @@ pub(crate) struct App {
     plans: Mutex<run::Plans>,
     /// Shares that stay open for single requests.
     sessions: run::Sessions,
+    /// Questions for slots that wait here.
+    slots: slots::Slots,
     /// Jobs being executed here.
     jobs: AtomicU64,
     /// Others used something of what is lent that is not on disk yet.

@@ -25,6 +25,7 @@ use tracing::{error, info, warn};
 use super::api::Api;
 use super::keeper::Keeper;
 use super::run::{ChainHead, Sessions, isolation_names};
+use super::slots::Slots;
 use super::{
     App, CALLS_MAX, EVENTS_MAX, HELLOS_MAX, INSPECTIONS_MAX, SERVED_MAX, answers, demand, drive,
     effects, housekeeping, index, leases, lend, load, lock, notices, replicas, transfer, upkeep,
@@ -344,6 +345,7 @@ fn assemble(
         runs: Mutex::new(BTreeMap::new()),
         plans: Mutex::new(BTreeMap::new()),
         sessions: Sessions::default(),
+        slots: Slots::default(),
         jobs: AtomicU64::new(0),
         statements: tokio::sync::Mutex::new(statements),
         used: AtomicBool::new(false),

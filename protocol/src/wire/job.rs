@@ -39,6 +39,15 @@ pub struct OfferRequest {
     /// none leaves it to the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_ms: Option<u64>,
+    /// How long the node may keep the question while no slot is free, milliseconds: it is answered when one is, or after
+    /// that time. A node may answer earlier; 0 is at once.
+    #[serde(default, skip_serializing_if = "is_at_once")]
+    pub hold_ms: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+const fn is_at_once(hold_ms: &u64) -> bool {
+    *hold_ms == 0
 }
 
 /// A node's promise to execute a job, for a while.

@@ -102,6 +102,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
                 hardware: Hardware { cores: 2, gpu_memory_bytes: 0 },
                 isolation: 2,
                 queue_ms: Some(30_000),
+                hold_ms: 0,
             })),
         ),
     ]

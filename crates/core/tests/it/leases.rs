@@ -1,6 +1,7 @@
 //! What a node promises to execute, and for whom.
 
-use guildhall_core::{Event, Settings};
+use guildhall_core::{Effect, Event, ReplyId, Settings};
+use guildhall_pipeline::lease::HOLD_MAX_MS;
 use guildhall_protocol::body::HardwareOffer;
 use guildhall_protocol::contract::{Hardware, LimitSet, NodeLimits};
 use guildhall_protocol::wire::{
@@ -22,6 +23,7 @@ fn request(run: &str) -> OfferRequest {
         hardware: Hardware::default(),
         isolation: 0,
         queue_ms: None,
+        hold_ms: 0,
     }
 }
 
@@ -151,6 +153,45 @@ fn who_waits_is_told_when_to_ask_again_and_gets_the_slot_before_who_had_one() {
     world.nodes[0].core.close_lease(&lease.lease);
     assert_eq!(ask(&mut world, 1, "third"), Err(Reason::Busy), "it is charlie's turn");
     assert!(ask(&mut world, 2, "second").is_ok());
+}
+
+/// alpha lends one slot; bravo holds it, charlie waits and goes away.
+#[test]
+fn a_question_near_its_turn_is_held_if_its_asker_allows_it_and_asked_again_until_there_is_a_lease()
+{
+    let mut world = lender(1);
+    let lease = ask(&mut world, 1, "first").unwrap();
+    let (charlie, now_ms) = (world.nodes[2].key(), world.now_ms);
+    let offer = OfferRequest { hold_ms: u64::MAX, ..request("second") };
+    let core = &mut world.nodes[0].core;
+    let event = |offer: &OfferRequest| {
+        let request = Request::Offer(Box::new(offer.clone()));
+        Event::Request { peer: charlie, reply: ReplyId(7), request }
+    };
+    let answered = core.handle(now_ms, event(&request("second")));
+    assert!(matches!(answered.as_slice(), [Effect::Respond { .. }]), "{answered:?}");
+    let held = core.handle(now_ms, event(&offer));
+    let [Effect::HoldOffer { reply: ReplyId(7), peer, not_now, .. }] = held.as_slice() else {
+        panic!("{held:?}");
+    };
+    assert_eq!(
+        (*peer, not_now.hold_ms),
+        (charlie, HOLD_MAX_MS),
+        "for no longer than this node wants"
+    );
+    assert_eq!(core.grant_again(now_ms, charlie, &offer).unwrap_err().refusal.reason, Reason::Busy);
+    core.close_lease(&lease.lease);
+    let lease = core.grant_again(now_ms, charlie, &offer).unwrap();
+    core.close_lease(&lease.lease);
+
+    // Who may wait hears at once of what waiting does not change.
+    let settings = core.settings().clone();
+    core.set_settings(Settings { draining: true, ..settings });
+    let drained = core.grant_again(now_ms, charlie, &offer).unwrap_err();
+    assert_eq!((drained.refusal.reason, drained.hold_ms), (Reason::Draining, 0));
+    drop(core.handle(now_ms, Event::Disconnected { peer: charlie }));
+    let gone = core.grant_again(now_ms, charlie, &offer).unwrap_err();
+    assert_eq!((gone.refusal.reason, gone.hold_ms), (Reason::NotAdmitted, 0));
 }
 
 #[test]

@@ -58,6 +58,7 @@ fn a_peer_that_is_not_admitted_is_refused_everything_but_hello_and_join() {
         hardware: Hardware::default(),
         isolation: 0,
         queue_ms: None,
+        hold_ms: 0,
     };
     for request in [
         Request::Heads { after: None },

@@ -296,6 +296,10 @@ impl World {
                 self.request(caller, peer, &request);
             }
             Effect::Respond { response, .. } => self.answer(me, response, context),
+            // No time passes within a request here, so nothing becomes free.
+            Effect::HoldOffer { not_now, .. } => {
+                self.answer(me, Response::Refused(not_now.refusal), context);
+            }
             Effect::RespondRecords { author, from_seq, follows, .. } => {
                 let page = self.page_of(me, author, from_seq, &follows);
                 self.answer(me, page, context);

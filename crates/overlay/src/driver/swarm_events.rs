@@ -6,7 +6,7 @@ use std::time::Instant;
 use futures::FutureExt as _;
 use libp2p::core::ConnectedPoint;
 use libp2p::multiaddr::Protocol;
-use libp2p::request_response::{self, Message, OutboundFailure, ResponseChannel};
+use libp2p::request_response::{self, InboundRequestId, Message, OutboundFailure, ResponseChannel};
 use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, gossipsub, identify, kad, ping, swarm};
 use tokio::sync::oneshot;
@@ -262,9 +262,9 @@ impl Driver {
         match event {
             request_response::Event::Message {
                 peer,
-                message: Message::Request { request, channel, .. },
+                message: Message::Request { request_id, request, channel },
                 ..
-            } => self.handle_request(peer, request, channel),
+            } => self.handle_request(peer, request_id, request, channel),
             request_response::Event::Message {
                 message: Message::Response { request_id, response },
                 ..
@@ -278,8 +278,9 @@ impl Driver {
                     let _ = reply.send(Err(request_error(error)));
                 }
             }
-            request_response::Event::InboundFailure { peer, error, .. } => {
+            request_response::Event::InboundFailure { peer, request_id, error, .. } => {
                 tracing::debug!(%peer, %error, "a peer's request failed");
+                self.awaited.remove(&request_id);
             }
             request_response::Event::ResponseSent { .. } => {}
         }
@@ -288,6 +289,7 @@ impl Driver {
     fn handle_request(
         &mut self,
         id: PeerId,
+        request_id: InboundRequestId,
         request: codec::Request,
         channel: ResponseChannel<Vec<u8>>,
     ) {
@@ -304,7 +306,16 @@ impl Driver {
             reply: Reply { sender, _share: request.share },
         });
         if taken {
-            self.replies.push(answer.map(|answer| (channel, answer.ok())).boxed());
+            let (awaited, gone) = oneshot::channel::<()>();
+            self.awaited.insert(request_id, awaited);
+            let answer = async move {
+                tokio::select! {
+                    biased;
+                    answer = answer => (request_id, channel, answer.ok()),
+                    _gone = gone => (request_id, channel, None),
+                }
+            };
+            self.replies.push(answer.boxed());
         }
     }
 

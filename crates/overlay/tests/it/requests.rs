@@ -1,5 +1,6 @@
 //! Questions and answers.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use guildhall_overlay::{Limits, ReplyError, RequestError};
@@ -59,6 +60,29 @@ async fn what_goes_unanswered_fails_at_once_and_what_is_late_at_the_deadline() {
     assert!(matches!(too_large, Err(RequestError::TooLarge { .. })));
     assert_eq!(ask(b"fine").await.unwrap(), b"fine");
     assert!(a.look(|seen| seen.disconnected.is_empty()), "none of that cost the connection");
+}
+
+/// a -> b, a goes away
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_answers_late_sees_that_nobody_waits_any_more() {
+    static HELD: Mutex<Option<guildhall_overlay::Reply>> = Mutex::new(None);
+    let reply = |_: Vec<u8>, reply: guildhall_overlay::Reply| {
+        *HELD.lock().unwrap() = Some(reply);
+    };
+    let (a, b) = (Node::start().await, Node::with(Setup { reply, ..Setup::default() }).await);
+    a.join(&b).await;
+    let ask = a.overlay.request(b.key, b"a slot".to_vec());
+    let look = async {
+        converge("b got it", || async { HELD.lock().unwrap().is_some() }).await;
+        let mut reply = HELD.lock().unwrap().take().unwrap();
+        let early = tokio::time::timeout(Duration::from_millis(100), reply.gone()).await;
+        assert!(early.is_err(), "it is waited for");
+        a.overlay.shutdown().await;
+        reply.gone().await;
+        assert!(matches!(reply.send(b"here".to_vec()), Err(ReplyError::Stopped)));
+    };
+    let (answer, ()) = tokio::join!(ask, look);
+    assert!(answer.is_err(), "{answer:?}");
 }
 
 /// a -> b, b goes away

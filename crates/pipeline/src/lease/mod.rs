@@ -6,6 +6,8 @@
 //! policy at that moment.
 //!
 //! - When all slots are taken, whoever asks gets a place in the queue and is told when to ask again; orgs take turns.
+//!   Near its turn a question is worth holding ([`is_near`](Book::is_near)): whoever owns the book asks again for it when
+//!   something became free, and tells of those who will not come ([`leave`](Book::leave)).
 //! - What other orgs use is counted as jobs report it, and an org that used up its quota is told when it may come back.
 //!   A job that began goes on, so a quota is exceeded by what runs when it is used up.
 //! - A book that drains grants nothing to others any more; jobs that were promised before take their course.
@@ -30,10 +32,11 @@ use guildhall_protocol::wire::{JobSpec, Lease, OfferRequest, Reason, Refusal};
 use guildhall_protocol::{Hash, PackageId, PublicKey, RunId};
 
 pub use self::policy::{Asker, LENT_SLOTS_MAX, OWN_SLOTS, Policy};
+use self::queue::{Ask, Needs, Queue, Room, Side, Turn};
 pub use self::queue::{
-    KEPT_MS, PLACE_GRACE_MS, RETRY_MAX_MS, RETRY_MS, WAITING_MAX, WAITING_PER_ORG_MAX,
+    HOLD_MAX_MS, HOLD_PLACES_MAX, KEPT_MS, PLACE_GRACE_MS, RETRY_MAX_MS, RETRY_MS, WAITING_MAX,
+    WAITING_PER_ORG_MAX,
 };
-use self::queue::{Key, Needs, Queue, Room, Side, Turn};
 pub use self::usage::Usage;
 
 /// Leases that one node may hold without opening them, so that asking does not become hoarding.
@@ -209,9 +212,14 @@ impl Book {
         self.check_hoard(now_ms, node)?;
         let side = asker.side();
         let limits = policy.offer.map_or_else(NodeLimits::default, |offer| offer.limits);
-        let queue_ms = request.queue_ms.unwrap_or(u64::MAX).min(limits.queue_ms);
-        let asks = ((node, request.run), &side, needs);
-        let queued_ms = self.take_turn(now_ms, policy, slots, is_own, asks, queue_ms)?;
+        let ask = Ask {
+            key: (node, request.run),
+            side: &side,
+            needs,
+            queue_ms: request.queue_ms.unwrap_or(u64::MAX).min(limits.queue_ms),
+            hold_ms: request.hold_ms,
+        };
+        let queued_ms = self.take_turn(now_ms, policy, slots, is_own, ask)?;
 
         self.granted = self.granted.saturating_add(1);
         let held = Held {
@@ -270,8 +278,24 @@ impl Book {
             return Ok(());
         }
         let detail = format!("{GRANTED_PER_NODE_MAX} leases wait to be opened already");
+        // Whoever means well opens one within a round trip.
         let first = until.into_iter().min().map(|until_ms| until_ms.saturating_sub(now_ms));
-        Err(Refusal { retry_after_ms: first, ..Refusal::new(Reason::Busy, detail) })
+        let retry_after_ms = first.map(|first_ms| first_ms.min(RETRY_MS));
+        Err(Refusal { retry_after_ms, ..Refusal::new(Reason::Busy, detail) })
+    }
+
+    /// Whether who was refused as busy just now may hope for a lease soon, so that its question is worth holding: it is
+    /// among the first in its queue, or waits for a lease of its own node to be opened.
+    #[must_use]
+    pub fn is_near(&self, now_ms: u64, asker: Asker<'_>, node: PublicKey, run: RunId) -> bool {
+        let queue = if asker == Asker::ThisNode { &self.own } else { &self.lent };
+        queue.is_near(&(node, run)) || self.check_hoard(now_ms, node).is_err()
+    }
+
+    /// A run of that node does not wait any more: nothing is kept for it.
+    pub fn leave(&mut self, asker: Asker<'_>, node: PublicKey, run: RunId) {
+        let queue = if asker == Asker::ThisNode { &mut self.own } else { &mut self.lent };
+        queue.leave(&(node, run));
     }
 
     /// Gives whoever asks a place in its queue, and lets it pass when it is its turn and there is room. Says how long it
@@ -282,8 +306,7 @@ impl Book {
         policy: Policy<'_>,
         slots: usize,
         is_own: bool,
-        (key, side, needs): (Key, &Side, Needs),
-        queue_ms: u64,
+        ask: Ask<'_>,
     ) -> Result<u64, Refusal> {
         let (mut taken, mut cores, mut memory_bytes) = (0_usize, 0_u64, 0_u64);
         let mut held: BTreeMap<Side, usize> = BTreeMap::new();
@@ -304,32 +327,32 @@ impl Book {
         };
         let share = |side: &Side| policy.share(slots, side);
         let queue = if is_own { &mut self.own } else { &mut self.lent };
-        let (detail, retry_after_ms) =
-            match queue.ask(now_ms, (key, side, needs), queue_ms, room, &held, share) {
-                Turn::Now { waited_ms } => return Ok(waited_ms),
-                Turn::Over { waited_ms } => {
-                    let detail = format!(
-                        "all {slots} slots are taken or kept for others; the run waited \
-                         {waited_ms} ms, and its limits let it wait {queue_ms} ms"
-                    );
-                    return Err(Refusal::new(Reason::QueueTimeout, detail));
-                }
-                Turn::NoPlace { retry_after_ms } => {
-                    ("too many wait for this node already".to_owned(), retry_after_ms)
-                }
-                Turn::Later { place, retry_after_ms } => {
-                    let has = held.get(side).copied().unwrap_or_default();
-                    let most = share(side);
-                    let why = match room.slots {
-                        0 => format!("all {slots} slots are taken"),
-                        _ if side.is_some() && has >= most => {
-                            format!("one member has at most {most} of {slots} slots")
-                        }
-                        _ => "what is free is kept for others who wait, or too little".to_owned(),
-                    };
-                    (format!("{why}; place {place} of those who wait"), retry_after_ms)
-                }
-            };
+        let (detail, retry_after_ms) = match queue.ask(now_ms, ask, room, &held, share) {
+            Turn::Now { waited_ms } => return Ok(waited_ms),
+            Turn::Over { waited_ms } => {
+                let detail = format!(
+                    "all {slots} slots are taken or kept for others; the run waited {waited_ms} ms, \
+                     and its limits let it wait {} ms",
+                    ask.queue_ms
+                );
+                return Err(Refusal::new(Reason::QueueTimeout, detail));
+            }
+            Turn::NoPlace { retry_after_ms } => {
+                ("too many wait for this node already".to_owned(), retry_after_ms)
+            }
+            Turn::Later { place, retry_after_ms } => {
+                let has = held.get(ask.side).copied().unwrap_or_default();
+                let most = share(ask.side);
+                let why = match room.slots {
+                    0 => format!("all {slots} slots are taken"),
+                    _ if ask.side.is_some() && has >= most => {
+                        format!("one member has at most {most} of {slots} slots")
+                    }
+                    _ => "what is free is kept for others who wait, or too little".to_owned(),
+                };
+                (format!("{why}; place {place} of those who wait"), retry_after_ms)
+            }
+        };
         let refusal = Refusal::new(Reason::Busy, detail);
         Err(Refusal { retry_after_ms: Some(retry_after_ms), ..refusal })
     }

@@ -1,6 +1,8 @@
 //! The queue for slots: whose turn it is when more want one than there are.
 //!
-//! Nobody is called: who was refused asks again, and a place is kept for whoever does so in time. Turns go round the
+//! Nobody is called: who was refused asks again, and a place is kept for whoever does so in time. Who stands among the
+//! first [`HOLD_PLACES_MAX`] need not guess when: its question may be held by the node, which asks here for it whenever
+//! something became free, for [`HOLD_MAX_MS`] at most. Turns go round the
 //! orgs: the one that holds the fewest slots first, among those the one served longest ago; within an org first come,
 //! first served. So an org that asks a thousand times waits for itself. A slot that is free is kept for whose turn it
 //! is, for [`KEPT_MS`] from when somebody else asked for it; who does not come by then is passed over until it asks
@@ -20,12 +22,21 @@ pub const WAITING_PER_ORG_MAX: usize = 32;
 /// Runs that have a place, of all orgs: some 200 KiB, and every answer looks at each of them once.
 pub const WAITING_MAX: usize = 1_024;
 
-/// When the first in turn should ask again, milliseconds, and how much later each one behind it: often enough that a
+/// When the first in turn should ask again, milliseconds, and how much later each one behind it; likewise for the first
+/// whose question is not held because others are nearer their turn, and those behind that. Often enough that a
 /// free slot is not idle for long, and few enough questions from those who will wait anyway.
 pub const RETRY_MS: u64 = 250;
 
 /// The longest that anybody is told to wait before asking again, milliseconds.
 pub const RETRY_MAX_MS: u64 = 15_000;
+
+/// Places whose questions are worth holding: as many as may get a slot within [`HOLD_MAX_MS`] where jobs are short, and
+/// few enough that each of them can look whether it is its turn whenever a slot becomes free.
+pub const HOLD_PLACES_MAX: usize = 8;
+
+/// How long a question is held, milliseconds, whatever its asker allows: less than the four seconds after which a run
+/// asks another node beside one that says nothing, and not much less, so that waiting takes few questions.
+pub const HOLD_MAX_MS: u64 = 2_500;
 
 /// What a place lasts beyond twice the time after which its holder was told to ask again, milliseconds: the question
 /// travels, and machines that execute jobs are slow at times.
@@ -73,6 +84,18 @@ impl Room {
     }
 }
 
+/// Who asks, and for what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ask<'a> {
+    pub(super) key: Key,
+    pub(super) side: &'a Side,
+    pub(super) needs: Needs,
+    /// How long it may wait, milliseconds.
+    pub(super) queue_ms: u64,
+    /// How long the question may be held, milliseconds.
+    pub(super) hold_ms: u64,
+}
+
 /// What is to become of who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
@@ -96,6 +119,8 @@ struct Waiting {
     /// First moment at which the place is lost.
     until_ms: u64,
     needs: Needs,
+    /// Where it stood when it asked last, from 1.
+    place: Option<usize>,
     /// Since when a slot is kept for it.
     kept_since_ms: Option<u64>,
     /// A slot was kept for it long enough, and it did not come.
@@ -113,12 +138,11 @@ pub(super) struct Queue {
 
 impl Queue {
     /// Asks for a slot. `held` says how many each side holds, `share` how many it may hold. Who gets one leaves the
-    /// queue and counts as served. Who has waited for `queue_ms` leaves it as well.
+    /// queue and counts as served. Who has waited as long as it may leaves it as well.
     pub(super) fn ask(
         &mut self,
         now_ms: u64,
-        (key, side, needs): (Key, &Side, Needs),
-        queue_ms: u64,
+        Ask { key, side, needs, queue_ms, hold_ms }: Ask<'_>,
         room: Room,
         held: &BTreeMap<Side, usize>,
         share: impl Fn(&Side) -> usize,
@@ -141,13 +165,30 @@ impl Queue {
         }
         let before = order.iter().take_while(|one| **one != key).count();
         let place = before.saturating_add(1);
-        let steps = u64::try_from(place).unwrap_or(u64::MAX);
+        // Who may be held need only be back by then.
+        let ahead = match hold_ms > 0 && place > HOLD_PLACES_MAX {
+            true => place.saturating_sub(HOLD_PLACES_MAX),
+            false => place,
+        };
+        let steps = u64::try_from(ahead).unwrap_or(u64::MAX);
         let retry_after_ms = RETRY_MS.saturating_mul(steps).min(RETRY_MAX_MS).min(left_ms);
         if let Some(waiting) = self.waiting.get_mut(&key) {
-            let stays_ms = retry_after_ms.saturating_mul(2).saturating_add(PLACE_GRACE_MS);
-            waiting.until_ms = now_ms.saturating_add(stays_ms);
+            let asks_ms = retry_after_ms.saturating_mul(2).max(hold_ms.min(HOLD_MAX_MS));
+            waiting.until_ms = now_ms.saturating_add(asks_ms).saturating_add(PLACE_GRACE_MS);
+            waiting.place = Some(place);
         }
         Turn::Later { place, retry_after_ms }
+    }
+
+    /// Whether `key` was among the first when it asked last.
+    pub(super) fn is_near(&self, key: &Key) -> bool {
+        let place = self.waiting.get(key).and_then(|waiting| waiting.place);
+        place.is_some_and(|place| place <= HOLD_PLACES_MAX)
+    }
+
+    /// Drops the place of somebody who will not come.
+    pub(super) fn leave(&mut self, key: &Key) {
+        self.waiting.remove(key);
     }
 
     /// Runs that wait, of each side.
@@ -197,6 +238,7 @@ impl Queue {
             since_ms: now_ms,
             until_ms: u64::MAX,
             needs,
+            place: None,
             kept_since_ms: None,
             is_passed: false,
         };

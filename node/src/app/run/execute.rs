@@ -83,6 +83,8 @@ impl App {
         };
         let opened_ms = clock::now_ms();
         let opened = self.core().open_lease(opened_ms, &spec, peer);
+        // So few leases of one node may wait to be opened that its other questions may wait for this.
+        self.slots.wake();
         let opened = match opened {
             Ok(opened) => opened,
             Err(refusal) => {
@@ -98,7 +100,7 @@ impl App {
             done = tokio::time::timeout(time, executing) => done.unwrap_or_else(|_| Err(pump::timed_out())),
         };
         self.jobs.fetch_sub(1, Ordering::Relaxed);
-        self.core().close_lease(&spec.lease);
+        self.close_lease(&spec.lease);
         self.keep_usage().await;
         done
     }
@@ -161,7 +163,7 @@ impl App {
             let jobs = self.sign_jobs(peer, spec, &chain, failure.as_ref()).await;
             // Nothing of this node is held any more: the slot is free before the requester knows.
             self.take_back(chain).await;
-            self.core().close_lease(&spec.lease);
+            self.close_lease(&spec.lease);
             frames::send(writer, &ExecutorFrame::Finished { jobs: jobs.clone() }).await?;
             Ok::<_, FrameError>(jobs)
         };

@@ -1,7 +1,7 @@
 //! Runs: what this node asked for and what it executes for others and itself.
 //!
 //! - The requester's side: [`request`] checks and plans, [`runner`] drives, [`nodes`] are whom it may ask, [`share`] is one
-//!   node's share, [`outputs`] what came out, [`report`] what is told and kept. [`infer`] and [`score`] answer single
+//!   node's share, [`asking`] how it comes by a slot, [`outputs`] what came out, [`report`] what is told and kept. [`infer`] and [`score`] answer single
 //!   requests, through [`sessions`] if that comes about; [`session`] is one of them.
 //! - The executor's side: [`execute`] is a job from its lease to its receipt, [`pump`] its stream, [`chain`] its stages
 //!   one behind the other, [`stage`] one of them.
@@ -9,6 +9,7 @@
 //! Both ends speak the frames of `guildhall_protocol::wire` over a stream. A run on this node uses the same frames over
 //! a pipe in memory, so there is one way to execute, not two.
 
+mod asking;
 mod chain;
 mod execute;
 mod infer;

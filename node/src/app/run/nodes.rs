@@ -1,4 +1,9 @@
-//! The nodes that may execute a run, best first, and what the run has seen of each: whom to ask next.
+//! The nodes that may execute a run, best first, and what the run has seen of each: whom to ask next, and whether it may
+//! hold the question.
+//!
+//! Nodes that were not asked yet come first and answer at once: one of them may have a slot that is free. Only when all
+//! that are left were busy, one of them may hold the question: the one that said to come soonest, of those where the
+//! run's turn is near. Beside it the others are asked at the times that they named, as if nobody held anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -22,10 +27,19 @@ pub(super) struct Nodes {
     failed: BTreeSet<PublicKey>,
     /// Their orgs: others of these are asked last.
     failed_orgs: BTreeSet<OrgName>,
-    /// Those that were busy, and when to ask again.
-    busy_until: BTreeMap<PublicKey, Instant>,
+    /// Those that were busy when they were asked last.
+    busy: BTreeMap<PublicKey, Busy>,
     /// Orgs that failed since a node became ready.
     failed_in_a_row: BTreeSet<OrgName>,
+}
+
+/// A node that was busy.
+#[derive(Clone, Copy, Debug)]
+struct Busy {
+    /// When to ask again.
+    until: Instant,
+    /// The run's turn there may be near: it may be asked before, if it holds the question.
+    is_near: bool,
 }
 
 impl Nodes {
@@ -34,7 +48,7 @@ impl Nodes {
             placed,
             failed: BTreeSet::new(),
             failed_orgs: BTreeSet::new(),
-            busy_until: BTreeMap::new(),
+            busy: BTreeMap::new(),
             failed_in_a_row: BTreeSet::new(),
         }
     }
@@ -58,15 +72,32 @@ impl Nodes {
         })
     }
 
-    fn free(&self, now: Instant) -> impl Iterator<Item = &Placed> {
+    /// The next one to ask so that it holds the question, when none is asked now: `None` while one that is left was not
+    /// busy, or all want to be asked later.
+    pub(super) fn next_to_hold(&self, now: Instant) -> Option<&Placed> {
+        let mut soonest: Option<(Instant, &Placed)> = None;
+        for placed in self.left() {
+            let busy = self.busy.get(&placed.node)?;
+            let may_hold = busy.is_near || busy.until <= now;
+            if may_hold && soonest.is_none_or(|(until, _)| busy.until < until) {
+                soonest = Some((busy.until, placed));
+            }
+        }
+        soonest.map(|(_, placed)| placed)
+    }
+
+    /// Those that may be asked, now or later.
+    fn left(&self) -> impl Iterator<Item = &Placed> {
         let is_any_left = self.is_any_left();
         self.placed
             .iter()
             .filter(move |_| is_any_left)
             .filter(|placed| !self.failed.contains(&placed.node))
-            .filter(move |placed| {
-                self.busy_until.get(&placed.node).is_none_or(|until| *until <= now)
-            })
+    }
+
+    fn free(&self, now: Instant) -> impl Iterator<Item = &Placed> {
+        self.left()
+            .filter(move |placed| self.busy.get(&placed.node).is_none_or(|busy| busy.until <= now))
     }
 
     /// Whether some node could be asked, now or later.
@@ -75,10 +106,10 @@ impl Nodes {
             && self.placed.iter().any(|placed| !self.failed.contains(&placed.node))
     }
 
-    /// When the first of the busy ones may be asked again.
-    pub(super) fn next_free(&self) -> Option<Instant> {
-        let left = self.busy_until.iter().filter(|(node, _)| !self.failed.contains(node));
-        left.map(|(_, until)| *until).min()
+    /// When the first of the busy ones may be asked again, those of `with` left out.
+    pub(super) fn next_free(&self, with: &[PublicKey]) -> Option<Instant> {
+        let others = self.left().filter(|placed| !with.contains(&placed.node));
+        others.filter_map(|placed| self.busy.get(&placed.node)).map(|busy| busy.until).min()
     }
 
     pub(super) fn note_ready(&mut self) {
@@ -91,8 +122,8 @@ impl Nodes {
         self.failed_in_a_row.insert(org);
     }
 
-    pub(super) fn note_busy(&mut self, node: PublicKey, until: Instant) {
-        self.busy_until.insert(node, until);
+    pub(super) fn note_busy(&mut self, node: PublicKey, until: Instant, is_near: bool) {
+        self.busy.insert(node, Busy { until, is_near });
     }
 }
 
@@ -169,9 +200,34 @@ mod tests {
         let now = Instant::now();
         let later = now + Duration::from_secs(9);
         let mut nodes = nodes(&["lab-b"]);
-        nodes.note_busy(key(0), later);
+        nodes.note_busy(key(0), later, false);
         assert_eq!(asked(nodes.next(&[], now)), None);
-        assert_eq!(nodes.next_free(), Some(later));
+        assert_eq!(nodes.next_free(&[]), Some(later));
+        assert_eq!(nodes.next_free(&[key(0)]), None);
         assert_eq!(asked(nodes.next(&[], later)), Some(key(0)));
+    }
+
+    #[test]
+    fn a_node_holds_the_question_only_when_all_were_busy_and_the_one_whose_turn_is_soonest() {
+        let now = Instant::now();
+        let later = |seconds| now + Duration::from_secs(seconds);
+        let mut nodes = nodes(&["lab-a", "lab-b", "lab-c"]);
+        nodes.note_busy(key(0), later(2), true);
+        assert_eq!(asked(nodes.next_to_hold(now)), None, "two others may be free");
+        nodes.note_busy(key(1), later(1), true);
+        assert_eq!(asked(nodes.next_to_hold(now)), None);
+        assert_eq!(asked(nodes.next(&[], now)), Some(key(2)));
+        nodes.note_failed(key(2), "lab-c".parse().unwrap());
+        assert_eq!(asked(nodes.next_to_hold(now)), Some(key(1)));
+        // It did not hold it although it might have.
+        nodes.note_busy(key(1), later(1), false);
+        assert_eq!(asked(nodes.next_to_hold(now)), Some(key(0)));
+        nodes.note_busy(key(0), later(3), false);
+        assert_eq!(asked(nodes.next_to_hold(now)), None, "both want to be asked later");
+        assert_eq!(asked(nodes.next_to_hold(later(1))), Some(key(1)));
+        // Beside one that holds it, the others are asked when they said.
+        assert_eq!(asked(nodes.next_other(&[key(1)], later(1))), None);
+        assert_eq!(nodes.next_free(&[key(1)]), Some(later(3)));
+        assert_eq!(asked(nodes.next_other(&[key(1)], later(3))), Some(key(0)));
     }
 }

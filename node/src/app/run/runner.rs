@@ -3,7 +3,8 @@
 //! Decisions are the schedule's ([`guildhall_pipeline::batch`]); this is its shell. It begins with the best node and
 //! takes more while that would save time: other nodes that may execute, and further slots of the same ones. A node that
 //! was asked and does not become ready, or has become ready and falls silent, is not waited for: another one is asked
-//! beside it, of another org if there is one, and what comes first counts.
+//! beside it, of another org if there is one, and what comes first counts. Where all are busy, one holds the run's
+//! question for a slot ([`nodes`](super::nodes)).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use guildhall_overlay::peer_id_string;
 use guildhall_pipeline::batch::{self, Accepted, Action, Fault, Outcome};
+use guildhall_pipeline::lease::HOLD_MAX_MS;
 use guildhall_pipeline::{Placed, share};
 use guildhall_protocol::PublicKey;
 use guildhall_protocol::api::{
@@ -54,11 +56,20 @@ const READY_PATIENCE: Duration = Duration::from_secs(4);
 /// Doublings of [`READY_PATIENCE`]; what is beyond is as long as nodes may take at all.
 const READY_DOUBLINGS_MAX: u32 = 7;
 
+/// How long a node may hold the run's question for a slot; see there.
+const HOLD_MAX: Duration = Duration::from_millis(HOLD_MAX_MS);
+
+/// The least time for which holding it is worth a question.
+const HOLD_MIN: Duration = Duration::from_millis(100);
+
 /// When a busy node is asked again unless it says something else.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Longest wait between two looks at the schedule.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// When it is asked again at the earliest, whatever it says.
+const ASK_AGAIN_MIN: Duration = Duration::from_millis(50);
 
 /// How long after the requester's limit for the whole run the nodes may take to say that it is reached.
 const TOTAL_GRACE: Duration = Duration::from_secs(5);
@@ -116,6 +127,10 @@ struct Running {
     orders: mpsc::Sender<Order>,
     opened: Instant,
     is_ready: bool,
+    /// Its node holds the question for a slot, or is asked to.
+    is_held: bool,
+    /// Ends it.
+    over: CancellationToken,
     /// What the schedule calls the parts that are with it, oldest first.
     parts: VecDeque<u64>,
     part_results: u64,
@@ -285,31 +300,52 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    /// Opens another share if there is none, those that there are do nothing, or it would save time.
+    /// Opens another share if none has a slot, those that have do nothing, or it would save time.
     fn grow(&mut self) -> Result<(), RunFailure> {
         let now = Instant::now();
+        if self.has_no_slot() {
+            return self.ask_for_slot(now);
+        }
         let is_stuck = self.is_stuck(now);
-        if !is_stuck && !self.wants_more(now) && !self.shares.is_empty() {
+        if !is_stuck && !self.wants_more(now) {
             return Ok(());
         }
-        let with: Vec<PublicKey> = self.shares.values().map(|share| share.node).collect();
+        let with = self.asked();
         let next = match is_stuck {
             true => self.nodes.next_other(&with, now),
             false => self.nodes.next(&with, now),
         };
-        if let Some(placed) = next {
-            let (node, org, why) = (placed.node, placed.org.clone(), placed.why.clone());
-            self.open(node, org, &why);
-            self.grown = Some(now);
-            return Ok(());
+        if let Some(placed) = next.cloned() {
+            self.open(placed, Duration::ZERO);
         }
-        if !self.shares.is_empty() {
+        Ok(())
+    }
+
+    /// Whether there is no share but one whose question is held, perhaps.
+    fn has_no_slot(&self) -> bool {
+        self.shares.values().all(|share| share.is_held)
+    }
+
+    /// Asks who was not asked yet; else one that holds the question; and beside it the others when they said.
+    fn ask_for_slot(&mut self, now: Instant) -> Result<(), RunFailure> {
+        let with = self.asked();
+        let end = now + self.queue().saturating_sub(self.began.elapsed());
+        let hold = HOLD_MAX.min(end.saturating_duration_since(now));
+        let to_hold = match with.is_empty() && hold >= HOLD_MIN {
+            true => self.nodes.next_to_hold(now),
+            false => None,
+        };
+        let (next, hold) = match to_hold {
+            Some(placed) => (Some(placed), hold),
+            None => (self.nodes.next_other(&with, now), Duration::ZERO),
+        };
+        if let Some(placed) = next.cloned() {
+            self.open(placed, hold);
             return Ok(());
         }
         // Nobody is free before then, so nobody is waited for.
-        let end = now + self.queue().saturating_sub(self.began.elapsed());
-        if self.nodes.is_any_left() && now < end && self.nodes.next_free().is_none_or(|at| at < end)
-        {
+        let is_free_before = self.nodes.next_free(&[]).is_none_or(|at| at < end);
+        if !with.is_empty() || self.nodes.is_any_left() && now < end && is_free_before {
             return Ok(());
         }
         Err(match self.last.take() {
@@ -321,6 +357,11 @@ impl<'a> Runner<'a> {
             ),
             None => failure("no_executor", "there was no node to ask".to_owned()),
         })
+    }
+
+    /// The nodes of the shares.
+    fn asked(&self) -> Vec<PublicKey> {
+        self.shares.values().map(|share| share.node).collect()
     }
 
     /// How long the run waits for a free slot.
@@ -361,17 +402,21 @@ impl<'a> Runner<'a> {
             && self.grown.is_none_or(|last| now.saturating_duration_since(last) >= GROW_EVERY)
     }
 
-    fn open(&mut self, node: PublicKey, org: OrgName, why: &str) {
+    /// Opens a share on a node, which may hold the question for so long.
+    fn open(&mut self, Placed { node, org, why, .. }: Placed, hold: Duration) {
         let id = self.next_share;
         self.next_share += 1;
+        self.grown = Some(Instant::now());
+        let over = self.token.child_token();
         let (orders, to_share) = mpsc::channel(share::PARTS_AHEAD_MAX + 1);
         let share = Share {
             app: Arc::clone(self.app),
             job: Arc::clone(self.job),
             node,
+            hold,
             id,
             orders: to_share,
-            over: self.token.clone(),
+            over: over.clone(),
             news: self.news.0.clone(),
             receipts: self.receipts.0.clone(),
         };
@@ -383,6 +428,8 @@ impl<'a> Runner<'a> {
             orders,
             opened: Instant::now(),
             is_ready: false,
+            is_held: !hold.is_zero(),
+            over,
             parts: VecDeque::new(),
             part_results: 0,
             kept: 0,
@@ -395,11 +442,18 @@ impl<'a> Runner<'a> {
     fn hear(&mut self, id: u32, news: News) -> Result<(), RunFailure> {
         let now_us = self.now_us();
         match news {
-            News::Ready { on, limits } => {
-                self.nodes.note_ready();
+            News::Leased => {
                 if let Some(share) = self.shares.get_mut(&id) {
-                    (share.is_ready, share.limits) = (true, limits);
+                    share.is_held = false;
                 }
+                Ok(())
+            }
+            News::Ready { on, limits } => {
+                // It may have been dropped while it became ready.
+                let Some(share) = self.shares.get_mut(&id) else { return Ok(()) };
+                (share.is_ready, share.limits) = (true, limits);
+                self.nodes.note_ready();
+                self.drop_held();
                 self.entry.update(|report| {
                     report.executed_on.get_or_insert_with(|| on.clone());
                     if report.executors.iter().any(|share| share.node == on) {
@@ -420,6 +474,15 @@ impl<'a> Runner<'a> {
                 Ok(())
             }
             News::Ended(ended) => self.take_end(id, ended),
+        }
+    }
+
+    /// Drops the share whose question is held: another one is ready.
+    fn drop_held(&mut self) {
+        let now_us = self.now_us();
+        for (id, share) in self.shares.extract_if(.., |_, share| share.is_held) {
+            share.over.cancel();
+            self.schedule.handle_gone(id, now_us);
         }
     }
 
@@ -507,9 +570,9 @@ impl<'a> Runner<'a> {
         self.schedule.handle_gone(id, self.now_us());
         match ended {
             Ended::Completed => Ok(()),
-            Ended::Busy { why, after_ms } => {
-                let after = after_ms.map_or(ASK_AGAIN, Duration::from_millis);
-                self.nodes.note_busy(share.node, Instant::now() + after);
+            Ended::Busy { why, after_ms, is_near } => {
+                let after = after_ms.map_or(ASK_AGAIN, Duration::from_millis).max(ASK_AGAIN_MIN);
+                self.nodes.note_busy(share.node, Instant::now() + after, is_near);
                 let is_new = self.last.as_ref().is_none_or(|last| last.message != why);
                 if is_new {
                     self.entry.log(&format!("{} is busy: {why}", peer_id_string(&share.node)));
@@ -601,10 +664,11 @@ impl<'a> Runner<'a> {
             .schedule
             .next_wake_us()
             .map(|at| Duration::from_micros(at).saturating_sub(self.began.elapsed()));
-        let free = match self.shares.is_empty() {
-            true => self.nodes.next_free().map(|at| at.saturating_duration_since(Instant::now())),
+        let free = match self.has_no_slot() {
+            true => self.nodes.next_free(&self.asked()),
             false => None,
         };
+        let free = free.map(|at| at.saturating_duration_since(Instant::now()));
         let end = deadline.map(|deadline| deadline.saturating_sub(self.began.elapsed()));
         wake.into_iter().chain(free).chain(end).fold(LOOK_EVERY, Duration::min)
     }

@@ -132,6 +132,8 @@ impl Session {
             app: Arc::clone(app),
             job: Arc::clone(job),
             node: placed.node,
+            // Who asks for the session becomes a run if there is none now, and that waits.
+            hold: Duration::ZERO,
             id: 0,
             orders: to_share,
             over: over.clone(),

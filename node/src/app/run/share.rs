@@ -1,4 +1,5 @@
-//! One node's share of a run: lease, stream, parts there, results back, signatures.
+//! One node's share of a run: stream, parts there, results back, signatures. How it comes by its lease is in
+//! [`asking`](super::asking).
 //!
 //! Each share is a task of its own. It is told what to send and when to end ([`Order`]), and tells what comes back
 //! ([`News`]); which records go where is decided by whoever holds the other ends.
@@ -15,8 +16,8 @@ use guildhall_protocol::contract::Limits;
 use guildhall_protocol::receipt::Receipt;
 use guildhall_protocol::statement::Signed;
 use guildhall_protocol::wire::{
-    ExecutorFrame, JobFailure, JobSpec, Lease, PartEnd, PartRecords, Reason, RecordResult, Refusal,
-    Request, RequesterFrame, Response,
+    ExecutorFrame, JobFailure, Lease, PartEnd, PartRecords, Reason, RecordResult, Refusal,
+    RequesterFrame,
 };
 use guildhall_protocol::{PublicKey, cbor};
 use guildhall_store::{Batch, Collection};
@@ -28,6 +29,7 @@ use tracing::{debug, warn};
 
 use super::super::App;
 use super::super::frames::{self, FrameError};
+use super::asking::spec;
 use super::receipt_key;
 use super::request::Job;
 use crate::clock;
@@ -44,10 +46,6 @@ const PART_GRACE: Duration = Duration::from_secs(60);
 /// How long an executor may take to sign when it was told that nothing follows, and to read the countersignature.
 pub(super) const GOODBYE_MAX: Duration = Duration::from_secs(10);
 
-/// How long a share without a slot waits for a session of this node to give its one up. Signing is a round trip and a
-/// write to disk; who takes longer is in trouble, and the share itself should not be taken for late.
-const ROOM_MAX: Duration = Duration::from_secs(2);
-
 /// Bytes on their way through memory when a run is executed on the node that asked for it.
 const PIPE_BYTES: usize = 256 * 1024;
 
@@ -63,6 +61,8 @@ pub(super) enum Order {
 /// What a share tells.
 #[derive(Debug)]
 pub(super) enum News {
+    /// The executor held the question, and now promised a slot.
+    Leased,
     /// The executor is ready; parts may be sent.
     Ready { on: ExecutedOn, limits: Vec<Limits> },
     /// Records of the oldest part that is not over came out or failed, and whether each failure is the executor's own
@@ -77,8 +77,9 @@ pub(super) enum News {
 pub(super) enum Ended {
     /// Everything that was sent was answered and signed for.
     Completed,
-    /// The node could not begin now; asking again after a while is worth it.
-    Busy { why: String, after_ms: Option<u64> },
+    /// The node could not begin now; asking again after a while is worth it, and at once if its turn `is_near`, so that the node holds the
+    /// question.
+    Busy { why: String, after_ms: Option<u64>, is_near: bool },
     /// This node could not do it or go on; another may.
     Elsewhere { why: String, failure: Option<JobFailure> },
     /// The job is at fault, and another node would not help.
@@ -92,6 +93,8 @@ pub(super) struct Share {
     pub(super) app: Arc<App>,
     pub(super) job: Arc<Job>,
     pub(super) node: PublicKey,
+    /// How long the node may hold the question for a slot; zero wants an answer at once.
+    pub(super) hold: Duration,
     /// What its news are told with.
     pub(super) id: u32,
     pub(super) orders: mpsc::Receiver<Order>,
@@ -113,7 +116,9 @@ impl Share {
         };
         let ended = match ended {
             Ok(ended) => ended,
-            Err(ShareError::Busy { why, after_ms, .. }) => Ended::Busy { why, after_ms },
+            Err(ShareError::Busy { why, after_ms, is_near, .. }) => {
+                Ended::Busy { why, after_ms, is_near }
+            }
             Err(ShareError::Here(why)) => Ended::Here(why),
             Err(why) => Ended::Elsewhere { why: why.to_string(), failure: None },
         };
@@ -121,7 +126,10 @@ impl Share {
     }
 
     async fn try_run(&mut self) -> Result<Ended, ShareError> {
-        let lease = self.lease_with_room().await?;
+        let lease = match self.hold {
+            Duration::ZERO => self.lease_now().await?,
+            _ => self.lease_held().await?,
+        };
         let me = self.app.overlay.me();
         if self.node == me {
             let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
@@ -136,41 +144,6 @@ impl Share {
             let stream = self.app.overlay.open_stream(self.node, StreamKind::Job).await;
             let stream = stream.map_err(|error| ShareError::Refused(error.to_string()))?;
             self.talk(lease, stream).await
-        }
-    }
-
-    /// Asks the node for its hardware, and makes room if all that is missing is a slot: it may be one that waits for
-    /// requests of this very node, or that is about to be free because a session signs.
-    async fn lease_with_room(&self) -> Result<Lease, ShareError> {
-        let end = Instant::now() + ROOM_MAX;
-        loop {
-            let lease = self.lease().await;
-            let is_full = matches!(
-                lease,
-                Err(ShareError::Busy { reason: Reason::Busy, .. } | ShareError::Waited(_))
-            );
-            if !is_full {
-                return lease;
-            }
-            let room = tokio::time::timeout_at(end, self.app.give_up_session(self.node));
-            if !room.await.unwrap_or(false) {
-                return lease;
-            }
-        }
-    }
-
-    /// Asks the node for its hardware.
-    async fn lease(&self) -> Result<Lease, ShareError> {
-        let offer = self.job.plan.offer_request(self.job.run, &self.job.limits, self.job.isolation);
-        if self.node == self.app.overlay.me() {
-            let granted = self.app.core().grant_own(clock::now_ms(), &offer);
-            return granted.map_err(refused);
-        }
-        match self.app.request(self.node, &Request::Offer(Box::new(offer))).await {
-            Ok(Response::Lease(lease)) => Ok(lease),
-            Ok(Response::Refused(refusal)) => Err(refused(refusal)),
-            Ok(_) => Err(ShareError::Refused("it answered something else".to_owned())),
-            Err(why) => Err(ShareError::Refused(why)),
         }
     }
 
@@ -192,15 +165,7 @@ impl Share {
             asked: job.limits,
             outputs: job.plan.interface.outputs.iter().map(|port| port.name.clone()).collect(),
         });
-        let spec = JobSpec {
-            lease: lease.lease,
-            run: job.run,
-            nonce: job.nonce,
-            stages: job.plan.stages.clone(),
-            limits: job.limits,
-            input: job.input.clone(),
-            holders: job.holders.clone(),
-        };
+        let spec = spec(&job, &lease);
         let asking = async {
             frames::send(&mut writer, &RequesterFrame::Start(Box::new(spec))).await?;
             frames::receive(&mut reader).await
@@ -317,7 +282,7 @@ impl Share {
         }
     }
 
-    async fn tell(&self, news: News) -> Result<(), ShareError> {
+    pub(super) async fn tell(&self, news: News) -> Result<(), ShareError> {
         self.news.send((self.id, news)).await.map_err(|_| ShareError::Gone)
     }
 
@@ -362,10 +327,11 @@ fn silence_max(limits: &[Limits]) -> Duration {
     SILENCE_MAX.max(calls.fold(PART_GRACE, Duration::saturating_add))
 }
 
-fn refused(refusal: Refusal) -> ShareError {
+pub(super) fn refused(refusal: Refusal) -> ShareError {
     match refusal.reason {
         reason @ (Reason::Busy | Reason::Quota | Reason::Draining) => {
-            ShareError::Busy { reason, why: refusal.detail, after_ms: refusal.retry_after_ms }
+            let (why, after_ms) = (refusal.detail, refusal.retry_after_ms);
+            ShareError::Busy { reason, why, after_ms, is_near: false }
         }
         Reason::QueueTimeout => ShareError::Waited(refusal.detail),
         _ => ShareError::Refused(refusal.detail),
@@ -385,11 +351,11 @@ async fn within(
 
 /// Why a share ended without a receipt.
 #[derive(Debug, thiserror::Error)]
-enum ShareError {
+pub(super) enum ShareError {
     #[error("{0}")]
     Refused(String),
     #[error("{why}")]
-    Busy { reason: Reason, why: String, after_ms: Option<u64> },
+    Busy { reason: Reason, why: String, after_ms: Option<u64>, is_near: bool },
     /// The run waited for its slots as long as it may.
     #[error("{0}")]
     Waited(String),

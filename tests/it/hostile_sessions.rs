@@ -6,7 +6,7 @@ use guildhall_testkit::hostile::{Hostile, Work};
 use guildhall_testkit::protocol::api::{InferAnswer, InferRequest, RunRequest, RunState};
 use guildhall_testkit::protocol::contract::LimitSet;
 use guildhall_testkit::{
-    NotYet, PATIENCE, Package, converge, publish_ok, records, request, stage, start,
+    NotYet, PATIENCE, Package, converge, publish_ok, records, request, stage, start, waits,
 };
 use serde_json::json;
 
@@ -43,7 +43,7 @@ async fn a_receipt_and_a_slot_are_waited_for_while_a_session_signs_because_nobod
     let question = tokio::spawn(async move { client.run_receipt(answer.run_id).await });
     // It does not want to wait for others, but what is about to be free is no wait.
     let on_x = request("lab-a/echo", records(vec!["a record"]), "lab-x");
-    let run = start(&a, &RunRequest { queue_ms: Some(0), ..on_x }).await;
+    let run = start(&a, &RunRequest { limits: waits(0), ..on_x }).await;
     let asked = converge(PATIENCE, "it is asked for the slot", async || {
         let (offers, ..) = slow.jobs();
         (offers == 2).then_some(()).ok_or_else(|| NotYet::saw(format!("{offers} offers")))

@@ -66,7 +66,8 @@ impl Share {
     }
 
     async fn lease(&self, hold: Duration) -> Result<Lease, ShareError> {
-        let mut offer = self.job.plan.offer_request(self.job.run, &self.job.limits, self.job.isolation);
+        let mut offer =
+            self.job.plan.offer_request(self.job.run, &self.job.limits, self.job.isolation);
         let turn = if hold.is_zero() { None } else { self.app.slots.try_ask() };
         if turn.is_some() {
             offer.hold_ms = u64::try_from(hold.as_millis()).unwrap_or(u64::MAX);

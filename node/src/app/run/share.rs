@@ -23,7 +23,6 @@ use guildhall_protocol::{PublicKey, cbor};
 use guildhall_store::{Batch, Collection};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 

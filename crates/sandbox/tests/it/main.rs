@@ -13,6 +13,7 @@ mod component;
 mod digits;
 mod encode;
 mod examine;
+mod files;
 mod folder;
 mod good;
 mod graphs;

@@ -92,14 +92,20 @@ impl Folder {
         if !stage.may(Import::PackageFiles) {
             return Ok(None);
         }
-        let len_bytes = files.iter().map(|(_, bytes)| bytes.len() as u64).sum();
-        if len_bytes > stage.memory_bytes {
+        let folder = Self::of(files);
+        if folder.len_bytes > stage.memory_bytes {
             return Err(Failure::MemoryLimit { limit_bytes: stage.memory_bytes });
         }
+        Ok(Some(Arc::new(folder)))
+    }
+
+    /// A folder of these files.
+    pub(super) fn of(files: Vec<(String, Vec<u8>)>) -> Self {
         let mut files: Vec<_> =
             files.into_iter().map(|(name, bytes)| (name, Bytes::from(bytes))).collect();
         files.sort_by(|a, b| a.0.cmp(&b.0));
-        Ok(Some(Arc::new(Self { files, len_bytes })))
+        let len_bytes = files.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+        Self { files, len_bytes }
     }
 
     /// Counts the files as memory of a call; false if there is no room for them.
@@ -190,12 +196,8 @@ mod tests {
     use super::*;
 
     fn folder(names: &[&str]) -> Folder {
-        let mut files: Vec<_> = names
-            .iter()
-            .map(|name| ((*name).to_owned(), Bytes::from((*name).to_owned())))
-            .collect();
-        files.sort();
-        Folder { files, len_bytes: 0 }
+        let files = names.iter().map(|name| ((*name).to_owned(), name.as_bytes().to_vec()));
+        Folder::of(files.collect())
     }
 
     #[test]

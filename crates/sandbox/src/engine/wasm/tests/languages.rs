@@ -129,6 +129,44 @@ fn a_python_stage_asks_a_model() {
 }
 
 #[test]
+fn a_python_stage_reads_the_files_of_its_package() {
+    let Some(tool) = tool("componentize-py", "GUILDHALL_COMPONENTIZE_PY") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let code = folder.path().join("stage.wasm");
+    build(
+        Command::new(tool)
+            // Without --stub-wasi, which makes traps of files too.
+            .args(["-d", WIT, "-w", "stage", "componentize", "reading"])
+            .args(["-p", FIXTURES, "-o"])
+            .arg(&code),
+    );
+    let stage = StageSpec { imports: vec![Import::PackageFiles], ..component(512 << 20) };
+    let file = |name: &str, text: &str| (name.to_owned(), text.as_bytes().to_vec());
+    let files = vec![file("words/de.txt", "der die das"), file("words/en.txt", "the of")];
+    let loaded = load_with(&stage, &fs::read(code).unwrap(), Brought { models: vec![], files });
+    loaded.check_description(&stage.interface).unwrap();
+    let asked = [
+        ("/words/de.txt", Ok("der die das")),
+        ("words/../words/en.txt", Ok("the of")),
+        ("/words", Ok("de.txt en.txt")),
+        ("/", Ok("words")),
+        ("/words/fr.txt", Err("FileNotFoundError")),
+        ("/../etc/passwd", Err("")),
+        ("write /words/de.txt", Err("OSError")),
+        ("write /words/new.txt", Err("OSError")),
+    ];
+    let results = score_all(loaded, &asked.map(|(path, _)| path));
+    for ((path, expected), result) in asked.iter().zip(&results) {
+        let found = result.as_ref().map(|outputs| outputs.values[0].bytes.as_slice());
+        match (expected, found) {
+            (Ok(text), Ok(found)) => assert_eq!(found, text.as_bytes(), "{path}"),
+            (Err(wrong), Err(Failure::BadInput { why })) => assert!(why.contains(wrong), "{why}"),
+            other => panic!("{path}: {other:?}"),
+        }
+    }
+}
+
+#[test]
 fn a_javascript_stage_asks_a_model() {
     let Some(tool) = tool("jco", "GUILDHALL_JCO") else { return };
     let folder = tempfile::tempdir().unwrap();

@@ -145,9 +145,9 @@ struct Own {
 
 impl Own {
     fn load(stage: &StageSpec, brought: Brought) -> Result<Self, Failure> {
-        let Brought { models, files } = brought;
+        let Brought { models, files, library } = brought;
         let folder = Folder::load(stage, files)?;
-        Ok(Self { models: Models::load(stage, models)?, folder })
+        Ok(Self { models: Models::load(stage, models, library.as_deref())?, folder })
     }
 }
 

@@ -49,7 +49,8 @@ const ROWS: [(&[u8], &str); 1] =
 fn asks(code: &Path) {
     let stage = StageSpec { imports: vec![Import::WasiNn], ..component(512 << 20) };
     let models = vec![("digits".to_owned(), DIGITS.to_vec())];
-    let loaded = load_with(&stage, &fs::read(code).unwrap(), Brought { models, files: vec![] });
+    let loaded =
+        load_with(&stage, &fs::read(code).unwrap(), Brought { models, ..Brought::default() });
     loaded.check_description(&stage.interface).unwrap();
     let line = |name: &str, row: &[u8]| {
         let (numbers, _) = row.as_chunks::<4>();
@@ -143,7 +144,8 @@ fn a_python_stage_reads_the_files_of_its_package() {
     let stage = StageSpec { imports: vec![Import::PackageFiles], ..component(512 << 20) };
     let file = |name: &str, text: &str| (name.to_owned(), text.as_bytes().to_vec());
     let files = vec![file("words/de.txt", "der die das"), file("words/en.txt", "the of")];
-    let loaded = load_with(&stage, &fs::read(code).unwrap(), Brought { models: vec![], files });
+    let loaded =
+        load_with(&stage, &fs::read(code).unwrap(), Brought { files, ..Brought::default() });
     loaded.check_description(&stage.interface).unwrap();
     let asked = [
         ("/words/de.txt", Ok("der die das")),

@@ -101,5 +101,5 @@ fn trying(spawner: Spawner, manifest: &Manifest) -> Spawner {
 }
 
 fn needs_library(manifest: &Manifest) -> bool {
-    manifest.code.as_ref().is_some_and(|code| code.engine() == ONNXRUNTIME)
+    manifest.code.as_ref().is_some_and(|code| code.engines().contains(&ONNXRUNTIME))
 }

@@ -142,6 +142,19 @@ impl Code {
         }
     }
 
+    /// All engines that it needs: its own, and one for models that name another than every node has.
+    #[must_use]
+    pub fn engines(&self) -> Vec<&str> {
+        let library = self.engine() != ONNXRUNTIME && self.models_need_library();
+        std::iter::once(self.engine()).chain(library.then_some(ONNXRUNTIME)).collect()
+    }
+
+    /// Whether a model that it may load by name needs the library [`ONNXRUNTIME`].
+    #[must_use]
+    pub fn models_need_library(&self) -> bool {
+        self.models().iter().any(|model| model.engine.as_deref() == Some(ONNXRUNTIME))
+    }
+
     /// The file that holds the code.
     #[must_use]
     pub const fn file(&self) -> &FileName {
@@ -209,6 +222,9 @@ pub struct NamedModel {
     pub name: String,
     /// The graph's file, in ONNX.
     pub model: FileName,
+    /// The engine that it needs, where the one that every node has will not do: `onnxruntime`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
 }
 
 /// An ONNX graph. A graph tensor with one dimension more than its port gets a leading batch dimension.
@@ -462,6 +478,9 @@ impl Manifest {
             if models.iter().take(at).any(|earlier| earlier.name == model.name) {
                 return rule(format!("two models have the name `{}`", model.name));
             }
+            if model.engine.as_ref().is_some_and(|name| name != ONNX && name != ONNXRUNTIME) {
+                return rule(format!("a model's engine is `{ONNX}` or `{ONNXRUNTIME}`"));
+            }
             if self.file(&model.model).is_none() {
                 return rule(format!("its model `{}` is not in the package", model.model));
             }
@@ -605,6 +624,7 @@ mod tests {
         let model = |(name, file): &(&str, &str)| NamedModel {
             name: (*name).into(),
             model: file.parse().unwrap(),
+            engine: None,
         };
         Manifest {
             kind: Kind::Algorithm,

@@ -25,6 +25,8 @@ pub struct StageInfo {
     pub contract: Option<Contract>,
     /// The engine that executes it; `None` when nothing is executed.
     pub engine: Option<String>,
+    /// Engines that it needs beside that one, for its models.
+    pub further_engines: Vec<String>,
     /// Settings for the package.
     pub config: BTreeMap<String, String>,
     /// Limits of the listing, where it is tighter than the manifest.
@@ -41,6 +43,9 @@ impl StageInfo {
             interface: manifest.interface.clone(),
             contract: manifest.contract.clone(),
             engine: manifest.code.as_ref().map(|code| code.engine().to_owned()),
+            further_engines: manifest.code.as_ref().map_or_else(Vec::new, |code| {
+                code.engines().into_iter().skip(1).map(str::to_owned).collect()
+            }),
             config: BTreeMap::new(),
             listing: LimitSet::default(),
         }

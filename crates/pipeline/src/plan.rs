@@ -58,7 +58,10 @@ impl Plan {
 /// [`PipelineError`] from [`check`].
 pub fn plan(stages: &[StageInfo]) -> Result<Plan, PipelineError> {
     let interface = check(stages)?;
-    let mut engines: Vec<String> = stages.iter().filter_map(|stage| stage.engine.clone()).collect();
+    let needed = |stage: &StageInfo| -> Vec<String> {
+        stage.engine.iter().chain(&stage.further_engines).cloned().collect()
+    };
+    let mut engines: Vec<String> = stages.iter().flat_map(needed).collect();
     engines.sort_unstable();
     engines.dedup();
     let limits: Vec<LimitSet> = stages.iter().map(StageInfo::limits).collect();

@@ -224,7 +224,8 @@ impl App {
         manifest: &Manifest,
     ) -> Result<(Interface, Vec<String>, Vec<Check>), ApiError> {
         if manifest.kind != Kind::Pipeline {
-            let engines = manifest.code.iter().map(|code| code.engine().to_owned()).collect();
+            let engines = manifest.code.iter().flat_map(|code| code.engines());
+            let engines = engines.map(str::to_owned).collect();
             return Ok((manifest.interface.clone(), engines, Vec::new()));
         }
         let stages =

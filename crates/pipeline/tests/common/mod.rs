@@ -55,6 +55,7 @@ pub(crate) fn stage(name: &str, input: PortType, output: PortType) -> StageInfo 
         },
         contract: Some(contract(1 << 20)),
         engine: Some("wasm".into()),
+        further_engines: vec![],
         config: Default::default(),
         listing: LimitSet::default(),
     }

@@ -7,6 +7,8 @@ pub(crate) mod onnxruntime;
 pub(crate) mod progress;
 pub(crate) mod wasm;
 
+use std::sync::Arc;
+
 use guildhall_protocol::manifest::Code;
 use guildhall_protocol::wire::PortValue;
 
@@ -50,6 +52,8 @@ pub(crate) struct Brought {
     pub(crate) models: Vec<(String, Vec<u8>)>,
     /// Files that code may read, by their name in the package.
     pub(crate) files: Vec<(String, Vec<u8>)>,
+    /// The library that the worker was started with, for models that name it.
+    pub(crate) library: Option<Arc<OnnxRuntime>>,
 }
 
 /// Code that is ready for records. No record leaves anything behind that a later one could see.
@@ -125,12 +129,17 @@ fn takes(engine: &str, code: &Code) -> bool {
 
 /// What a worker executes code with: the engines built in, and the library that it was started with.
 pub(crate) struct Engines {
-    onnxruntime: Option<OnnxRuntime>,
+    onnxruntime: Option<Arc<OnnxRuntime>>,
 }
 
 impl Engines {
     pub(crate) fn new(onnxruntime: Option<OnnxRuntime>) -> Self {
-        Self { onnxruntime }
+        Self { onnxruntime: onnxruntime.map(Arc::new) }
+    }
+
+    /// The library that it was started with.
+    pub(crate) fn library(&self) -> Option<Arc<OnnxRuntime>> {
+        self.onnxruntime.clone()
     }
 
     /// The engine that the node chose for this stage.
@@ -141,7 +150,7 @@ impl Engines {
             let own = stage.code.engine();
             return Err(unsupported(format!("engine `{wanted}` takes no code for `{own}`")));
         }
-        let added = self.onnxruntime.as_ref().map(|engine| engine as &dyn Engine);
+        let added = self.onnxruntime.as_deref().map(|engine| engine as &dyn Engine);
         ENGINES
             .into_iter()
             .map(|engine| engine as &dyn Engine)
@@ -152,6 +161,6 @@ impl Engines {
 
     /// Where the library runs graphs; nothing if there is none.
     pub(crate) fn providers(&self) -> Vec<String> {
-        self.onnxruntime.as_ref().map(OnnxRuntime::providers).unwrap_or_default()
+        self.onnxruntime.as_deref().map(OnnxRuntime::providers).unwrap_or_default()
     }
 }

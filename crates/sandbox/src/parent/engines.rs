@@ -244,22 +244,27 @@ impl Spawner {
         Ok(EngineInfo { name: onnxruntime::NAME.to_owned(), version, providers })
     }
 
-    /// What a worker has to load before it can be this engine. One that is not there is for the worker to miss.
-    pub(super) fn runtime_for(&self, engine: &str) -> Option<RuntimeSetup> {
-        let library = self.onnxruntime.as_ref()?;
-        (engine == onnxruntime::NAME).then(|| library.setup.clone())
+    /// What a worker has to load before it can be this engine, or run the models of this code. One that is not there is
+    /// for the worker to miss.
+    pub(super) fn runtime_for(&self, engine: &str, code: &Code) -> Option<RuntimeSetup> {
+        self.library_for(engine, code).map(|library| library.setup.clone())
+    }
+
+    fn library_for(&self, engine: &str, code: &Code) -> Option<&OnnxRuntime> {
+        let is_needed = engine == onnxruntime::NAME || code.models_need_library();
+        self.onnxruntime.as_ref().filter(|_| is_needed)
     }
 
     /// How many threads this engine may work on at once, and so how much faster than the wall clock processor time may
-    /// go.
+    /// go. Models of code run on its own thread.
     pub(super) fn threads_for(&self, engine: &str) -> u64 {
-        self.runtime_for(engine).map_or(1, |setup| u64::from(setup.threads))
+        let library = self.onnxruntime.as_ref().filter(|_| engine == onnxruntime::NAME);
+        library.map_or(1, |library| u64::from(library.setup.threads))
     }
 
-    /// Writable memory that its library takes, bytes.
-    pub(super) fn library_bytes(&self, engine: &str) -> u64 {
-        let library = self.onnxruntime.as_ref().filter(|_| engine == onnxruntime::NAME);
-        library.map_or(0, memory_of)
+    /// Writable memory that the library takes, bytes.
+    pub(super) fn library_bytes(&self, engine: &str, code: &Code) -> u64 {
+        self.library_for(engine, code).map_or(0, memory_of)
     }
 }
 

@@ -84,7 +84,7 @@ impl Spawner {
         let manifest = package.manifest;
         let code = manifest.code.as_ref().map(|_| package.code()).transpose()?;
         let models_bytes = package.models_bytes()?;
-        let engine = code.map(|(code, ..)| self.engine_of(code));
+        let engine = code.map(|(code, ..)| (self.engine_of(code), code));
         // Only a graph is loaded whole; a module is compiled, and that is the engine's own memory.
         let (memory_bytes, allowance_bytes) = match code {
             Some((Code::Onnx(_), entry, _)) => (limits.memory_bytes, onnx_allowance_bytes(entry)),
@@ -102,7 +102,7 @@ impl Spawner {
         let setup = Setup {
             data_bytes: memory_bytes
                 .saturating_add(allowance_bytes)
-                .saturating_add(engine.map_or(0, |engine| self.library_bytes(engine)))
+                .saturating_add(engine.map_or(0, |(engine, code)| self.library_bytes(engine, code)))
                 .max(EXAMINE_MEMORY_BYTES),
             cpu_seconds: (manifest.len_bytes() / BYTES_PER_CPU_SECOND)
                 .saturating_add(compile_ms / 1000)
@@ -111,7 +111,7 @@ impl Spawner {
             nice: BACKGROUND_NICE,
             self_test: false,
         };
-        let runtime = engine.and_then(|engine| self.runtime_for(engine));
+        let runtime = engine.and_then(|(engine, code)| self.runtime_for(engine, code));
         let mut process = Process::start_with(self, setup, runtime, setup.data_bytes)?;
         let facts = check_files(&mut process, package)?;
         let report = match code {
@@ -132,7 +132,7 @@ impl Spawner {
         Ok(Inspection {
             files: manifest.files.len(),
             len_bytes: manifest.len_bytes(),
-            engine: engine.map(str::to_owned),
+            engine: engine.map(|(engine, _)| engine.to_owned()),
             code: report.map(CodeReport::bounded),
             facts,
             isolation: process.isolation(),

@@ -122,9 +122,9 @@ impl PackageFiles<'_> {
                 Import::Arguments | Import::VirtualClock | Import::SeededRandomness => {}
                 // A graph has no use for it; code finds the models that the manifest names.
                 Import::WasiNn => {}
-                Import::PackageFiles if matches!(code, Code::Command(_)) => {}
+                Import::PackageFiles if !matches!(code, Code::Onnx(_)) => {}
                 Import::PackageFiles => {
-                    return Err(unsupported("only commands are shown their package's files here"));
+                    return Err(unsupported("a graph has no use for its package's files"));
                 }
                 _ => return Err(unsupported("it wants an interface that no engine knows")),
             }

@@ -80,7 +80,7 @@ impl Spawner {
         let (code, entry, _) = package.code()?;
         let engine = self.engine_of(code);
         let allowance_bytes = allowance_bytes(entry, compiled.as_ref(), package.models_bytes()?)
-            .saturating_add(self.library_bytes(engine));
+            .saturating_add(self.library_bytes(engine, code));
         let setup = Setup {
             data_bytes: memory_bytes.saturating_add(allowance_bytes),
             cpu_seconds: cpu_seconds(limits, self.threads_for(engine)),
@@ -88,7 +88,7 @@ impl Spawner {
             nice: 0,
             self_test: false,
         };
-        let runtime = self.runtime_for(engine);
+        let runtime = self.runtime_for(engine, code);
         let process = Process::start_with(self, setup, runtime, memory_bytes)?;
         RunWorker::load(process, package, engine, compiled, limits, config, seed)
     }

@@ -249,13 +249,13 @@ impl Worker {
                 Ok(Reply::Taken)
             }
             Request::Inspect { stage } => {
-                let own = std::mem::take(&mut self.brought);
+                let own = self.take_brought();
                 let engine = self.engines.of(&stage)?;
                 let code = files::load(&file()?, &stage.file, engine.code_max_bytes())?;
                 engine.inspect(&stage, code, own).map(Reply::Inspected)
             }
             Request::Load { stage } => {
-                let own = std::mem::take(&mut self.brought);
+                let own = self.take_brought();
                 let engine = self.engines.of(&stage)?;
                 let code = files::load(&file()?, &stage.file, engine.code_max_bytes())?;
                 let loaded = engine.load(&stage, code, own)?;
@@ -277,7 +277,7 @@ impl Worker {
                     // Mapping a file takes a call that is not on the list then.
                     false => Compiled::Bytes(files::read_all(&file()?)?),
                 };
-                let own = std::mem::take(&mut self.brought);
+                let own = self.take_brought();
                 let loaded = Wasm::load_compiled(&stage, compiled, own)?;
                 let StageSpec { interface, .. } = *stage;
                 self.stage = Some(Stage { interface: Arc::new(interface), loaded });
@@ -294,6 +294,10 @@ impl Worker {
             }
             Request::Compare { expected, tolerance } => self.compare(&expected, tolerance),
         }
+    }
+
+    fn take_brought(&mut self) -> Brought {
+        Brought { library: self.engines.library(), ..std::mem::take(&mut self.brought) }
     }
 
     fn piece(&self, at: u64) -> Result<Reply, Failure> {

@@ -12,7 +12,7 @@ const STAGE: &str = include_str!("../../../../wit/stage.wit");
 const NN: &str = include_str!("../../../../wit/deps/wasi-nn.wit");
 
 /// As much of WASI as the modules below call.
-const WASI: [&str; 4] = [
+const WASI: [&str; 5] = [
     "package wasi:clocks@0.2.0;
      interface monotonic-clock {
         use wasi:io/poll@0.2.0.{pollable};
@@ -32,10 +32,32 @@ const WASI: [&str; 4] = [
         get-arguments: func() -> list<string>;
      }",
     "package wasi:filesystem@0.2.0;
-     interface types { resource descriptor; }
+     interface types {
+        flags path-flags { symlink-follow }
+        flags open-flags { create, directory, exclusive, truncate }
+        flags descriptor-flags { read, write, file-integrity-sync, data-integrity-sync,
+            requested-write-sync, mutate-directory }
+        enum error-code { access, would-block, already, bad-descriptor, busy, deadlock, quota,
+            exist, file-too-large, illegal-byte-sequence, in-progress, interrupted, invalid, io,
+            is-directory, loop, too-many-links, message-size, name-too-long, no-device, no-entry,
+            no-lock, insufficient-memory, insufficient-space, not-directory, not-empty,
+            not-recoverable, unsupported, no-tty, no-such-device, overflow, not-permitted, pipe,
+            read-only, invalid-seek, text-file-busy, cross-device }
+        resource descriptor {
+            read: func(length: u64, offset: u64) -> result<tuple<list<u8>, bool>, error-code>;
+            open-at: func(path-flags: path-flags, path: string, open-flags: open-flags,
+                %flags: descriptor-flags) -> result<descriptor, error-code>;
+        }
+     }
      interface preopens {
         use types.{descriptor};
         get-directories: func() -> list<tuple<descriptor, string>>;
+     }",
+    "package wasi:sockets@0.2.0;
+     interface network { resource network; }
+     interface instance-network {
+        use network.{network};
+        instance-network: func() -> network;
      }",
 ];
 
@@ -64,7 +86,9 @@ const WORLD: &str = "package test:test;
         import wasi:cli/exit@0.2.0;
         import wasi:cli/stderr@0.2.0;
         import wasi:cli/environment@0.2.0;
+        import wasi:filesystem/types@0.2.0;
         import wasi:filesystem/preopens@0.2.0;
+        import wasi:sockets/instance-network@0.2.0;
         import wasi:nn/graph@0.2.0-rc-2024-10-28;
         import wasi:nn/inference@0.2.0-rc-2024-10-28;
         import wasi:nn/tensor@0.2.0-rc-2024-10-28;

@@ -14,6 +14,7 @@ mod component;
 mod digits;
 mod encode;
 mod examine;
+mod files;
 mod folder;
 mod good;
 mod graphs;

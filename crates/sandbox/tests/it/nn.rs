@@ -15,7 +15,7 @@ use crate::sample::Random;
 
 /// The model of the example, and values of its tests.
 const DIGITS: &[u8] = include_bytes!("../../../../examples/digits/model/model.onnx");
-const INPUTS: [&[u8]; 3] = [
+pub(crate) const INPUTS: [&[u8]; 3] = [
     include_bytes!("../../../../examples/digits/model/tests/1.in.f32"),
     include_bytes!("../../../../examples/digits/model/tests/2.in.f32"),
     include_bytes!("../../../../examples/digits/model/tests/3.in.f32"),
@@ -54,18 +54,18 @@ const CALLER: Caller = Caller {
 const END: u32 = CALLER.pages * 65_536;
 
 /// Free memory of the caller.
-const OUT: u32 = 4_096;
+pub(crate) const OUT: u32 = 4_096;
 
 const LOAD: u32 = 0;
-const FIND: u32 = 1;
-const START: u32 = 2;
-const SET: u32 = 3;
-const COMPUTE: u32 = 4;
-const GET: u32 = 5;
-const SAY: u32 = 6;
+pub(crate) const FIND: u32 = 1;
+pub(crate) const START: u32 = 2;
+pub(crate) const SET: u32 = 3;
+pub(crate) const COMPUTE: u32 = 4;
+pub(crate) const GET: u32 = 5;
+pub(crate) const SAY: u32 = 6;
 
 /// Error numbers of wasi-nn.
-const OK: u32 = 0;
+pub(crate) const OK: u32 = 0;
 const ARGUMENT: u32 = 1;
 const POINTER: u32 = 3;
 const RUNTIME: u32 = 5;
@@ -74,13 +74,13 @@ const TOO_LARGE: u32 = 7;
 const NOT_FOUND: u32 = 8;
 
 /// The caller's input: calls, and data that their pointers reach.
-fn input(calls: &[[u32; 6]], data: &[u8]) -> Vec<u8> {
+pub(crate) fn input(calls: &[[u32; 6]], data: &[u8]) -> Vec<u8> {
     let mut bytes = listed(calls);
     bytes.extend_from_slice(data);
     bytes
 }
 
-fn words(numbers: &[u32]) -> Vec<u8> {
+pub(crate) fn words(numbers: &[u32]) -> Vec<u8> {
     numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
 }
 
@@ -88,12 +88,13 @@ fn named(models: &[(&str, &str)]) -> Vec<NamedModel> {
     let named = |(name, file): &(&str, &str)| NamedModel {
         name: (*name).into(),
         model: file.parse().unwrap(),
+        engine: None,
     };
     models.iter().map(named).collect()
 }
 
 /// The caller with these files, of which it may ask these under these names.
-fn caller(files: &[(&str, &[u8])], models: &[(&str, &str)]) -> Package {
+pub(crate) fn caller(files: &[(&str, &[u8])], models: &[(&str, &str)]) -> Package {
     let module = CALLER.module();
     let mut all = vec![("stage.wasm", module.as_slice())];
     all.extend_from_slice(files);
@@ -104,12 +105,12 @@ fn caller(files: &[(&str, &[u8])], models: &[(&str, &str)]) -> Package {
     package.checked()
 }
 
-fn digits_caller() -> Package {
+pub(crate) fn digits_caller() -> Package {
     caller(&[("models/digits.onnx", DIGITS)], &[("digits", "models/digits.onnx")])
 }
 
 /// A value of 64 numbers at `DATA`, its dimensions, its description, and the model's name, in this order.
-fn data(values: &[u8]) -> Vec<u8> {
+pub(crate) fn data(values: &[u8]) -> Vec<u8> {
     let dims = words(&[1, 64]);
     let tensor = words(&[DATA + 256, 2, 1, DATA, 256]);
     [values, &dims, &tensor, b"digits"].concat()
@@ -119,7 +120,7 @@ const TENSOR: u32 = DATA + 264;
 const NAME: u32 = DATA + 284;
 
 /// Asks for the model, hands over the tensor, asks, and writes the 40 bytes of the second output.
-const SCORE: [[u32; 6]; 6] = [
+pub(crate) const SCORE: [[u32; 6]; 6] = [
     [FIND, NAME, 6, OUT, 0, 0],
     [START, 0, OUT, 0, 0, 0],
     [SET, 0, 0, TENSOR, 0, 0],
@@ -129,20 +130,20 @@ const SCORE: [[u32; 6]; 6] = [
 ];
 
 /// What the package of the example, which is the model alone, says of these values: the class and its probability.
-fn reference(input: &[u8]) -> (usize, f64) {
+pub(crate) fn reference(input: &[u8]) -> (usize, f64) {
     let scored = model().score(&patient(), input).unwrap();
     let found: serde_json::Value = serde_json::from_slice(&scored.outputs[0].bytes).unwrap();
     let class = found[0]["value"]["class"].as_str().unwrap().parse().unwrap();
     (class, found[0]["confidence"].as_f64().unwrap())
 }
 
-fn best(probabilities: &[u8]) -> (usize, f64) {
+pub(crate) fn best(probabilities: &[u8]) -> (usize, f64) {
     let four = probabilities.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four));
     let (at, best) = four.enumerate().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
     (at, f64::from(best))
 }
 
-fn is_same(found: (usize, f64), expected: (usize, f64)) -> bool {
+pub(crate) fn is_same(found: (usize, f64), expected: (usize, f64)) -> bool {
     found.0 == expected.0 && (found.1 - expected.1).abs() < 1e-4
 }
 
@@ -452,6 +453,11 @@ fn asking(dims: [u32; 2], name: &str) -> Vec<u8> {
         (i32.store offset=32 (local.get $value) (i32.load (i32.const 2744)))"
     );
     component(Parts { items: &items, each: &each, ..Parts::default() })
+}
+
+/// The package of [`asking`].
+pub(crate) fn component_asking(dims: [u32; 2], name: &str) -> Package {
+    component_package(&asking(dims, name), vec![Import::WasiNn])
 }
 
 fn component_package(component: &[u8], imports: Vec<Import>) -> Package {

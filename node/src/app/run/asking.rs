@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use guildhall_overlay::{StreamKind, peer_id_string};
+use guildhall_pipeline::lease::RETRY_MAX_MS;
 use guildhall_protocol::PublicKey;
 use guildhall_protocol::wire::{
     JobSpec, Lease, OfferRequest, Reason, Refusal, Request, RequesterFrame, Response,
@@ -93,9 +94,16 @@ impl Share {
         let (to_share, answered) = oneshot::channel();
         let (app, job, node) = (Arc::clone(&self.app), Arc::clone(&self.job), self.node);
         self.app.tasks.spawn("ask-for-slot", async move {
-            let answer = app.request(node, &Request::Offer(Box::new(offer))).await;
-            if let Err(Ok(Response::Lease(lease))) = to_share.send(answer) {
-                give_back(&app, &job, node, &lease).await;
+            let asking = async {
+                let answer = app.request(node, &Request::Offer(Box::new(offer))).await;
+                if let Err(Ok(Response::Lease(lease))) = to_share.send(answer) {
+                    give_back(&app, &job, node, &lease).await;
+                }
+            };
+            tokio::select! {
+                biased;
+                () = app.tasks.token().cancelled() => {}
+                () = asking => {}
             }
         });
         match answered.await.map_err(|_| ShareError::Gone)? {
@@ -135,12 +143,14 @@ async fn give_back(app: &App, job: &Job, node: PublicKey, lease: &Lease) {
 }
 
 /// Whether the node that refused may hold the question, so that asking it again at once is worth it: a busy node that
-/// says when to come has a queue, and what it held, it will hold again. What should have been held and was refused at
+/// tells a time that queues tell has one, and what it held, it will hold again. What should have been held and was refused at
 /// once would be again: its turn is not near.
 fn is_near(refusal: &Refusal, hold: Duration, took: Duration) -> bool {
     refusal.reason == Reason::Busy
         && match hold {
-            Duration::ZERO => refusal.retry_after_ms.is_some(),
+            Duration::ZERO => {
+                refusal.retry_after_ms.is_some_and(|after_ms| after_ms <= RETRY_MAX_MS)
+            }
             hold => took >= hold / 2,
         }
 }
@@ -155,6 +165,7 @@ mod tests {
         let (now, hold) = (Duration::ZERO, Duration::from_secs(2));
         assert!(is_near(&busy(Some(250)), now, now));
         assert!(!is_near(&busy(None), now, now), "it has no queue");
+        assert!(!is_near(&busy(Some(RETRY_MAX_MS + 1)), now, now), "nor this one");
         assert!(is_near(&busy(Some(250)), hold, hold));
         assert!(!is_near(&busy(Some(250)), hold, now), "it did not hold it");
         let quota = Refusal { reason: Reason::Quota, ..busy(Some(250)) };

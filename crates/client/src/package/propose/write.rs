@@ -153,7 +153,12 @@ fn models(text: &mut String, models: &[NamedModel]) {
     }
     let model = |model: &NamedModel| {
         let (name, file) = (inline(&model.name), inline(&model.model));
-        format!("{{ name = {name}, model = {file} }}")
+        match &model.engine {
+            Some(engine) => {
+                format!("{{ name = {name}, model = {file}, engine = {} }}", inline(engine))
+            }
+            None => format!("{{ name = {name}, model = {file} }}"),
+        }
     };
     let models: Vec<String> = models.iter().map(model).collect();
     line(text, &format!("models = [{}]", models.join(", ")));

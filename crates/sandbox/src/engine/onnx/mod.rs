@@ -17,6 +17,7 @@ mod source;
 mod table;
 mod tensor;
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use guildhall_protocol::contract::Determinism;
@@ -27,7 +28,9 @@ use tract_onnx::prelude::{
     TractError, TypedFact, TypedModel,
 };
 
-pub(crate) use self::asked::{COPIES as MODEL_COPIES, Model, RANK_MAX, Trouble, Value, check_len};
+pub(crate) use self::asked::{
+    COPIES as MODEL_COPIES, Model, RANK_MAX, Trouble, Value, check_len, one_nan,
+};
 use self::bind::Batch;
 use self::run::Graph;
 use self::source::Source;
@@ -98,6 +101,19 @@ pub(super) fn lacks(operators: &[String]) -> Vec<String> {
         known.contains_key(name) || name == source::ZIP_MAP
     };
     operators.iter().filter(|operator| !has(operator)).cloned().collect()
+}
+
+/// Which operators of a graph the engine has no code for, each once; none where it cannot even be read.
+pub(super) fn lacking(mut bytes: &[u8]) -> Vec<String> {
+    let found = catch_unwind(AssertUnwindSafe(|| reader().proto_model_for_read(&mut bytes)));
+    let Ok(Ok(proto)) = found else { return Vec::new() };
+    let nodes = proto.graph.map(|graph| graph.node).unwrap_or_default();
+    let names = nodes.into_iter().map(|node| match node.domain.as_str() {
+        "" | "ai.onnx" => node.op_type,
+        domain => format!("{domain}.{}", node.op_type),
+    });
+    let names: BTreeSet<String> = names.collect();
+    lacks(&names.into_iter().collect::<Vec<_>>())
 }
 
 /// What all plans of a graph have in common.

@@ -17,6 +17,7 @@
 //! | time | the alarm asks the run to end between two operators; the node kills what does not |
 //! | what it would print | dropped: nobody reads a worker's stderr while it lives |
 
+mod asked;
 mod score;
 mod session;
 mod tensor;
@@ -34,6 +35,7 @@ use ort::logging::LogLevel;
 use ort::session::{RunOptions, Session};
 use ort::value::Tensor;
 
+pub(crate) use self::asked::Model;
 use self::score::Graph;
 use self::session::{Options, open};
 use super::graph::{Slot, check_output};

@@ -27,13 +27,13 @@ mod world;
 
 use std::sync::Arc;
 
-use guildhall_protocol::contract::Import;
 use wasmtime::Module;
 use wasmtime::component::Component;
 
 use self::command::Command;
 use self::component::Full;
 use self::folder::Folder;
+pub(crate) use self::gate::Granted;
 use self::machine::{Form, machine};
 use self::nn::Models;
 pub(crate) use self::precompiled::Compiled;
@@ -51,7 +51,7 @@ impl Wasm {
     /// [`Failure::InvalidModule`], [`Failure::ForbiddenImport`].
     pub(crate) fn precompile(stage: &StageSpec, code: &[u8]) -> Result<Vec<u8>, Failure> {
         let form = Form::of(&stage.code)?;
-        gate::check(form, code, stage.may(Import::WasiNn))?;
+        gate::check(form, code, Granted::of(stage))?;
         let machine = machine(form, stage.determinism)?;
         match form {
             Form::Plain => machine.precompile_module(code),
@@ -79,7 +79,7 @@ impl Wasm {
             }
             Form::Full => {
                 let component = precompiled::component(&machine, compiled)?;
-                Ok(Box::new(Full::new(stage, machine, &component, own.models)?))
+                Ok(Box::new(Full::new(stage, machine, &component, own)?))
             }
         }
     }
@@ -109,7 +109,7 @@ impl Engine for Wasm {
         own: Brought,
     ) -> Result<CodeReport, Failure> {
         let form = Form::of(&stage.code)?;
-        let imports = gate::check(form, &code, stage.may(Import::WasiNn))?;
+        let imports = gate::check(form, &code, Granted::of(stage))?;
         let own = Own::load(stage, own)?;
         let machine = machine(form, stage.determinism)?;
         match form {
@@ -119,8 +119,7 @@ impl Engine for Wasm {
             }
             Form::Full => {
                 let component = Component::from_binary(&machine, &code).map_err(invalid)?;
-                Full::new(stage, machine, &component, own.models)?
-                    .check_description(&stage.interface)?;
+                Full::new(stage, machine, &component, own)?.check_description(&stage.interface)?;
             }
         }
         Ok(CodeReport { imports, ..CodeReport::default() })
@@ -146,9 +145,9 @@ struct Own {
 
 impl Own {
     fn load(stage: &StageSpec, brought: Brought) -> Result<Self, Failure> {
-        let Brought { models, files } = brought;
+        let Brought { models, files, library } = brought;
         let folder = Folder::load(stage, files)?;
-        Ok(Self { models: Models::load(stage, models)?, folder })
+        Ok(Self { models: Models::load(stage, models, library.as_deref())?, folder })
     }
 }
 

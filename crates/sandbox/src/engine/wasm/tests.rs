@@ -16,7 +16,7 @@ use guildhall_protocol::wire::PortValue;
 use self::encode::Parts;
 use super::component::Full;
 use super::machine::{Form, machine};
-use super::{Compiled, Wasm, precompiled};
+use super::{Compiled, Own, Wasm, precompiled};
 use crate::engine::progress::Progress;
 use crate::engine::{Brought, Call, Engine as _, Input, LoadedStage, Outputs};
 use crate::failure::Failure;
@@ -71,10 +71,15 @@ fn component(memory_bytes: u64) -> StageSpec {
 }
 
 fn load(stage: &StageSpec, code: &[u8]) -> Full {
+    load_with(stage, code, Brought::default())
+}
+
+fn load_with(stage: &StageSpec, code: &[u8], brought: Brought) -> Full {
     let compiled = Wasm::precompile(stage, code).unwrap();
     let machine = machine(Form::Full, stage.determinism).unwrap();
     let component = precompiled::component(&machine, Compiled::Bytes(compiled)).unwrap();
-    Full::new(stage, machine, &component, None).unwrap()
+    let own = Own::load(stage, brought).unwrap();
+    Full::new(stage, machine, &component, own).unwrap()
 }
 
 fn score_all(mut loaded: Full, texts: &[&str]) -> Vec<Result<Outputs, Failure>> {

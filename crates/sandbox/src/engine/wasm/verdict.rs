@@ -10,6 +10,14 @@ use crate::failure::{Failure, TrapCode, excerpt};
 /// How wasmtime says that a guest handed over more bytes at once than it may.
 const TOO_MUCH_AT_ONCE: &str = "fuel allocated for hostcalls has been exhausted";
 
+/// A guest called something that is there by name only.
+#[derive(Debug, thiserror::Error)]
+#[error("stages do not get `{module}` `{name}`")]
+pub(super) struct Closed {
+    pub(super) module: String,
+    pub(super) name: String,
+}
+
 /// Why a guest ended, in order of what explains most.
 pub(super) fn judge(
     error: &wasmtime::Error,
@@ -23,6 +31,9 @@ pub(super) fn judge(
     }
     if let Some(I32Exit(code)) = error.downcast_ref() {
         return Failure::Exited { code: *code, stderr_excerpt: excerpt(&stderr.contents()) };
+    }
+    if let Some(Closed { module, name }) = error.downcast_ref() {
+        return Failure::ForbiddenImport { module: module.clone(), name: name.clone() };
     }
     if trap.is_none() && error.root_cause().to_string().contains(TOO_MUCH_AT_ONCE) {
         return Failure::OutputLimit { limit_bytes: output_bytes };

@@ -37,7 +37,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use guildhall_protocol::contract::{Determinism, Import};
+use guildhall_protocol::contract::Determinism;
 use guildhall_protocol::hash::Hash;
 use guildhall_protocol::manifest::Code;
 use serde::{Deserialize, Serialize};
@@ -48,7 +48,7 @@ use self::failures::Failures;
 use self::turns::Turns;
 use super::process::{Process, Wait};
 use super::{BACKGROUND_NICE, COMPILE_MAX_MS, PackageFiles, Spawner, further_compile_ms};
-use crate::engine::wasm::Wasm;
+use crate::engine::wasm::{Granted, Wasm};
 use crate::failure::Failure;
 use crate::message::{PIECE_BYTES, Reply, Request, Setup, StageSpec};
 
@@ -65,9 +65,6 @@ const CPU_SLACK_SECONDS: u64 = 10;
 
 /// What the keys of compiled code are derived for.
 const KEY_CONTEXT: &str = "guildhall 1 key of compiled code";
-
-/// Goes into the key of code that may import wasi-nn.
-const WITH_NN: &[u8] = b"wasi-nn";
 
 /// What the node's own key for [`Compiler::open`] may be derived for; see [`cache_key`].
 const NODE_CONTEXT: &str = "guildhall 1 node's key of its compile cache";
@@ -236,9 +233,7 @@ impl Shared {
         hasher.update(stage.file.hash.as_bytes());
         hasher.update(&self.fingerprint(stage)?);
         // The same code is refused for one contract and compiled for another.
-        if stage.may(Import::WasiNn) {
-            hasher.update(WITH_NN);
-        }
+        hasher.update(Granted::of(stage).mark());
         Ok(hasher.finalize().into())
     }
 

@@ -304,15 +304,15 @@ impl Shared {
 
     /// Puts code into a blank worker, or into a new one if there is none that could hold it.
     fn load(&self, wanted: &Wanted<'_>, compiled: Option<Compiled>) -> Result<RunWorker, Failure> {
-        let (_, entry, _) = wanted.package.code()?;
+        let (code, entry, _) = wanted.package.code()?;
         let engine = wanted.engine_on(&self.spawner)?;
         let memory_bytes = wanted.limits.memory_bytes.value;
         let models_bytes = wanted.package.models_bytes()?;
         let data_bytes = memory_bytes
             .saturating_add(allowance_bytes(entry, compiled.as_ref(), models_bytes))
-            .saturating_add(self.spawner.library_bytes(engine));
+            .saturating_add(self.spawner.library_bytes(engine, code));
         // A foreign library is loaded before a worker shuts itself in, so blank ones come too late for it.
-        let runtime = self.spawner.runtime_for(engine);
+        let runtime = self.spawner.runtime_for(engine, code);
         let blank_one = match runtime {
             None => self.blank_for(data_bytes),
             Some(_) => None,

@@ -9,6 +9,7 @@
 
 mod exports;
 mod failing;
+mod inside;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;

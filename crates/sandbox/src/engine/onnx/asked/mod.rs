@@ -26,7 +26,7 @@ use tract_onnx::prelude::{
 use tract_onnx::tract_hir::infer::Factoid as _;
 
 use self::value::value;
-pub(crate) use self::value::{RANK_MAX, Value, check_len};
+pub(crate) use self::value::{RANK_MAX, Value, check_len, one_nan};
 use super::source::Source;
 use super::{in_tract, invalid, reader, tensor};
 use crate::failure::Failure;

@@ -66,7 +66,7 @@ pub(super) fn value(tensor: &Tensor) -> Result<Option<Value>, String> {
 }
 
 /// Makes every NaN the same one: which of them an operation gives depends on the processor.
-pub(super) fn one_nan(dtype: ElementType, bytes: &mut [u8]) {
+pub(crate) fn one_nan(dtype: ElementType, bytes: &mut [u8]) {
     match dtype {
         ElementType::F16 => each(bytes, |two: [u8; 2]| {
             let is_nan = u16::from_le_bytes(two) & 0x7fff > 0x7c00;

@@ -3,12 +3,13 @@
 mod bindings;
 mod blob;
 mod description;
+mod files;
 mod nn;
+mod sockets;
 mod values;
 mod world;
 
 use std::cell::RefCell;
-use std::sync::Arc;
 use std::time::Instant;
 
 use guildhall_protocol::contract::Determinism;
@@ -18,7 +19,8 @@ use wasmtime::{Engine as Machine, Store};
 
 use self::bindings::{Stage, StagePre, types};
 use self::world::{Terms, World};
-use super::nn::Models;
+use super::Own;
+use super::gate::Granted;
 use super::verdict::judge;
 use crate::engine::{Call, Input, LoadedStage, Outputs};
 use crate::failure::{Failure, excerpt};
@@ -46,8 +48,7 @@ pub(super) struct Full {
     config: Vec<(String, String)>,
     determinism: Determinism,
     memory_bytes: u64,
-    /// Models that it may ask, if it may ask any.
-    models: Option<Arc<Models>>,
+    own: Own,
     /// `wasmtime-wasi` blocks on a runtime. Nothing of ours ever waits, so one without threads or timers will do.
     runtime: tokio::runtime::Runtime,
     /// What the last call wrote to stderr.
@@ -60,7 +61,7 @@ impl Full {
         stage: &StageSpec,
         machine: Machine,
         component: &Component,
-        models: Option<Arc<Models>>,
+        own: Own,
     ) -> Result<Self, Failure> {
         let len_bytes: usize =
             stage.config.iter().map(|(key, value)| key.len() + value.len()).sum();
@@ -71,9 +72,12 @@ impl Full {
         let mut linker = Linker::new(&machine);
         world::add_to_linker(&mut linker)
             .map_err(|error| Failure::Internal { why: error.to_string() })?;
-        if models.is_some() {
+        if own.models.is_some() {
             nn::add_to_linker(&mut linker)
                 .map_err(|error| Failure::Internal { why: error.to_string() })?;
+        }
+        if Granted::of(stage).closed_sockets {
+            sockets::add_to_linker(&mut linker, &machine, component).map_err(super::invalid)?;
         }
         let instance = linker.instantiate_pre(component).map_err(super::invalid)?;
         Ok(Self {
@@ -83,7 +87,7 @@ impl Full {
             config: stage.config.clone().into_iter().collect(),
             determinism: stage.determinism,
             memory_bytes: stage.memory_bytes,
-            models,
+            own,
             runtime: super::runtime()?,
             said: RefCell::default(),
         })
@@ -113,13 +117,15 @@ impl Full {
             memory_bytes: self.memory_bytes,
             output_bytes,
             determinism: self.determinism,
-            models: self.models.as_ref(),
+            own: &self.own,
         };
-        let world = World::new(&terms, started, limits.scoring_ms);
+        let Some(world) = World::new(&terms, started, limits.scoring_ms) else {
+            return Err(Failure::MemoryLimit { limit_bytes: self.memory_bytes });
+        };
         let mut store = Store::new(&self.machine, world);
         store.limiter(|world| &mut world.limit);
         // Tensors go through the guest's memory, which they cannot exceed.
-        let tensors_bytes = self.models.as_ref().map_or(0, |_| self.memory_bytes);
+        let tensors_bytes = self.own.models.as_ref().map_or(0, |_| self.memory_bytes);
         let at_once = output_bytes.max(tensors_bytes).saturating_add(RESULT_SPARE_BYTES);
         store.set_hostcall_fuel(usize::try_from(at_once).unwrap_or(usize::MAX));
         let _entered = self.runtime.enter();

@@ -9,23 +9,24 @@ use guildhall_protocol::contract::Determinism;
 use wasmtime::component::{HasData, HasSelf, Linker, Resource, ResourceTable};
 use wasmtime_wasi::cli::{WasiCli, WasiCliView as _};
 use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView as _};
-use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView as _};
 use wasmtime_wasi::p2::bindings::clocks::{monotonic_clock, wall_clock};
-use wasmtime_wasi::p2::bindings::sync::filesystem::types as filesystem_types;
 use wasmtime_wasi::p2::bindings::sync::io as sync_io;
-use wasmtime_wasi::p2::bindings::{cli, filesystem::preopens, random};
+use wasmtime_wasi::p2::bindings::{cli, random};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 use wasmtime_wasi::random::WasiRandom;
 use wasmtime_wasi::{HostMonotonicClock as _, WasiCtx, WasiCtxView, WasiView, async_trait};
 
 use super::bindings::{host, types};
+use super::files::{self, Files};
+use crate::engine::wasm::Own;
+use crate::engine::wasm::folder::Folder;
 use crate::engine::wasm::limit::Limit;
 use crate::engine::wasm::nn::Models;
 use crate::engine::wasm::world::{VirtualClock, world};
 
-/// Most things of the host that a call holds at a time: blobs, streams, pollables, tensors. `wit/stage.wit` promises 1,024 blobs;
-/// the rest is for the language's runtime.
+/// Most things of the host that a call holds at a time: blobs, streams, pollables, tensors, open files. `wit/stage.wit`
+/// promises 1,024 blobs; the rest is for the language's runtime.
 const THINGS_MAX: usize = 1_024 + 256;
 
 /// Most figures that a call may report.
@@ -49,6 +50,8 @@ pub(super) struct World {
     hurry: Option<(Instant, Duration)>,
     /// Models that it may ask, if it may ask any.
     pub(super) nn: Option<Arc<Models>>,
+    /// Files that it may read, if it may read any.
+    folder: Option<Arc<Folder>>,
 }
 
 /// What a call may use and see.
@@ -59,32 +62,43 @@ pub(super) struct Terms<'a> {
     /// Longest outputs of all records together, bytes.
     pub(super) output_bytes: u64,
     pub(super) determinism: Determinism,
-    /// Models that it may ask, if it may ask any.
-    pub(super) models: Option<&'a Arc<Models>>,
+    /// What it may use of its package.
+    pub(super) own: &'a Own,
 }
 
 impl World {
-    pub(super) fn new(terms: &Terms<'_>, started: Instant, limit_ms: u64) -> Self {
+    /// A world for one call; none if what it has of its package does not fit into its memory.
+    pub(super) fn new(terms: &Terms<'_>, started: Instant, limit_ms: u64) -> Option<Self> {
         let clock = VirtualClock::default();
         let (mut builder, stderr) = world(terms.seed, &clock);
         let mut limit = Limit::new(terms.memory_bytes);
-        // Loading has made sure that they fit.
-        let _fits = Models::count(terms.models, &mut limit);
+        let Own { models, folder } = terms.own;
+        let fits = Models::count(models.as_ref(), &mut limit)
+            && Folder::count(folder.as_ref(), &mut limit);
+        if !fits {
+            return None;
+        }
         let mut table = ResourceTable::new();
         table.set_max_capacity(THINGS_MAX);
         // A tenth of the time is left: enough to put together what there is.
         let hurry = Duration::from_millis(limit_ms.saturating_sub(limit_ms / 10));
-        Self {
+        Some(Self {
             wasi: builder.build(),
             table,
             limit,
-            nn: terms.models.cloned(),
+            nn: models.clone(),
+            folder: folder.clone(),
             stderr,
             clock,
             room_bytes: terms.output_bytes,
             metrics: Vec::new(),
             hurry: (terms.determinism != Determinism::Bitwise).then_some((started, hurry)),
-        }
+        })
+    }
+
+    /// What it sees of files.
+    pub(super) fn files(&mut self) -> Files<'_> {
+        Files { folder: self.folder.as_ref(), table: &mut self.table }
     }
 }
 
@@ -110,8 +124,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<World>) -> wasmtime::Result<()> 
     random::random::add_to_linker::<World, WasiRandom>(l, |world| world.wasi.random())?;
     random::insecure::add_to_linker::<World, WasiRandom>(l, |world| world.wasi.random())?;
     random::insecure_seed::add_to_linker::<World, WasiRandom>(l, |world| world.wasi.random())?;
-    preopens::add_to_linker::<World, WasiFilesystem>(l, World::filesystem)?;
-    filesystem_types::add_to_linker::<World, WasiFilesystem>(l, World::filesystem)?;
+    files::add_to_linker(l)?;
     cli::environment::add_to_linker::<World, WasiCli>(l, World::cli)?;
     cli::exit::add_to_linker::<World, WasiCli>(l, World::cli)?;
     cli::stdin::add_to_linker::<World, WasiCli>(l, World::cli)?;

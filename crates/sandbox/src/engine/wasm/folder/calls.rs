@@ -3,7 +3,8 @@
 
 use wasmtime::{Caller, Linker};
 
-use super::open::{Errno, Facts, Handle, ROOT};
+use super::open::{Handle, ROOT};
+use super::{Errno, Facts};
 use crate::engine::wasm::guest;
 use crate::engine::wasm::preview1::Host;
 

@@ -2,34 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{Folder, Node};
+use super::{Errno, Facts, Folder, Node};
 
 /// Most files and folders that a record has open beside the first, which is always there.
 const OPEN_MAX: usize = 64;
 
-/// Longest path, bytes: as Linux has it.
-const PATH_MAX_BYTES: usize = 4_096;
-
 /// The folder's descriptor: the first behind stdin, stdout and stderr, where programs look for it.
 pub(super) const ROOT: u32 = 3;
-
-/// Error numbers of preview 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(i32)]
-pub(super) enum Errno {
-    Success = 0,
-    BadDescriptor = 8,
-    Fault = 21,
-    Invalid = 28,
-    IsFolder = 31,
-    TooManyOpen = 33,
-    NameTooLong = 37,
-    NoEntry = 44,
-    NotFolder = 54,
-    NotPermitted = 63,
-    ReadOnly = 69,
-    NoSeek = 70,
-}
 
 /// Something open.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,16 +31,6 @@ pub(in crate::engine::wasm) struct Open {
     input_at: usize,
     /// By number, from [`ROOT`] on.
     handles: Vec<Option<Handle>>,
-}
-
-/// What is known of a file or folder beside its kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Facts {
-    /// As preview 1 numbers kinds: 0 unknown, 3 folder, 4 file.
-    pub(super) kind: u8,
-    /// Says which one it is, the same in every run.
-    pub(super) number: u64,
-    pub(super) len_bytes: u64,
 }
 
 impl Open {
@@ -97,31 +66,8 @@ impl Open {
     /// Where a path leads from a folder that is open, without dots.
     fn resolve(&self, fd: u32, path: &[u8]) -> Result<(String, Node), Errno> {
         let Handle::Folder { path: base } = self.handle(fd)? else { return Err(Errno::NotFolder) };
-        if path.len() > PATH_MAX_BYTES {
-            return Err(Errno::NameTooLong);
-        }
-        let path = std::str::from_utf8(path).map_err(|_| Errno::NoEntry)?;
-        if path.is_empty() {
-            return Err(Errno::NoEntry);
-        }
-        if path.starts_with('/') {
-            return Err(Errno::NotPermitted);
-        }
         let folder = self.folder.as_ref().ok_or(Errno::BadDescriptor)?;
-        let mut parts: Vec<&str> = base.split('/').filter(|part| !part.is_empty()).collect();
-        for part in path.split('/') {
-            match part {
-                "" | "." => {}
-                ".." => drop(parts.pop().ok_or(Errno::NotPermitted)?),
-                part => parts.push(part),
-            }
-        }
-        let found = parts.join("/");
-        let node = folder.find(&found).ok_or(Errno::NoEntry)?;
-        if path.ends_with('/') && node != Node::Folder {
-            return Err(Errno::NotFolder);
-        }
-        Ok((found, node))
+        folder.resolve(base, path)
     }
 
     /// Opens what is at this path for reading.
@@ -194,10 +140,10 @@ impl Open {
     pub(super) fn facts(&self, fd: u32) -> Result<Facts, Errno> {
         match self.handle(fd)? {
             Handle::Stream => Ok(Facts { kind: 0, number: u64::from(fd), len_bytes: 0 }),
-            Handle::Folder { path } => Ok(facts(path, None)),
+            Handle::Folder { path } => Ok(Facts::of(path, None)),
             Handle::File { place, .. } => {
-                let file = self.folder.as_ref().and_then(|folder| folder.files.get(*place));
-                Ok(file.map_or(facts("", None), |(name, bytes)| facts(name, Some(bytes.len()))))
+                let folder = self.folder.as_ref().ok_or(Errno::BadDescriptor)?;
+                Ok(folder.facts("", &Node::File(*place)))
             }
         }
     }
@@ -205,11 +151,8 @@ impl Open {
     /// What is known of what a path leads to.
     pub(super) fn facts_at(&self, fd: u32, path: &[u8]) -> Result<Facts, Errno> {
         let (path, node) = self.resolve(fd, path)?;
-        let len = match node {
-            Node::Folder => None,
-            Node::File(place) => self.folder.as_ref().map(|folder| folder.file(place).len()),
-        };
-        Ok(facts(&path, len))
+        let folder = self.folder.as_ref().ok_or(Errno::BadDescriptor)?;
+        Ok(folder.facts(&path, &node))
     }
 
     /// The names in a folder that is open, itself and the one around it first.
@@ -217,21 +160,12 @@ impl Open {
         let Handle::Folder { path } = self.handle(fd)? else { return Err(Errno::NotFolder) };
         let folder = self.folder.as_ref().ok_or(Errno::BadDescriptor)?;
         let around = path.rsplit_once('/').map_or("", |(around, _)| around);
-        let own = [(".".to_owned(), facts(path, None)), ("..".to_owned(), facts(around, None))];
+        let own =
+            [(".".to_owned(), Facts::of(path, None)), ("..".to_owned(), Facts::of(around, None))];
         let found = folder.names(path).into_iter().map(|(name, is_folder)| {
             let full = if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
-            (name.to_owned(), facts(&full, (!is_folder).then_some(0)))
+            (name.to_owned(), Facts::of(&full, (!is_folder).then_some(0)))
         });
         Ok(own.into_iter().chain(found).collect())
-    }
-}
-
-/// Facts of a file of this length, or of a folder.
-fn facts(path: &str, len: Option<usize>) -> Facts {
-    let number = blake3::hash(path.as_bytes()).as_bytes().first_chunk().copied();
-    Facts {
-        kind: if len.is_some() { 4 } else { 3 },
-        number: number.map_or(0, u64::from_le_bytes),
-        len_bytes: len.unwrap_or_default() as u64,
     }
 }

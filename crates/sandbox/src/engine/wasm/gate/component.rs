@@ -3,7 +3,7 @@
 
 use wasmparser::{ComponentTypeRef, Encoding, Parser, Payload};
 
-use super::{at_most, invalid, module, refused};
+use super::{Granted, at_most, invalid, module, refused};
 use crate::failure::Failure;
 
 /// Most modules and components inside a component, at any depth. A Python stage has about forty.
@@ -57,9 +57,20 @@ const NN: [&str; 4] = ["wasi:nn/errors", "wasi:nn/graph", "wasi:nn/inference", "
 /// The draft that is served.
 const NN_VERSION: &str = "0.2.0-rc-2024-10-28";
 
+/// WASI's sockets, all of them: what a runtime that was built with the whole of WASI names.
+const SOCKETS: [&str; 7] = [
+    "wasi:sockets/instance-network",
+    "wasi:sockets/ip-name-lookup",
+    "wasi:sockets/network",
+    "wasi:sockets/tcp",
+    "wasi:sockets/tcp-create-socket",
+    "wasi:sockets/udp",
+    "wasi:sockets/udp-create-socket",
+];
+
 /// Checks a component and lists its imports as `package/interface@version`.
-pub(super) fn check(component: &[u8], has_nn: bool) -> Result<Vec<String>, Failure> {
-    let mut seen = Seen { has_nn, ..Seen::default() };
+pub(super) fn check(component: &[u8], granted: Granted) -> Result<Vec<String>, Failure> {
+    let mut seen = Seen { granted, ..Seen::default() };
     for payload in Parser::new(0).parse_all(component) {
         let payload = payload.map_err(invalid)?;
         module::shape(&payload)?;
@@ -80,7 +91,7 @@ struct Seen {
     /// How deep the current payload is: 1 is the component itself.
     depth: u64,
     parts: u64,
-    has_nn: bool,
+    granted: Granted,
 }
 
 impl Seen {
@@ -145,7 +156,9 @@ impl Seen {
         let is_instance = matches!(ty, ComponentTypeRef::Instance(_));
         let is_allowed = ALLOWED.iter().any(|one| is_version(name, one, WASI_VERSION))
             || OWN.iter().any(|one| is_version(name, one, STAGE_VERSION))
-            || self.has_nn && NN.iter().any(|one| is_version(name, one, NN_VERSION));
+            || self.granted.nn && NN.iter().any(|one| is_version(name, one, NN_VERSION))
+            || self.granted.closed_sockets
+                && SOCKETS.iter().any(|one| is_version(name, one, WASI_VERSION));
         if is_instance && is_allowed {
             self.imports.push(name.to_owned());
             return Ok(());
@@ -167,7 +180,7 @@ mod tests {
     use super::*;
 
     fn check_text(text: &str) -> Result<Vec<String>, Failure> {
-        check(&wat::parse_str(text).unwrap(), false)
+        check(&wat::parse_str(text).unwrap(), Granted::default())
     }
 
     #[test]
@@ -193,10 +206,32 @@ mod tests {
         for (version, is_there) in [(NN_VERSION, true), ("0.2.0-rc-2024-06-25", false)] {
             let text = format!(r#"(component (import "wasi:nn/graph@{version}" (instance)))"#);
             let component = wat::parse_str(text).unwrap();
-            let is_refused =
-                |has_nn| matches!(check(&component, has_nn), Err(Failure::ForbiddenImport { .. }));
+            let is_refused = |nn| {
+                let granted = Granted { nn, ..Granted::default() };
+                matches!(check(&component, granted), Err(Failure::ForbiddenImport { .. }))
+            };
             assert!(is_refused(false));
             assert_eq!(is_refused(true), !is_there, "{version}");
+        }
+    }
+
+    #[test]
+    fn sockets_may_be_named_where_the_contract_grants_it_and_nothing_else_of_a_network() {
+        for (import, is_there) in [
+            ("wasi:sockets/tcp@0.2.0", true),
+            ("wasi:sockets/udp-create-socket@0.2.9", true),
+            ("wasi:sockets/types@0.3.0", false),
+            ("wasi:sockets/tls@0.2.0", false),
+            ("wasi:http/outgoing-handler@0.2.0", false),
+        ] {
+            let text = format!(r#"(component (import "{import}" (instance)))"#);
+            let component = wat::parse_str(text).unwrap();
+            let is_refused = |closed_sockets| {
+                let granted = Granted { closed_sockets, ..Granted::default() };
+                matches!(check(&component, granted), Err(Failure::ForbiddenImport { .. }))
+            };
+            assert!(is_refused(false), "{import}");
+            assert_eq!(is_refused(true), !is_there, "{import}");
         }
     }
 

@@ -9,18 +9,49 @@ mod module;
 
 use wasmparser::BinaryReaderError;
 
+use guildhall_protocol::contract::Import;
+
 use super::machine::Form;
 use crate::failure::Failure;
+use crate::message::StageSpec;
 
 /// Longest code, bytes. CPython as WebAssembly is about 30 MiB.
 pub(super) const CODE_MAX_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Checks code of this form and lists its imports, as a person would name them. wasi-nn is among them only where the
-/// contract says so.
-pub(super) fn check(form: Form, code: &[u8], has_nn: bool) -> Result<Vec<String>, Failure> {
+/// Imports that depend on the contract.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Granted {
+    /// wasi-nn.
+    nn: bool,
+    /// A component may name WASI's sockets, behind which there is nothing ([`super::component`]).
+    pub(super) closed_sockets: bool,
+}
+
+impl Granted {
+    /// What the contract of this stage grants.
+    ///
+    /// componentize-py leaves out sockets only together with all of WASI, wasi-nn and files included, so whoever may use
+    /// one of these may name sockets too. Everybody else is told at publication that there are none.
+    pub(crate) fn of(stage: &StageSpec) -> Self {
+        let nn = stage.may(Import::WasiNn);
+        Self { nn, closed_sockets: nn || stage.may(Import::PackageFiles) }
+    }
+
+    /// Tells two grants apart: code that is refused under one may be taken under another.
+    pub(crate) const fn mark(self) -> &'static [u8] {
+        match self {
+            Self { nn: true, .. } => b"wasi-nn",
+            Self { closed_sockets: true, .. } => b"sockets",
+            Self { .. } => b"",
+        }
+    }
+}
+
+/// Checks code of this form and lists its imports, as a person would name them.
+pub(super) fn check(form: Form, code: &[u8], granted: Granted) -> Result<Vec<String>, Failure> {
     match form {
-        Form::Plain => module::check(code, has_nn),
-        Form::Full => component::check(code, has_nn),
+        Form::Plain => module::check(code, granted.nn),
+        Form::Full => component::check(code, granted),
     }
 }
 

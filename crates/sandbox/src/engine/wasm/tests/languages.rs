@@ -7,10 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
+use guildhall_protocol::contract::Import;
 use guildhall_protocol::wire::PortValue;
 
-use super::{component, load, score_all};
+use super::{component, load, load_with, score_all};
+use crate::engine::Brought;
 use crate::failure::Failure;
+use crate::message::StageSpec;
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/component");
 const WIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit");
@@ -34,6 +37,36 @@ fn build(command: &mut Command) -> bool {
         Ok(output) if output.status.success() => true,
         Ok(output) => panic!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)),
         Err(error) => panic!("{command:?}: {error}"),
+    }
+}
+
+/// The digits example: a model, and values of its own tests with what they are.
+const DIGITS: &[u8] = include_bytes!("../../../../../../examples/digits/model/model.onnx");
+const ROWS: [(&[u8], &str); 1] =
+    [(include_bytes!("../../../../../../examples/digits/model/tests/1.in.f32"), "9")];
+
+/// Lets the stage ask the model `digits`, rightly and wrongly.
+fn asks(code: &Path) {
+    let stage = StageSpec { imports: vec![Import::WasiNn], ..component(512 << 20) };
+    let models = vec![("digits".to_owned(), DIGITS.to_vec())];
+    let loaded =
+        load_with(&stage, &fs::read(code).unwrap(), Brought { models, ..Brought::default() });
+    loaded.check_description(&stage.interface).unwrap();
+    let line = |name: &str, row: &[u8]| {
+        let (numbers, _) = row.as_chunks::<4>();
+        let numbers = numbers.iter().map(|four| f32::from_le_bytes(*four).to_string());
+        [vec![name.to_owned()], numbers.collect()].concat().join(" ")
+    };
+    let [(row, digit)] = ROWS;
+    let texts = [line("digits", row), line("digit", row), line("digits", &row[4..])];
+    let results = score_all(loaded, &texts.each_ref().map(String::as_str));
+    let values = |at: usize| results[at].as_ref().map(|outputs| outputs.values.as_slice());
+    assert_eq!(values(0), Ok(&[PortValue::new("out", digit)][..]));
+    for (at, words) in [(1, "the manifest gives no model this name"), (2, "the graph takes")] {
+        match values(at) {
+            Err(Failure::BadInput { why }) => assert!(why.contains(words), "{why}"),
+            other => panic!("{other:?}"),
+        }
     }
 }
 
@@ -79,4 +112,73 @@ fn a_javascript_stage_scores_a_batch() {
             .arg(&component),
     );
     scores(&component);
+}
+
+#[test]
+fn a_python_stage_asks_a_model() {
+    let Some(tool) = tool("componentize-py", "GUILDHALL_COMPONENTIZE_PY") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let component = folder.path().join("stage.wasm");
+    build(
+        Command::new(tool)
+            // Without --stub-wasi, which makes traps of wasi:nn too.
+            .args(["-d", WIT, "-w", "stage-nn", "componentize", "asking"])
+            .args(["-p", FIXTURES, "-o"])
+            .arg(&component),
+    );
+    asks(&component);
+}
+
+#[test]
+fn a_python_stage_reads_the_files_of_its_package() {
+    let Some(tool) = tool("componentize-py", "GUILDHALL_COMPONENTIZE_PY") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let code = folder.path().join("stage.wasm");
+    build(
+        Command::new(tool)
+            // Without --stub-wasi, which makes traps of files too.
+            .args(["-d", WIT, "-w", "stage", "componentize", "reading"])
+            .args(["-p", FIXTURES, "-o"])
+            .arg(&code),
+    );
+    let stage = StageSpec { imports: vec![Import::PackageFiles], ..component(512 << 20) };
+    let file = |name: &str, text: &str| (name.to_owned(), text.as_bytes().to_vec());
+    let files = vec![file("words/de.txt", "der die das"), file("words/en.txt", "the of")];
+    let loaded =
+        load_with(&stage, &fs::read(code).unwrap(), Brought { files, ..Brought::default() });
+    loaded.check_description(&stage.interface).unwrap();
+    let asked = [
+        ("/words/de.txt", Ok("der die das")),
+        ("words/../words/en.txt", Ok("the of")),
+        ("/words", Ok("de.txt en.txt")),
+        ("/", Ok("words")),
+        ("/words/fr.txt", Err("FileNotFoundError")),
+        ("/../etc/passwd", Err("")),
+        ("write /words/de.txt", Err("OSError")),
+        ("write /words/new.txt", Err("OSError")),
+    ];
+    let results = score_all(loaded, &asked.map(|(path, _)| path));
+    for ((path, expected), result) in asked.iter().zip(&results) {
+        let found = result.as_ref().map(|outputs| outputs.values[0].bytes.as_slice());
+        match (expected, found) {
+            (Ok(text), Ok(found)) => assert_eq!(found, text.as_bytes(), "{path}"),
+            (Err(wrong), Err(Failure::BadInput { why })) => assert!(why.contains(wrong), "{why}"),
+            other => panic!("{path}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_javascript_stage_asks_a_model() {
+    let Some(tool) = tool("jco", "GUILDHALL_JCO") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let component = folder.path().join("stage.wasm");
+    build(
+        Command::new(tool)
+            .arg("componentize")
+            .arg(Path::new(FIXTURES).join("asking.js"))
+            .args(["--wit", WIT, "--world-name", "stage-nn", "--disable", "all", "-o"])
+            .arg(&component),
+    );
+    asks(&component);
 }

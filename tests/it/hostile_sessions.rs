@@ -40,7 +40,8 @@ async fn a_receipt_and_a_slot_are_waited_for_while_a_session_signs_because_nobod
     signing.await.unwrap_or_else(|error| panic!("{error}\n{}", a.log_tail()));
 
     let client = a.client().clone();
-    let question = tokio::spawn(async move { client.run_receipt(answer.run_id).await });
+    let mut question = tokio::task::JoinSet::new();
+    question.spawn(async move { client.run_receipt(answer.run_id).await });
     // It does not want to wait for others, but what is about to be free is no wait.
     let on_x = request("lab-a/echo", records(vec!["a record"]), "lab-x");
     let run = start(&a, &RunRequest { limits: waits(0), ..on_x }).await;
@@ -49,9 +50,9 @@ async fn a_receipt_and_a_slot_are_waited_for_while_a_session_signs_because_nobod
         (offers == 2).then_some(()).ok_or_else(|| NotYet::saw(format!("{offers} offers")))
     });
     asked.await.unwrap_or_else(|error| panic!("{error}\n{}", a.log_tail()));
-    assert!(!question.is_finished(), "nothing is signed yet");
+    assert!(question.try_join_next().is_none(), "nothing is signed yet");
     slow.let_go();
-    let receipt = question.await.expect("it does not panic");
+    let receipt = question.join_next().await.expect("it is asked").expect("it does not panic");
     let receipt = receipt.unwrap_or_else(|error| panic!("{error}\n{}", a.log_tail()));
     let (_, jobs) = receipt.verify().expect("both have signed");
     assert_eq!(jobs.iter().map(|job| job.records).collect::<Vec<_>>(), [1]);

@@ -671,4 +671,30 @@ mod tests {
             assert!(component(models, imports).check().is_err(), "{models:?}");
         }
     }
+
+    #[test]
+    fn a_model_may_name_the_library_and_its_stage_then_needs_that_too() {
+        let with = |engine: Option<&str>| {
+            let mut manifest = component(&[("a", "a.onnx"), ("b", "a.onnx")], vec![Import::WasiNn]);
+            if let Some(Code::Component(component)) = &mut manifest.code {
+                component.models[1].engine = engine.map(str::to_owned);
+            }
+            manifest
+        };
+        for (engine, needed) in [
+            (None, &["wasm"][..]),
+            (Some(ONNX), &["wasm"]),
+            (Some(ONNXRUNTIME), &["wasm", ONNXRUNTIME]),
+        ] {
+            let manifest = with(engine);
+            assert_eq!(manifest.check(), Ok(()));
+            assert_eq!(manifest.code.as_ref().unwrap().engines(), needed);
+            let (id, bytes) = manifest.seal();
+            assert_eq!(Manifest::open(id, &bytes), Ok(manifest));
+        }
+        assert!(with(Some("tensorrt")).check().is_err());
+        // Who names none has the same bytes as before there was anything to name.
+        let bytes = with(None).seal().1;
+        assert!(!bytes.windows(6).any(|part| part == b"engine"));
+    }
 }

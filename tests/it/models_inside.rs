@@ -1,7 +1,13 @@
 //! A stage that brings a model along and asks it, from publication to a run on another org's node.
 
+use std::io::Write as _;
+use std::process::Command;
+
 use guildhall_testkit::protocol::api::RunState;
-use guildhall_testkit::{Package, bytes_of, holds_listings, lend, publish_ok, run};
+use guildhall_testkit::{
+    Package, acquainted, bring_in, bytes_of, holds_listings, lend, publish_ok, records, request,
+    run,
+};
 
 use crate::lab;
 
@@ -93,4 +99,96 @@ async fn a_stage_asks_the_model_that_it_brings_along_on_anothers_node() {
         assert_eq!(scores.len(), 10);
         assert!((scores[9] - 0.754_58).abs() < 1e-3, "{scores:?}");
     }
+}
+
+/// What names the library to nodes, and to this test.
+const LIBRARY: &str = "GUILD_ONNXRUNTIME";
+
+/// ```text
+///   lab-a (has the library, lends) ◀──run── lab-b (has none)
+/// ```
+#[tokio::test]
+async fn a_stage_whose_model_names_the_library_runs_only_where_that_is() {
+    let Some(library) = std::env::var_os(LIBRARY) else {
+        skipped(&format!("{LIBRARY} names no libonnxruntime.so to test with"));
+        return;
+    };
+    let lab = lab();
+    let a = lab.found_with("lab-a", lab.options("lab-a").env(LIBRARY, library)).await;
+    let b = lab.found_with("lab-b", lab.options("lab-b").env(LIBRARY, "off")).await;
+    bring_in(&a, &b).await;
+    acquainted(&[&a, &b]).await;
+    lend(&a, 1, &[&b]).await;
+    let models = "models = [{ name = \"digits\", model = \"models/digits.onnx\", \
+                  engine = \"onnxruntime\" }]";
+    let folder = lab.write(&asking("imports = [\"wasi_nn\"]", models));
+    let path = folder.to_str().expect("UTF-8");
+    let refused = lab.cli(b.home()).run(["publish", path]).await;
+    assert!(refused.stderr.contains("needs the engine `onnxruntime`"), "{refused:?}");
+    publish_ok(&a, &folder).await;
+    holds_listings(&[&b], 1).await;
+    let wanted = request("lab-a/asking", records([NINE]), "local");
+    let local = b.client().start_run(&wanted).await.expect_err("it has no such engine");
+    assert!(local.to_string().contains("onnxruntime"), "{local}");
+    let report = run(&b, "lab-a/asking", [NINE], "lab-a").await;
+    assert_eq!(report.state, RunState::Completed, "{:?}\n{}", report.failure, a.log_tail());
+    let engine = &report.receipts[0].jobs[0].engine;
+    assert!(engine.starts_with("wasm/") && engine.contains(" onnxruntime/1."), "{engine}");
+    let outputs = b.client().run_outputs(report.run_id).await.expect("outputs");
+    let bytes = bytes_of(&outputs[0].value);
+    let (scores, _) = bytes.as_chunks::<4>();
+    assert!((f32::from_le_bytes(scores[9]) - 0.754_58).abs() < 1e-3);
+}
+
+/// A stage in Python that asks `digits` about the numbers behind its name, and the folder of what it is built against.
+const FIXTURES: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/sandbox/tests/fixtures/component");
+const WIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../wit");
+
+/// ```text
+///   componentize-py ─▶ guild publish ─▶ guild run, on lab-a   (alone)
+/// ```
+#[tokio::test]
+async fn a_stage_in_python_asks_the_model_that_it_brings_along() {
+    let tool = std::env::var("COMPONENTIZE_PY").unwrap_or_else(|_| "componentize-py".to_owned());
+    let lab = lab();
+    let built = lab.path("asking.wasm");
+    let made = Command::new(tool)
+        .args(["-d", WIT, "-w", "stage-nn", "componentize", "asking", "-p", FIXTURES, "-o"])
+        .arg(&built)
+        .output();
+    let Ok(made) = made else {
+        assert!(std::env::var_os("GUILDHALL_REQUIRE_TOOLS").is_none(), "no componentize-py");
+        skipped("no componentize-py (pip install componentize-py); COMPONENTIZE_PY names it");
+        return;
+    };
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let package = Package::data("asking")
+        .replacing("kind = \"data\"", "kind = \"algorithm\"")
+        .table("[[interface.inputs]]\nname = \"in\"\ntype = \"text\"")
+        .table("[[interface.outputs]]\nname = \"out\"\ntype = \"text\"")
+        .table(
+            "[contract]\nscoring_ms = 20000\nmeasured_on = \"a test\"\nmemory = \"128 MiB\"\n\
+             determinism = \"numeric\"\nimports = [\"wasi_nn\"]",
+        )
+        .table(
+            "[code.component]\ncomponent = \"stage.wasm\"\n\
+             models = [{ name = \"digits\", model = \"digits.onnx\" }]",
+        )
+        .file("stage.wasm", std::fs::read(built).expect("built"))
+        .file("digits.onnx", DIGITS);
+    let a = lab.found("lab-a").await;
+    publish_ok(&a, &lab.write(&package)).await;
+    let (numbers, _) = NINE.as_chunks::<4>();
+    let numbers = numbers.iter().map(|four| f32::from_le_bytes(*four).to_string());
+    let line = [vec!["digits".to_owned()], numbers.collect()].concat().join(" ");
+    let report = run(&a, "lab-a/asking", [line], "local").await;
+    assert_eq!(report.state, RunState::Completed, "{:?}\n{}", report.failure, a.log_tail());
+    let outputs = a.client().run_outputs(report.run_id).await.expect("outputs");
+    assert_eq!(bytes_of(&outputs[0].value), b"9");
+}
+
+/// Tells whoever reads the log that nothing was tested.
+fn skipped(why: &str) {
+    let _unheard = writeln!(std::io::stderr(), "SKIPPED: {why}");
 }

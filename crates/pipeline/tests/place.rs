@@ -18,6 +18,21 @@ fn a_plan() -> Plan {
     plan(&[first, StageInfo { engine, contract: Some(contract(64 << 20)), ..second }]).unwrap()
 }
 
+#[test]
+fn a_plan_needs_the_engines_of_its_stages_models_too() {
+    let asking = stage("ask", PortType::Text, PortType::Text);
+    let further_engines = vec!["onnxruntime".to_owned()];
+    let plan = plan(&[StageInfo { further_engines, ..asking }]).unwrap();
+    assert_eq!(plan.engines, ["onnxruntime", "wasm"]);
+    let placed = |engines: &[&str]| {
+        let engines = engines.iter().map(|engine| (*engine).to_owned()).collect();
+        let candidate = Candidate { engines, ..node("a", "mine") };
+        place(&plan, &org("mine"), &Placement::Auto, 2, &[candidate]).is_ok()
+    };
+    assert!(placed(&["onnx", "onnxruntime", "wasm"]));
+    assert!(!placed(&["onnx", "wasm"]) && !placed(&["onnxruntime"]));
+}
+
 fn offer() -> HardwareOffer {
     HardwareOffer {
         slots: 2,

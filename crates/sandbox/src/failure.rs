@@ -22,7 +22,7 @@ const NN: [&str; 2] = ["wasi_ephemeral_nn", "wasi:nn"];
 /// How to get it.
 const NN_HELP: &str = "models are for stages that ask for them: `imports = [\"wasi_nn\"]` under [contract] of guild.toml, \
                        and `models = [{ name = ..., model = ... }]` beside the code; components: version \
-                       0.2.0-rc-2024-10-28";
+                       0.2.0-rc-2024-10-28, and in Python without `--stub-wasi`";
 
 /// Why an inspection or a scoring gave no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]

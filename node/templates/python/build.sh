@@ -10,5 +10,6 @@ command -v "$COMPONENTIZE_PY" >/dev/null || {
     echo 'componentize-py is missing: python3 -m venv .venv && .venv/bin/pip install -r requirements.txt' >&2
     exit 1
 }
-# --stub-wasi: a stage has no sockets and no files, so the component must not ask for them.
+# --stub-wasi: this stage has no use for WASI, and sockets would be refused. Leave it out when the contract imports `wasi_nn`
+# or `package_files`: it makes traps of models and files too.
 "$COMPONENTIZE_PY" --wit-path wit --world stage componentize --stub-wasi app -o stage.wasm

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use guildhall_pipeline::{Feed, feeds};
 use guildhall_protocol::contract::{CALL_MAX_RECORDS, Determinism, Limits};
 use guildhall_protocol::isolation::Level;
-use guildhall_protocol::manifest::{FileEntry, Manifest};
+use guildhall_protocol::manifest::{Code, FileEntry, Manifest, ONNXRUNTIME};
 use guildhall_protocol::receipt::{EdgeHasher, Used};
 use guildhall_protocol::wire::{JobStage, PortValue, RecordFrame};
 use guildhall_protocol::{Hash, PackageId};
@@ -138,7 +138,12 @@ impl StageRun {
 
     /// Its engine, as the receipt states it.
     pub(super) fn engine(&self, app: &App) -> String {
-        app.engines.versioned(&self.engine)
+        let own = app.engines.versioned(&self.engine);
+        // What ran its models says as much about the results.
+        match self.manifest.code.as_ref().is_some_and(Code::models_need_library) {
+            true => format!("{own} {}", app.engines.versioned(ONNXRUNTIME)),
+            false => own,
+        }
     }
 
     /// What its worker is kept in.

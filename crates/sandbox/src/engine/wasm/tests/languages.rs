@@ -1,5 +1,6 @@
 //! Stages of the full form in other languages, built by the tools that producers use. Each test runs where its tool is
-//! found and says so where it is not; `GUILDHALL_COMPONENTIZE_PY` and `GUILDHALL_JCO` name tools outside `PATH`.
+//! found and says so where it is not. Outside `PATH`, `COMPONENTIZE_PY` names the one, and `NODE_MODULES` the folder in
+//! which the other is; `GUILDHALL_REQUIRE_TOOLS=1` makes a missing tool fail.
 //!
 //! Python: `pip install componentize-py`. JavaScript: `npm install @bytecodealliance/jco @bytecodealliance/componentize-js`.
 
@@ -19,17 +20,26 @@ const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/comp
 const WIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit");
 
 /// The tool's program, or nothing and a word about it.
-fn tool(name: &str, variable: &str) -> Option<PathBuf> {
-    let named = env::var_os(variable).map(PathBuf::from);
-    let found = named.or_else(|| {
+fn tool(name: &str, named: Option<PathBuf>) -> Option<PathBuf> {
+    let found = named.filter(|path| path.is_file()).or_else(|| {
         env::split_paths(&env::var_os("PATH")?)
             .map(|folder| folder.join(name))
             .find(|path| path.is_file())
     });
     if found.is_none() {
-        eprintln!("skipped: there is no `{name}` in PATH, and {variable} names none");
+        assert!(env::var_os("GUILDHALL_REQUIRE_TOOLS").is_none(), "there is no `{name}`");
+        eprintln!("skipped: there is no `{name}`, neither in PATH nor named");
     }
     found
+}
+
+fn componentize_py() -> Option<PathBuf> {
+    tool("componentize-py", env::var_os("COMPONENTIZE_PY").map(PathBuf::from))
+}
+
+fn jco() -> Option<PathBuf> {
+    let modules = env::var_os("NODE_MODULES").map(PathBuf::from);
+    tool("jco", modules.map(|modules| modules.join(".bin/jco")))
 }
 
 fn build(command: &mut Command) -> bool {
@@ -87,7 +97,7 @@ fn scores(code: &Path) {
 
 #[test]
 fn a_python_stage_scores_a_batch() {
-    let Some(tool) = tool("componentize-py", "GUILDHALL_COMPONENTIZE_PY") else { return };
+    let Some(tool) = componentize_py() else { return };
     let folder = tempfile::tempdir().unwrap();
     let component = folder.path().join("stage.wasm");
     build(
@@ -101,7 +111,7 @@ fn a_python_stage_scores_a_batch() {
 
 #[test]
 fn a_javascript_stage_scores_a_batch() {
-    let Some(tool) = tool("jco", "GUILDHALL_JCO") else { return };
+    let Some(tool) = jco() else { return };
     let folder = tempfile::tempdir().unwrap();
     let component = folder.path().join("stage.wasm");
     build(
@@ -116,7 +126,7 @@ fn a_javascript_stage_scores_a_batch() {
 
 #[test]
 fn a_python_stage_asks_a_model() {
-    let Some(tool) = tool("componentize-py", "GUILDHALL_COMPONENTIZE_PY") else { return };
+    let Some(tool) = componentize_py() else { return };
     let folder = tempfile::tempdir().unwrap();
     let component = folder.path().join("stage.wasm");
     build(
@@ -131,7 +141,7 @@ fn a_python_stage_asks_a_model() {
 
 #[test]
 fn a_python_stage_reads_the_files_of_its_package() {
-    let Some(tool) = tool("componentize-py", "GUILDHALL_COMPONENTIZE_PY") else { return };
+    let Some(tool) = componentize_py() else { return };
     let folder = tempfile::tempdir().unwrap();
     let code = folder.path().join("stage.wasm");
     build(
@@ -170,7 +180,7 @@ fn a_python_stage_reads_the_files_of_its_package() {
 
 #[test]
 fn a_javascript_stage_asks_a_model() {
-    let Some(tool) = tool("jco", "GUILDHALL_JCO") else { return };
+    let Some(tool) = jco() else { return };
     let folder = tempfile::tempdir().unwrap();
     let component = folder.path().join("stage.wasm");
     build(

@@ -23,7 +23,7 @@ const RECORDS: usize = 24;
 const CONTRACT: (u64, u64, u64) = (1_000, 1 << 24, 60_000);
 
 /// Records in a call of a contract that says nothing about them.
-const BATCH_MAX: u64 = 64;
+pub(crate) const BATCH_MAX: u64 = 64;
 
 fn producer() -> LimitSet {
     let (scoring_ms, memory_bytes, output_bytes) = CONTRACT;

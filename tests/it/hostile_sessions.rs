@@ -10,7 +10,7 @@ use guildhall_testkit::{
 };
 use serde_json::json;
 
-use crate::hostile_executors::{hostile, hostile_within, two};
+use crate::hostile_executors::{BATCH_MAX, hostile, hostile_within, two};
 use crate::lab;
 
 /// Sessions of a node that there may be.
@@ -77,6 +77,7 @@ async fn beyond_the_bound_on_sessions_a_request_becomes_a_run_and_is_answered() 
         scoring_ms: Some(SCORING_MS),
         memory_bytes: Some(1 << 24),
         output_bytes: Some(60_000),
+        batch_max: Some(BATCH_MAX),
         ..LimitSet::default()
     };
     let silent = [

@@ -6,11 +6,12 @@
 #![expect(clippy::print_stdout, reason = "a table is what it is for")]
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::time::Duration;
 
 use guildhall_protocol::cbor::encode;
 use guildhall_protocol::wire::{
-    CELL_BYTES, Cells, CompareKey, HEADS_PER_PAGE, LogHead, Request, Response, decode_message,
+    CELL_BYTES, CompareKey, HEADS_PER_PAGE, LogHead, Request, Response, decode_message,
 };
 use guildhall_protocol::{Hash, PublicKey};
 use guildhall_sync::reconcile::{Element as _, Elements, Initiator, Responder, Step};
@@ -136,8 +137,10 @@ fn by_pages(ours: &Lens, theirs: &Lens) -> (Cost, usize) {
         let request = encode(&Request::Heads { after });
         cost.up_bytes += request.len();
         let answer = timed(&mut cost.answering, || {
-            let behind = theirs.held().skip_while(|head| after.is_some_and(|it| head.author <= it));
-            encode(&Response::Heads(behind.take(HEADS_PER_PAGE).collect()))
+            let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let logs = theirs.0.range((from, Bound::Unbounded)).take(HEADS_PER_PAGE);
+            let heads = logs.map(|(author, len)| LogHead { author: *author, len: *len });
+            encode(&Response::Heads(heads.collect()))
         });
         cost.down_bytes += answer.len();
         let heads = timed(&mut cost.asking, || match decode_message(&answer).expect("heads") {
@@ -205,19 +208,20 @@ fn summary(costs: &[Cost]) -> Cost {
     }
 }
 
-fn row(form: &str, count: usize, by: usize, costs: &[Cost]) {
-    let Cost { up_bytes, down_bytes, round_trips, asking, answering } = summary(costs);
-    let worst = costs.iter().map(|cost| cost.round_trips).max().unwrap_or_default();
-    let per_missing = match by {
-        0 => "-".to_owned(),
-        _ => format!("{:.0}", (up_bytes + down_bytes) as f64 / by as f64),
-    };
-    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+/// One case: each figure for cells, ranges and pages.
+fn row(count: usize, ahead: &str, costs: [Cost; 3]) {
+    let [bytes, trips, asking, answering] = [
+        costs.map(|cost| format!("{} + {}", cost.up_bytes, cost.down_bytes)),
+        costs.map(|cost| cost.round_trips.to_string()),
+        costs.map(|cost| format!("{:.1}", cost.asking.as_secs_f64() * 1e3)),
+        costs.map(|cost| format!("{:.1}", cost.answering.as_secs_f64() * 1e3)),
+    ];
     println!(
-        "| {form} | {count} | {by} | {up_bytes} | {down_bytes} | {per_missing} | {round_trips} ({worst}) | \
-         {:.2} | {:.2} |",
-        ms(asking),
-        ms(answering),
+        "| {count} | {ahead} | {} | {} | {} | {} |",
+        bytes.join(" / "),
+        trips.join(" / "),
+        asking.join(" / "),
+        answering.join(" / "),
     );
 }
 
@@ -246,25 +250,14 @@ fn noise(bytes: &mut [u8]) {
     }
 }
 
-/// Says at first that little differs, so that more is asked for.
-fn quiet(honest: Response, theirs: &Cells) -> Response {
-    match honest {
-        Response::Cells(page) if !page.probes.is_empty() => {
-            Response::Cells(Cells { probes: theirs.probes.clone(), ..page })
-        }
-        other => other,
-    }
-}
-
 /// One lie against a node with `ours`; what the liar itself spends is not measured.
 fn lied_to(name: &str, ours: &Lens, theirs: &Lens, lie: Lie) {
     let peer = PublicKey::from_bytes([1; 32]);
     let key = CompareKey::from_bytes(random(5, 5));
     let mut cost = Cost::default();
-    let (mut responder, mut echo) = (Responder::default(), Responder::default());
+    let mut responder = Responder::default();
     let (mut initiator, first) =
         timed(&mut cost.asking, || Initiator::start(key, ours)).expect("not too large");
-    let same = echo.handle_compare(0, peer, &first, ours).expect("granted");
     let mut request = Request::Compare(first);
     let outcome = loop {
         cost.round_trips += 1;
@@ -278,7 +271,7 @@ fn lied_to(name: &str, ours: &Lens, theirs: &Lens, lie: Lie) {
             }
             other => panic!("{other:?}"),
         };
-        let answer = encode(&quiet(lie(&request, honest), &same));
+        let answer = encode(&lie(&request, honest));
         cost.down_bytes += answer.len();
         let step = timed(&mut cost.asking, || match decode_message(&answer).expect("an answer") {
             Response::Cells(cells) => initiator.handle_cells(&cells, ours),
@@ -307,12 +300,12 @@ fn lies() {
     let ours = Lens(logs(100_000));
     let other = |how, by| Lens(ahead(&ours.0, how, by, 3));
     let (same, nothing) = (other(Ahead::Grown, 0), Lens(Set::new()));
-    let (everything, some) = (other(Ahead::New, 900_000), other(Ahead::New, 5_000));
+    let (everything, some) = (other(Ahead::New, 900_000), other(Ahead::New, 2_000));
     let honest: Lie = |_, honest| honest;
     lied_to("claims to have the same", &ours, &same, honest);
     lied_to("claims nothing", &ours, &nothing, honest);
     lied_to("claims 900,000 logs more", &ours, &everything, honest);
-    lied_to("claims 5,000 logs more", &ours, &some, honest);
+    lied_to("claims 2,000 logs more", &ours, &some, honest);
     lied_to("the same, names none of them", &ours, &some, |request, honest| match request {
         Request::FindElements(_) => Response::Elements(Vec::new().into()),
         _ => honest,
@@ -321,20 +314,27 @@ fn lies() {
         Request::FindElements(_) => spoil(honest, noise),
         _ => honest,
     });
-    lied_to("sends noise", &ours, &same, |_, honest| spoil(honest, noise));
-    lied_to("sends one cell again and again", &ours, &some, |_, honest| {
+    lied_to("the same, cells of noise", &ours, &some, |_, honest| spoil(honest, noise));
+    lied_to("the same, one cell again and again", &ours, &some, |_, honest| {
         spoil(honest, |bytes| {
             let (first, rest) = bytes.split_at_mut(CELL_BYTES);
             rest.chunks_exact_mut(CELL_BYTES).for_each(|cell| cell.copy_from_slice(first));
         })
     });
-    lied_to("sends zeros", &ours, &same, |_, honest| spoil(honest, |bytes| bytes.fill(0)));
+    lied_to("the same, from its second answer on noise", &ours, &some, |_, honest| match honest {
+        Response::Cells(page) if page.probes.is_empty() => spoil(Response::Cells(page), noise),
+        _ => honest,
+    });
+    lied_to("sends zeros for cells", &ours, &same, |_, honest| spoil(honest, |all| all.fill(0)));
+    lied_to("sums that never settle, little estimated", &ours, &same, |_, honest| {
+        spoil(honest, |all| all.chunks_mut(CELL_BYTES).for_each(|cell| cell[0] ^= 1))
+    });
 }
 
 fn main() {
     println!(
-        "| form | logs | ahead | bytes there | bytes back | bytes per log ahead | round trips (most) | \
-         asking ms | answering ms |\n|---|---|---|---|---|---|---|---|---|"
+        "| logs | the other node has | bytes there + back: cells / ranges / pages | round trips | \
+         asking ms | answering ms |\n|---|---|---|---|---|---|"
     );
     for count in [1_000, 10_000, 100_000, 1_000_000] {
         let ours = Lens(logs(count));
@@ -354,10 +354,11 @@ fn main() {
                     costs.push(cost);
                 }
             }
-            let suffix = if how == Ahead::New { ", new logs" } else { "" };
-            for (form, costs) in ["cells", "ranges", "pages"].iter().zip(&costs) {
-                row(&format!("{form}{suffix}"), count, by, costs);
-            }
+            let ahead = match how {
+                Ahead::Grown => format!("{by} longer"),
+                Ahead::New => format!("{by} more"),
+            };
+            row(count, &ahead, costs.map(|costs| summary(&costs)));
         }
     }
     lies();

@@ -1,7 +1,10 @@
 //! Comparisons of two sets: any difference is found, and no peer makes them hold or do more than they may.
 
+mod common;
+
 use std::collections::BTreeSet;
 
+use common::authors;
 use guildhall_protocol::cbor::{decode, encode};
 use guildhall_protocol::limits::MESSAGE_MAX_BYTES;
 use guildhall_protocol::wire::{
@@ -10,9 +13,10 @@ use guildhall_protocol::wire::{
 };
 use guildhall_protocol::{Hash, PublicKey, RecordId};
 use guildhall_sync::reconcile::{
-    Difference, ELEMENTS_MAX, ELEMENTS_PER_MS, Element, Elements, Failure, Initiator,
-    OPEN_EVERY_MS, PAGES_MAX, Refused, Responder, SESSION_LIFE_MS, SESSIONS_MAX, Step,
+    AHEAD_MAX_MS, Difference, ELEMENTS_MAX, ELEMENTS_PER_MS, Element, Elements, Failure, Heads,
+    Initiator, OPEN_EVERY_MS, PAGES_MAX, Refused, Responder, SESSION_LIFE_MS, SESSIONS_MAX, Step,
 };
+use guildhall_sync::{Logs, Pull, Schedule};
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 use serde_bytes::ByteBuf;
@@ -20,8 +24,8 @@ use serde_bytes::ByteBuf;
 /// Probes that come with the first cells.
 const PROBES: usize = 160;
 
-/// What a person would call one comparison: requests until it ends.
-const STEPS_MAX: usize = 10;
+/// Requests of one comparison at the most: all pages, and one for names.
+const STEPS_MAX: usize = PAGES_MAX as usize + 1;
 
 #[derive(Clone, Debug)]
 struct Set<E> {
@@ -156,6 +160,32 @@ fn a_hundred_logs_that_grew_among_many_cost_less_than_64_bytes_each() {
     }
     totals.sort_unstable();
     assert!(totals[7] <= 6_400, "{totals:?}");
+}
+
+/// What is found leads to the pulls that pages of heads would have led to.
+#[test]
+fn logs_that_are_longer_at_a_peer_are_pulled() {
+    let logs = |lens: [usize; 3]| {
+        let mut logs = Logs::default();
+        for (author, len) in authors().iter().zip(lens) {
+            author.records.iter().take(len).for_each(|record| drop(logs.offer(record)));
+        }
+        logs
+    };
+    let (ours, theirs) = (logs([5, 9, 0]), logs([7, 3, 2]));
+    let (mine, other) = (set(Heads(&ours).held()), set(Heads(&theirs).held()));
+    let (difference, _) = run(key(1), &mine, honest(&other));
+    let difference = difference.expect("few");
+    assert_eq!((difference.theirs.len(), difference.ours.len()), (3, 2));
+    let mut schedule = Schedule::default();
+    schedule.handle_heads(peer(1), None, &difference.theirs, &ours);
+    let pull = |number: usize, from_seq| {
+        let author = authors()[number].key;
+        Pull { peer: peer(1), author, from_seq }
+    };
+    let mut expected = [pull(0, 5), pull(2, 0)];
+    expected.sort_by_key(|pull| pull.author);
+    assert_eq!(schedule.poll_pulls(&ours), expected);
 }
 
 #[test]
@@ -356,12 +386,13 @@ fn a_comparison_has_its_requests_and_no_more() {
 #[test]
 fn a_peer_opens_comparisons_no_oftener_than_it_may() {
     let ours = set([head(1, 1)]);
+    let from_ms = 1_000_000;
     let mut responder = Responder::default();
-    assert!(responder.handle_compare(50, peer(1), &open(1, CompareSet::Heads), &ours).is_ok());
+    assert!(responder.handle_compare(from_ms, peer(1), &open(1, CompareSet::Heads), &ours).is_ok());
     let again = open(2, CompareSet::Heads);
-    let refused = responder.handle_compare(1_050, peer(1), &again, &ours);
+    let refused = responder.handle_compare(from_ms + 1_000, peer(1), &again, &ours);
     assert_eq!(refused, Err(Refused::Busy { retry_after_ms: OPEN_EVERY_MS - 1_000 }));
-    assert!(responder.handle_compare(50 + OPEN_EVERY_MS, peer(1), &again, &ours).is_ok());
+    assert!(responder.handle_compare(from_ms + OPEN_EVERY_MS, peer(1), &again, &ours).is_ok());
     // A clock that is set back does not lock it out.
     assert!(responder.handle_compare(10, peer(1), &open(3, CompareSet::Heads), &ours).is_ok());
     assert_eq!(responder.sessions(), 1);
@@ -369,14 +400,25 @@ fn a_peer_opens_comparisons_no_oftener_than_it_may() {
 
 #[test]
 fn large_sets_make_everybody_wait_for_their_share_of_the_processor() {
-    let ours = set((0..20_000).map(|number| head(number, 3)));
+    let ours = set((0..50_000).map(|number| head(number, 3)));
+    let each_ms = 2 * 50_000 / ELEMENTS_PER_MS;
     let mut responder = Responder::default();
-    assert!(responder.handle_compare(7, peer(1), &open(1, CompareSet::Heads), &ours).is_ok());
-    let wait_ms = 2 * 20_000 / ELEMENTS_PER_MS;
-    let other = open(2, CompareSet::Heads);
-    let refused = responder.handle_compare(7, peer(2), &other, &ours);
-    assert_eq!(refused, Err(Refused::Busy { retry_after_ms: wait_ms }));
-    assert!(responder.handle_compare(7 + wait_ms, peer(2), &other, &ours).is_ok());
+    let mut opened = 0;
+    let refused = loop {
+        let asked = open(opened, CompareSet::Heads);
+        match responder.handle_compare(7, peer(opened), &asked, &ours) {
+            Ok(_) => opened += 1,
+            Err(refused) => break refused,
+        }
+    };
+    let ahead_ms = u64::from(opened) * each_ms;
+    assert!(ahead_ms > AHEAD_MAX_MS && ahead_ms <= AHEAD_MAX_MS + each_ms, "{opened}");
+    let retry_after_ms = ahead_ms - AHEAD_MAX_MS;
+    assert_eq!(refused, Refused::Busy { retry_after_ms });
+    let later = open(opened, CompareSet::Heads);
+    let at_ms = 7 + retry_after_ms;
+    assert!(responder.handle_compare(at_ms - 1, peer(opened), &later, &ours).is_err());
+    assert!(responder.handle_compare(at_ms, peer(opened), &later, &ours).is_ok());
 }
 
 #[test]

@@ -29,7 +29,7 @@ use crate::logs::Logs;
 
 pub use self::initiator::{Difference, Failure, Initiator, PAGES_MAX, Step};
 pub use self::responder::{
-    ELEMENTS_PER_MS, OPEN_EVERY_MS, Refused, Responder, SESSION_LIFE_MS, SESSIONS_MAX,
+    AHEAD_MAX_MS, ELEMENTS_PER_MS, OPEN_EVERY_MS, Refused, Responder, SESSION_LIFE_MS, SESSIONS_MAX,
 };
 
 /// Elements of a set that is compared so. Summing up takes a node some 0.2 s for as many; larger sets are compared by
@@ -37,7 +37,7 @@ pub use self::responder::{
 pub const ELEMENTS_MAX: usize = 1 << 20;
 
 /// Lengths on either side of ours that are tried for a log that differs, before the peer is asked: one that grew by more
-/// costs a request.
+/// costs a request. With as many differences as there are cells that makes a million hashes, 0.1 s.
 const NEIGHBOURS: u64 = 32;
 
 /// A member of a compared set.

@@ -2,7 +2,7 @@
 //! the sets themselves.
 //!
 //! Opening a comparison goes once over the whole set, and so does finding elements. Both are therefore rationed: for
-//! each peer by time, and over all peers by elements.
+//! each peer by time, and over all peers by elements. A refused peer tries again later; it need not fall back to pages.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,18 +27,22 @@ pub const SESSION_LIFE_MS: u64 = 20_000;
 pub const OPEN_EVERY_MS: u64 = 5_000;
 
 /// Elements that are gone over in each millisecond, over all peers and in the long run, twice for each comparison: about
-/// a tenth of a processor. Whoever opens a comparison sooner is refused until then.
+/// a tenth of a processor.
 pub const ELEMENTS_PER_MS: u64 = 500;
 
-/// What the largest set takes by [`ELEMENTS_PER_MS`], milliseconds. A longer wait means that the clock was set back, and
-/// is not waited for.
-const WAIT_MAX_MS: u64 = 2 * (ELEMENTS_MAX as u64) / ELEMENTS_PER_MS;
+/// How far that may be exceeded for a while, milliseconds: a dozen peers that compare 100,000 elements at once. Whoever
+/// opens a comparison beyond it is refused until then.
+pub const AHEAD_MAX_MS: u64 = 5_000;
+
+/// The furthest that the largest set takes it ahead. More than this means that the clock was set back, and counts as
+/// nothing.
+const FURTHEST_MS: u64 = AHEAD_MAX_MS + 2 * (ELEMENTS_MAX as u64) / ELEMENTS_PER_MS;
 
 /// The comparisons that peers have open here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Responder {
     sessions: BTreeMap<(PublicKey, CompareSet), Session>,
-    /// When the next comparison may be opened, by what was gone over for the last ones.
+    /// When what was gone over for comparisons is worth its time.
     free_ms: u64,
 }
 
@@ -189,15 +193,18 @@ impl Responder {
             let age_ms = now_ms.saturating_sub(oldest.unwrap_or(now_ms));
             return busy(SESSION_LIFE_MS.saturating_sub(age_ms));
         }
-        let wait_ms = self.free_ms.saturating_sub(now_ms);
-        if (1..=WAIT_MAX_MS).contains(&wait_ms) {
-            return busy(wait_ms);
+        let ahead_ms = match self.free_ms.saturating_sub(now_ms) {
+            ahead_ms if ahead_ms <= FURTHEST_MS => ahead_ms,
+            _ => 0,
+        };
+        if ahead_ms > AHEAD_MAX_MS {
+            return busy(ahead_ms - AHEAD_MAX_MS);
         }
         let mut gone_over: u64 = 0;
         let elements = ours.held().inspect(|_| gone_over += 1).map(|element| element.to_bytes());
         let table = Table::of(&Keyed::new(asked.key), elements, ELEMENTS_MAX);
         // Once now, once when elements are asked for; a set that is too large is given up on the way.
-        self.free_ms = now_ms.saturating_add(2 * gone_over / ELEMENTS_PER_MS);
+        self.free_ms = now_ms.saturating_add(ahead_ms + 2 * gone_over / ELEMENTS_PER_MS);
         let table = table.ok_or(Refused::TooLarge)?;
         let cells = table.to_bytes();
         let session =

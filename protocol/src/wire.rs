@@ -4,6 +4,7 @@
 //! frames: a length as 4 big-endian bytes, then one CBOR item of that many bytes, at most [`FRAME_MAX_BYTES`]. After a
 //! [`BlobReply`] content follows bare.
 
+mod compare;
 mod job;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,10 @@ use crate::name::OrgName;
 use crate::query::Query;
 use crate::statement::Signed;
 
+pub use self::compare::{
+    CELL_BYTES, CELLS_PER_PAGE, COMPARE_CELLS_MAX, Cells, Compare, CompareKey, CompareSet,
+    FIND_MAX, FindElements, SHORT_ID_BYTES,
+};
 pub use self::job::{
     ExecutorFrame, JobFailure, JobInput, JobSpec, JobStage, Lease, OfferRequest, PART_MAX_RECORDS,
     PartEnd, PartFrame, PartRecords, PortValue, RecordEnd, RecordFrame, RecordResult,
@@ -44,6 +49,10 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<PublicKey>,
     },
+    /// Cells of a set, to find out where it differs from the asking node's.
+    Compare(Compare),
+    /// Which elements of a set have these short ids?
+    FindElements(FindElements),
     /// The records of one log from a position on; bodies only where they are wanted.
     Pull {
         /// Whose log.
@@ -71,6 +80,11 @@ pub enum Response {
     },
     /// To `Heads`: at most [`HEADS_PER_PAGE`], by author. Fewer than that are the last.
     Heads(Vec<LogHead>),
+    /// To `Compare`.
+    Cells(Cells),
+    /// To `FindElements`: those that are there, one behind the other, in the form that
+    /// [`CompareSet`] says.
+    Elements(ByteBuf),
     /// To `Pull`: as many as fit one message, oldest first.
     Records {
         /// Records; a body that the other node does not follow is left out.

@@ -20,12 +20,16 @@ use guildhall_protocol::name::{
     Category, CategoryPrefix, FileName, OrgName, PackageName, Reference, Version,
 };
 use guildhall_protocol::query::{Query, TypeQuery};
-use guildhall_protocol::wire::{HEADS_PER_PAGE, Invite, LogHead, Request, Response};
+use guildhall_protocol::wire::{
+    Cells, Compare, CompareKey, CompareSet, FindElements, HEADS_PER_PAGE, Invite, LogHead, Request,
+    Response,
+};
 use guildhall_protocol::{FederationId, Hash, PackageId, PublicKey, RecordId};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
+use serde_bytes::ByteBuf;
 
 fn hash() -> impl Strategy<Value = Hash> {
     any::<[u8; 32]>().prop_map(Hash::from_bytes)
@@ -414,6 +418,22 @@ proptest! {
         if let Some(text) = query.text.filter(|text| text.chars().count() > 12) {
             prop_assert!(!sent.windows(text.len()).any(|part| part == text.as_bytes()));
         }
+    }
+
+    #[test]
+    fn messages_of_a_comparison_survive(
+        key in any::<[u8; 32]>(),
+        set in select(vec![CompareSet::Heads, CompareSet::Bodies]),
+        (from, count) in any::<(u32, u32)>(),
+        (bytes, probes) in (vec(any::<u8>(), 0..400), vec(any::<u8>(), 0..200)),
+    ) {
+        let key = CompareKey::from_bytes(key);
+        survives(&Request::Compare(Compare { set, key, from, count }))?;
+        let short_ids = ByteBuf::from(bytes.clone());
+        survives(&Request::FindElements(FindElements { set, key, short_ids }))?;
+        let cells = ByteBuf::from(bytes.clone());
+        survives(&Response::Cells(Cells { cells, probes: ByteBuf::from(probes) }))?;
+        survives(&Response::Elements(ByteBuf::from(bytes)))?;
     }
 
     #[test]

@@ -2,10 +2,11 @@
 //!
 //! [`Logs`] keeps every log whole: a record enters only behind its predecessor. [`Schedule`] compares what peers have
 //! with what is here and names the next pulls. [`download`] shares the parts of files out among their holders,
-//! [`replicate`] says who keeps copies. All are pure; the records and the bytes themselves live in the store.
+//! [`replicate`] says who keeps copies, [`reconcile`] finds where two nodes' sets differ. All are pure; the records and the bytes themselves live in the store.
 
 pub mod download;
 mod logs;
+pub mod reconcile;
 pub mod replicate;
 mod schedule;
 

@@ -8,9 +8,10 @@ use guildhall_protocol::receipt::{EdgeHasher, JobStatement, Outcome, Receipt, Ru
 use guildhall_protocol::record::{Position, Record};
 use guildhall_protocol::statement::{Role, Signed};
 use guildhall_protocol::wire::{
-    BlobReply, BlobRequest, ExecutorFrame, Hello, Invite, JobFailure, JobInput, JobSpec, JobStage,
-    Lease, LogHead, OfferRequest, PartEnd, PartFrame, PartRecords, PiecePart, PortValue, Reason,
-    RecordEnd, RecordFrame, RecordResult, Refusal, Request, RequesterFrame, Response, ResultsFrame,
+    BlobReply, BlobRequest, CELL_BYTES, Cells, Compare, CompareKey, CompareSet, ExecutorFrame,
+    FindElements, Hello, Invite, JobFailure, JobInput, JobSpec, JobStage, Lease, LogHead,
+    OfferRequest, PartEnd, PartFrame, PartRecords, PiecePart, PortValue, Reason, RecordEnd,
+    RecordFrame, RecordResult, Refusal, Request, RequesterFrame, Response, ResultsFrame,
 };
 use guildhall_protocol::{PackageId, RunId};
 use serde_bytes::ByteBuf;
@@ -84,12 +85,27 @@ fn query() -> Query {
     }
 }
 
+fn compare(from: u32, count: u32) -> Compare {
+    let key = CompareKey::from_bytes([0x31; 32]);
+    Compare { set: CompareSet::Heads, key, from, count }
+}
+
 pub(crate) fn requests() -> Vec<(&'static str, Request)> {
     vec![
         ("hello", Request::Hello(hello())),
         ("join", Request::Join { records: two_records() }),
         ("heads", Request::Heads { after: None }),
         ("heads_after", Request::Heads { after: Some(public(0x11)) }),
+        ("compare", Request::Compare(compare(16, 48))),
+        ("compare/bodies", Request::Compare(Compare { set: CompareSet::Bodies, ..compare(0, 16) })),
+        (
+            "find_elements",
+            Request::FindElements(FindElements {
+                set: CompareSet::Heads,
+                key: CompareKey::from_bytes([0x31; 32]),
+                short_ids: ByteBuf::from(vec![0x32; 16]),
+            }),
+        ),
         ("pull", Request::Pull { author: public(0x22), from_seq: 7 }),
         ("query", Request::Query(Box::new(query()))),
         (
@@ -113,6 +129,10 @@ fn refusal() -> Refusal {
     Refusal { retry_after_ms: Some(500), ..refusal }
 }
 
+fn cells(probes: Vec<u8>) -> Cells {
+    Cells { cells: ByteBuf::from(vec![0x33; 2 * CELL_BYTES]), probes: ByteBuf::from(probes) }
+}
+
 pub(crate) fn responses() -> Vec<(&'static str, Response)> {
     let heads =
         vec![LogHead { author: public(0x11), len: 2 }, LogHead { author: public(0x21), len: 1 }];
@@ -128,6 +148,9 @@ pub(crate) fn responses() -> Vec<(&'static str, Response)> {
         ("hello", Response::Hello(hello())),
         ("joined", Response::Joined { founding: signed_founding() }),
         ("heads", Response::Heads(heads)),
+        ("cells/first", Response::Cells(cells(vec![0x34; 160]))),
+        ("cells/next", Response::Cells(cells(Vec::new()))),
+        ("elements", Response::Elements(ByteBuf::from(vec![0x35; 40]))),
         ("records", Response::Records { records: two_records() }),
         ("found", Response::Found { listings: two_records() }),
         ("lease", Response::Lease(lease)),

@@ -169,6 +169,16 @@ pub struct Limit {
     pub set_by: Party,
 }
 
+impl Limit {
+    /// Stands for a limit that a statement says nothing about: the node set none. No requester agrees to it where anybody
+    /// sets one.
+    pub const UNSTATED: Self = Self { value: u64::MAX, set_by: Party::Node };
+
+    const fn unstated() -> Self {
+        Self::UNSTATED
+    }
+}
+
 /// The limits under which a stage is executed: the smallest of the three parties', quoted in the receipt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
@@ -180,9 +190,11 @@ pub struct Limits {
     pub memory_bytes: Limit,
     /// Longest output for one record, bytes.
     pub output_bytes: Limit,
-    /// Most records in one scoring call.
+    /// Most records in one scoring call. Statements that were signed before this was quoted have [`Limit::UNSTATED`].
+    #[serde(default = "Limit::unstated")]
     pub batch_max: Limit,
-    /// How long a run may wait for a slot of the node, milliseconds.
+    /// How long a run may wait for a slot of the node, milliseconds; the same holds.
+    #[serde(default = "Limit::unstated")]
     pub queue_ms: Limit,
 }
 
@@ -263,5 +275,24 @@ mod tests {
         assert_eq!(limits.memory_bytes, Limit { value: 1 << 20, set_by: Party::Producer });
         assert_eq!(limits.output_bytes.set_by, Party::Node);
         assert_eq!(limits.batch_max, Limit { value: CALL_MAX_RECORDS, set_by: Party::Node });
+    }
+
+    #[test]
+    fn a_statement_from_before_a_limit_was_quoted_can_be_read() {
+        #[derive(Serialize)]
+        struct Older {
+            scoring_ms: Limit,
+            total_ms: Limit,
+            memory_bytes: Limit,
+            output_bytes: Limit,
+        }
+        let of = |value| Limit { value, set_by: Party::Producer };
+        let older =
+            Older { scoring_ms: of(1), total_ms: of(2), memory_bytes: of(3), output_bytes: of(4) };
+        let limits: Limits = crate::cbor::decode(&crate::cbor::encode(&older), 1_000).unwrap();
+        assert_eq!((limits.scoring_ms, limits.output_bytes), (of(1), of(4)));
+        assert_eq!((limits.batch_max, limits.queue_ms), (Limit::UNSTATED, Limit::UNSTATED));
+        let text = serde_json::to_string(&older).unwrap();
+        assert_eq!(serde_json::from_str::<Limits>(&text).unwrap(), limits, "as runs are kept");
     }
 }

@@ -236,13 +236,16 @@ pub(super) fn limits_table(jobs: &[JobStatement]) -> Table {
     for job in jobs {
         let Limits { scoring_ms, total_ms, memory_bytes, output_bytes, batch_max, queue_ms } =
             job.limits;
-        let time =
-            |limit: Limit| format!("{} ({})", duration_text(limit.value), party(limit.set_by));
-        let size = |limit: Limit| format!("{} ({})", ByteSize(limit.value), party(limit.set_by));
+        let shown = |limit: Limit, text: &dyn Fn(u64) -> String| match limit {
+            Limit::UNSTATED => "-".to_owned(),
+            Limit { value, set_by } => format!("{} ({})", text(value), party(set_by)),
+        };
+        let time = |limit| shown(limit, &duration_text);
+        let size = |limit| shown(limit, &|bytes| ByteSize(bytes).to_string());
         table.row([
             job.stage.to_string(),
             time(scoring_ms),
-            format!("{} ({})", counted(batch_max.value, "record"), party(batch_max.set_by)),
+            shown(batch_max, &|records| counted(records, "record")),
             time(total_ms),
             time(queue_ms),
             size(memory_bytes),

@@ -125,12 +125,16 @@ fn port_text(port: &Port) -> String {
 }
 
 fn contract_text(contract: &Contract) -> String {
+    let total = contract.total_ms.map(|ms| format!(", {} a job", duration_text(ms)));
+    let queue = contract.queue_ms.map(|ms| format!(", {} of waiting", duration_text(ms)));
     format!(
-        "{} a record on {}, memory {}, output {}",
+        "{} a record on {}, memory {}, output {}{}{}",
         duration_text(contract.scoring_ms),
         contract.measured_on,
         ByteSize(contract.memory_bytes),
-        ByteSize(contract.output_bytes)
+        ByteSize(contract.output_bytes),
+        total.unwrap_or_default(),
+        queue.unwrap_or_default()
     )
 }
 

@@ -45,6 +45,10 @@ const PART_GRACE: Duration = Duration::from_secs(60);
 /// How long an executor may take to sign when it was told that nothing follows, and to read the countersignature.
 pub(super) const GOODBYE_MAX: Duration = Duration::from_secs(10);
 
+/// After how long a node is asked again that let the run wait as long as its limits allow, milliseconds: the run has no
+/// place there any more, and waits anew if it still may.
+const WAIT_ANEW_MS: u64 = 5_000;
+
 /// Bytes on their way through memory when a run is executed on the node that asked for it.
 const PIPE_BYTES: usize = 256 * 1024;
 
@@ -87,6 +91,21 @@ pub(super) enum Ended {
     Here(String),
 }
 
+impl From<ShareError> for Ended {
+    fn from(error: ShareError) -> Self {
+        match error {
+            ShareError::Busy { why, after_ms, is_near, .. } => {
+                Self::Busy { why, after_ms, is_near }
+            }
+            ShareError::Waited(why) => {
+                Self::Busy { why, after_ms: Some(WAIT_ANEW_MS), is_near: false }
+            }
+            ShareError::Here(why) => Self::Here(why),
+            why => Self::Elsewhere { why: why.to_string(), failure: None },
+        }
+    }
+}
+
 /// One share.
 pub(super) struct Share {
     pub(super) app: Arc<App>,
@@ -113,14 +132,7 @@ impl Share {
             () = over.cancelled() => return,
             ended = self.try_run() => ended,
         };
-        let ended = match ended {
-            Ok(ended) => ended,
-            Err(ShareError::Busy { why, after_ms, is_near, .. }) => {
-                Ended::Busy { why, after_ms, is_near }
-            }
-            Err(ShareError::Here(why)) => Ended::Here(why),
-            Err(why) => Ended::Elsewhere { why: why.to_string(), failure: None },
-        };
+        let ended = ended.unwrap_or_else(Ended::from);
         let _nobody_listens = self.news.send((self.id, News::Ended(ended))).await;
     }
 
@@ -384,5 +396,14 @@ mod tests {
         assert!(matches!(silent, Err(ShareError::Silent(SILENCE_MAX))));
         let gone = within(SILENCE_MAX, ready(Ok(None))).await;
         assert!(matches!(gone, Err(ShareError::Gone)));
+    }
+
+    #[test]
+    fn a_node_where_a_run_waited_in_vain_is_busy_and_has_not_failed() {
+        let refusal = Refusal::new(Reason::QueueTimeout, "all 1 slots are taken");
+        let ended = Ended::from(refused(refusal));
+        assert!(matches!(ended, Ended::Busy { after_ms: Some(WAIT_ANEW_MS), .. }), "{ended:?}");
+        let ended = Ended::from(refused(Refusal::new(Reason::Unable, "no such engine")));
+        assert!(matches!(ended, Ended::Elsewhere { .. }), "{ended:?}");
     }
 }

@@ -319,6 +319,16 @@ fn bounded() -> Spec {
     Spec { limits: vec![producer; 2], asked, ..spec() }
 }
 
+/// A node that allows next to nothing.
+const TIGHT: NodeLimits = NodeLimits {
+    scoring_ms: 1,
+    total_ms: 1,
+    memory_bytes: 1,
+    output_bytes: 1,
+    batch_max: 1,
+    queue_ms: 1,
+};
+
 fn quoted(node: NodeLimits) -> Limits {
     let spec = bounded();
     Limits::smallest(spec.limits[0], node, spec.asked)
@@ -327,15 +337,7 @@ fn quoted(node: NodeLimits) -> Limits {
 #[test]
 fn quoted_limits_are_never_looser_than_agreed_and_name_the_right_party() {
     type Change = fn(&mut Limits);
-    let tight = NodeLimits {
-        scoring_ms: 1,
-        total_ms: 1,
-        memory_bytes: 1,
-        output_bytes: 1,
-        batch_max: 1,
-        queue_ms: 1,
-    };
-    for honest in [NodeLimits::default(), tight] {
+    for honest in [NodeLimits::default(), TIGHT] {
         assert_eq!(State::new(bounded()).handle_ready(vec![quoted(honest); 2]), Ok(()));
     }
     let lies: [(&str, Change); 8] = [
@@ -362,31 +364,23 @@ fn quoted_limits_are_never_looser_than_agreed_and_name_the_right_party() {
 #[test]
 fn the_executors_own_trouble_is_told_from_anybody_elses() {
     let node = NodeLimits::default();
-    let tight = NodeLimits {
-        scoring_ms: 1,
-        total_ms: 1,
-        memory_bytes: 1,
-        output_bytes: 1,
-        batch_max: 1,
-        queue_ms: 1,
-    };
     // As tight as the requester's own wish: another node would stop it as well.
     let tie = NodeLimits { scoring_ms: 40, total_ms: 400, ..node };
     let cases = [
         ("worker_died", node, true),
         ("internal", node, true),
         ("compile_timeout", node, true),
-        ("timeout", tight, true),
+        ("timeout", TIGHT, true),
         ("timeout", node, false),
         ("timeout", tie, false),
-        ("total_timeout", tight, true),
+        ("total_timeout", TIGHT, true),
         ("total_timeout", tie, false),
-        ("memory", tight, true),
+        ("memory", TIGHT, true),
         ("memory", node, false),
-        ("output_limit", tight, true),
-        ("trap", tight, false),
-        ("bad_input", tight, false),
-        ("whatever", tight, false),
+        ("output_limit", TIGHT, true),
+        ("trap", TIGHT, false),
+        ("bad_input", TIGHT, false),
+        ("whatever", TIGHT, false),
     ];
     for (cause, policy, is_executors) in cases {
         let mut state = State::new(bounded());

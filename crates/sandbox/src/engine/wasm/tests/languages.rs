@@ -50,17 +50,44 @@ fn build(command: &mut Command) -> bool {
     }
 }
 
+/// A component of the fixture `module` for a world, or nothing where the tool is not there.
+fn python(world: &str, module: &str, options: &[&str]) -> Option<Vec<u8>> {
+    let folder = tempfile::tempdir().unwrap();
+    let component = folder.path().join("stage.wasm");
+    build(
+        Command::new(componentize_py()?)
+            .args(["-d", WIT, "-w", world, "componentize"])
+            .args(options)
+            .args([module, "-p", FIXTURES, "-o"])
+            .arg(&component),
+    );
+    Some(fs::read(component).unwrap())
+}
+
+/// The same of the fixture `file` in JavaScript.
+fn javascript(world: &str, file: &str) -> Option<Vec<u8>> {
+    let folder = tempfile::tempdir().unwrap();
+    let component = folder.path().join("stage.wasm");
+    build(
+        Command::new(jco()?)
+            .arg("componentize")
+            .arg(Path::new(FIXTURES).join(file))
+            .args(["--wit", WIT, "--world-name", world, "--disable", "all", "-o"])
+            .arg(&component),
+    );
+    Some(fs::read(component).unwrap())
+}
+
 /// The digits example: a model, and values of its own tests with what they are.
 const DIGITS: &[u8] = include_bytes!("../../../../../../examples/digits/model/model.onnx");
 const ROWS: [(&[u8], &str); 1] =
     [(include_bytes!("../../../../../../examples/digits/model/tests/1.in.f32"), "9")];
 
 /// Lets the stage ask the model `digits`, rightly and wrongly.
-fn asks(code: &Path) {
+fn asks(code: &[u8]) {
     let stage = StageSpec { imports: vec![Import::WasiNn], ..component(512 << 20) };
     let models = vec![("digits".to_owned(), DIGITS.to_vec())];
-    let loaded =
-        load_with(&stage, &fs::read(code).unwrap(), Brought { models, ..Brought::default() });
+    let loaded = load_with(&stage, code, Brought { models, ..Brought::default() });
     loaded.check_description(&stage.interface).unwrap();
     let line = |name: &str, row: &[u8]| {
         let (numbers, _) = row.as_chunks::<4>();
@@ -82,9 +109,9 @@ fn asks(code: &Path) {
 
 /// Puts the stage through inspection and a batch. In this process: a compiler that is built without optimisation takes
 /// longer for a whole language than a worker is given.
-fn scores(code: &Path) {
+fn scores(code: &[u8]) {
     let stage = component(512 << 20);
-    let loaded = load(&stage, &fs::read(code).unwrap());
+    let loaded = load(&stage, code);
     loaded.check_description(&stage.interface).unwrap();
     let results = score_all(loaded, &["grüezi", "bad", ""]);
     let values = |at: usize| results[at].as_ref().map(|outputs| outputs.values.as_slice());
@@ -97,65 +124,31 @@ fn scores(code: &Path) {
 
 #[test]
 fn a_python_stage_scores_a_batch() {
-    let Some(tool) = componentize_py() else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let component = folder.path().join("stage.wasm");
-    build(
-        Command::new(tool)
-            .args(["-d", WIT, "-w", "stage", "componentize", "--stub-wasi", "app", "-p", FIXTURES])
-            .arg("-o")
-            .arg(&component),
-    );
-    scores(&component);
+    let Some(code) = python("stage", "app", &["--stub-wasi"]) else { return };
+    scores(&code);
 }
 
 #[test]
 fn a_javascript_stage_scores_a_batch() {
-    let Some(tool) = jco() else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let component = folder.path().join("stage.wasm");
-    build(
-        Command::new(tool)
-            .arg("componentize")
-            .arg(Path::new(FIXTURES).join("stage.js"))
-            .args(["--wit", WIT, "--world-name", "stage", "--disable", "all", "-o"])
-            .arg(&component),
-    );
-    scores(&component);
+    let Some(code) = javascript("stage", "stage.js") else { return };
+    scores(&code);
 }
 
 #[test]
 fn a_python_stage_asks_a_model() {
-    let Some(tool) = componentize_py() else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let component = folder.path().join("stage.wasm");
-    build(
-        Command::new(tool)
-            // Without --stub-wasi, which makes traps of wasi:nn too.
-            .args(["-d", WIT, "-w", "stage-nn", "componentize", "asking"])
-            .args(["-p", FIXTURES, "-o"])
-            .arg(&component),
-    );
-    asks(&component);
+    // Without --stub-wasi, which makes traps of wasi:nn too.
+    let Some(code) = python("stage-nn", "asking", &[]) else { return };
+    asks(&code);
 }
 
 #[test]
 fn a_python_stage_reads_the_files_of_its_package() {
-    let Some(tool) = componentize_py() else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let code = folder.path().join("stage.wasm");
-    build(
-        Command::new(tool)
-            // Without --stub-wasi, which makes traps of files too.
-            .args(["-d", WIT, "-w", "stage", "componentize", "reading"])
-            .args(["-p", FIXTURES, "-o"])
-            .arg(&code),
-    );
+    // Without --stub-wasi, which makes traps of files too.
+    let Some(code) = python("stage", "reading", &[]) else { return };
     let stage = StageSpec { imports: vec![Import::PackageFiles], ..component(512 << 20) };
     let file = |name: &str, text: &str| (name.to_owned(), text.as_bytes().to_vec());
     let files = vec![file("words/de.txt", "der die das"), file("words/en.txt", "the of")];
-    let loaded =
-        load_with(&stage, &fs::read(code).unwrap(), Brought { files, ..Brought::default() });
+    let loaded = load_with(&stage, &code, Brought { files, ..Brought::default() });
     loaded.check_description(&stage.interface).unwrap();
     let asked = [
         ("/words/de.txt", Ok("der die das")),
@@ -180,15 +173,6 @@ fn a_python_stage_reads_the_files_of_its_package() {
 
 #[test]
 fn a_javascript_stage_asks_a_model() {
-    let Some(tool) = jco() else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let component = folder.path().join("stage.wasm");
-    build(
-        Command::new(tool)
-            .arg("componentize")
-            .arg(Path::new(FIXTURES).join("asking.js"))
-            .args(["--wit", WIT, "--world-name", "stage-nn", "--disable", "all", "-o"])
-            .arg(&component),
-    );
-    asks(&component);
+    let Some(code) = javascript("stage-nn", "asking.js") else { return };
+    asks(&code);
 }

@@ -278,6 +278,7 @@ pub(super) fn new_core(
         draining: config.draining,
         software: format!("guildhall/{}", env!("CARGO_PKG_VERSION")),
         lease_seed: home.lease_seed()?,
+        compare_seed: clock::random(),
     };
     let mut core = Core::new(identity, settings, federation);
     let ranking = core.catalog().ranking().changed(&config.ranking)?;

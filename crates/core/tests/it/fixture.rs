@@ -64,6 +64,7 @@ pub(crate) fn settings(org: &str, follows: &[&str]) -> Settings {
         draining: false,
         software: "guildhall/test".into(),
         lease_seed: Hash::of(org.as_bytes()),
+        compare_seed: Hash::of(format!("comparisons of {org}").as_bytes()),
     }
 }
 

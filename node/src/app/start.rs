@@ -30,6 +30,7 @@ use super::{
     App, CALLS_MAX, EVENTS_MAX, HELLOS_MAX, INSPECTIONS_MAX, SERVED_MAX, answers, demand, drive,
     effects, housekeeping, index, leases, lend, load, lock, notices, replicas, transfer, upkeep,
 };
+use crate::clock;
 use crate::config::{Config, NoS3};
 use crate::engines::Engines;
 use crate::home::{self, Home};

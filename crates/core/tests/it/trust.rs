@@ -60,8 +60,13 @@ fn a_peer_that_is_not_admitted_is_refused_everything_but_hello_and_join() {
         queue_ms: None,
         hold_ms: 0,
     };
+    let key = CompareKey::from_bytes([7; 32]);
+    let set = CompareSet::Heads;
+    let short_ids = ByteBuf::from(vec![7; 8]);
     for request in [
         Request::Heads { after: None },
+        Request::Compare(Compare { set, key, from: 0, count: 16 }),
+        Request::FindElements(FindElements { set, key, short_ids }),
         Request::Pull { author: peer, from_seq: 0 },
         Request::Query(Box::new(in_category("vision"))),
         Request::Offer(Box::new(offer)),

@@ -533,6 +533,15 @@ impl World {
         }
     }
 
+    /// Lets a node have records as if it had started with them: nobody hears of them.
+    pub(crate) fn give<'a>(&mut self, me: usize, records: impl IntoIterator<Item = &'a Record>) {
+        for record in records {
+            self.keep(me, vec![record.clone()]);
+            self.nodes[me].core.load_member(record);
+            let _provided = self.nodes[me].core.load(record);
+        }
+    }
+
     /// Makes an invite at a node.
     pub(crate) fn invite(&mut self, me: usize, life_ms: u64) -> Invite {
         let seed = Hash::of(&self.below(u64::MAX).to_le_bytes());

@@ -140,7 +140,8 @@ impl Core {
                 state.busy += 1;
                 // The first tick may come at once.
                 let wait = why.retry_after_ms.map(|ms| ms.div_ceil(TICK_MS).saturating_add(1));
-                state.compare_at = ticks + wait.map_or(COMPARE_TICKS, |it| it.min(COMPARE_TICKS));
+                state.busy_until = ticks + wait.map_or(COMPARE_TICKS, |it| it.min(COMPARE_TICKS));
+                state.compare_at = state.busy_until;
                 self.end_comparison(peer);
             }
             // The comparison took too long.

@@ -18,7 +18,8 @@ const PAGES_MAX: u32 = 128;
 const LOGS_FOR_CELLS: usize = 10;
 
 impl Core {
-    /// Asks a peer which logs it has; at the next tick when it is being asked already, or too many others are.
+    /// Asks a peer which logs it has; at the next tick when it is being asked already, or too many others are;
+    /// later when it is busy.
     pub(crate) fn compare(&mut self, peer: PublicKey, out: &mut Vec<Effect>) {
         let ticks = self.ticks;
         let Some(state) = self.peers.get_mut(&peer) else { return };
@@ -28,6 +29,10 @@ impl Core {
         }
         let is_small = self.logs.heads_after(None).take(LOGS_FOR_CELLS).count() < LOGS_FOR_CELLS;
         let in_cells = !state.pages_only && !is_small;
+        if in_cells && ticks < state.busy_until {
+            state.compare_at = state.busy_until;
+            return;
+        }
         if in_cells && self.cells.is_full() {
             state.compare_at = state.compare_at.min(ticks);
             return;

@@ -121,6 +121,8 @@ pub(crate) struct PeerState {
     pub(crate) pages_only: bool,
     /// How often in a row it was too busy to compare in cells.
     pub(crate) busy: u32,
+    /// The tick before which it is not asked to compare in cells, because it is busy.
+    pub(crate) busy_until: u64,
     /// The tick at which it was last asked for missing bodies.
     pub(crate) bodies_at: Option<u64>,
 }

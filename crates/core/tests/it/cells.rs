@@ -1,11 +1,12 @@
 //! Logs compared in cells: what it costs, and what becomes of it with peers that do not know it, are busy, or lie.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use guildhall_core::{CallId, Core, Effect, Event, ReplyId};
-use guildhall_protocol::PublicKey;
+use guildhall_core::{CallId, Core, Effect, Event, ReplyId, Settings};
 use guildhall_protocol::wire::{Hello, LogHead, Reason, Refusal, Request, Response};
+use guildhall_protocol::{Hash, PublicKey, cbor};
 use proptest::prelude::*;
 use serde_bytes::ByteBuf;
 
@@ -249,6 +250,28 @@ fn bodies_that_were_left_out_are_found_missing_by_a_comparison_in_cells_too() {
     let done = world.converge(60_000, |world| listed(&world.nodes[1].core, "vision").len() == 9);
     assert!(done, "{:?}", listed(&world.nodes[1].core, "vision"));
     assert_eq!(asked(&world, "heads"), 0);
+}
+
+/// The keys of the comparisons that alpha begins with twenty peers, with this seed.
+fn keys(seed: &str) -> BTreeSet<Vec<u8>> {
+    let mut world = federation(51, &[ALL]);
+    world.give(0, &logs_of("alpha", SAME));
+    let core = &mut world.nodes[0].core;
+    let compare_seed = Hash::of(seed.as_bytes());
+    core.set_settings(Settings { compare_seed, ..core.settings().clone() });
+    let effects = greeted_by_twenty(core);
+    let key = |effect: &Effect| match effect {
+        Effect::Call { request: Request::Compare(asked), .. } => Some(cbor::encode(&asked.key)),
+        _ => None,
+    };
+    effects.iter().filter_map(key).collect()
+}
+
+#[test]
+fn no_two_comparisons_have_the_same_key_and_the_seed_decides() {
+    let (one, other) = (keys("one"), keys("other"));
+    assert_eq!((one.len(), other.len()), (8, 8));
+    assert!(one.is_disjoint(&other));
 }
 
 /// Peers that were asked for cells.

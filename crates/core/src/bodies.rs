@@ -9,7 +9,6 @@
 use guildhall_protocol::PublicKey;
 use guildhall_protocol::name::CategoryPrefix;
 use guildhall_protocol::record::Record;
-use guildhall_protocol::wire::LogHead;
 
 use crate::node::Core;
 use crate::spread::is_erased;
@@ -18,13 +17,14 @@ use crate::spread::is_erased;
 const BODIES_RETRY_TICKS: u64 = 60;
 
 impl Core {
-    /// A peer said what it has; it may have bodies that are missing here.
-    pub(crate) fn seek_bodies(&mut self, peer: PublicKey, heads: &[LogHead]) {
+    /// A peer said what it has, and that this node's own log has `own_len` records there; it may have bodies that are
+    /// missing here.
+    pub(crate) fn seek_bodies(&mut self, peer: PublicKey, own_len: u64) {
         let me = self.me.node.public();
         let Some(described) = self.nodes.get(&me).map(|view| view.seq) else { return };
         let ticks = self.ticks;
         let Some(state) = self.peers.get_mut(&peer) else { return };
-        if !heads.iter().any(|head| head.author == me && head.len > described) {
+        if own_len <= described {
             return;
         }
         if state.bodies_at.is_some_and(|at| ticks.saturating_sub(at) < BODIES_RETRY_TICKS) {

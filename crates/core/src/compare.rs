@@ -1,4 +1,5 @@
-//! Comparing logs with peers: when, and page by page. A comparison is at most one call at a time for each peer.
+//! Comparing logs with peers: when, in which way, and page by page. A comparison is at most one call at a time for each
+//! peer. In cells it costs what differs (`cells.rs`); pages cost what is there, and are for whom cells do not serve.
 
 use guildhall_protocol::PublicKey;
 use guildhall_protocol::wire::{HEADS_PER_PAGE, LogHead, Request, Response};
@@ -7,13 +8,18 @@ use crate::event::Effect;
 use crate::node::{Call, Core, PeerState};
 
 /// Ticks between two comparisons of logs with a peer: repairs what gossip lost.
-const COMPARE_TICKS: u64 = 15;
+pub(crate) const COMPARE_TICKS: u64 = 15;
 
 /// Pages asked for in one comparison: a million logs. A peer that has more, or makes them up, is not asked further.
 const PAGES_MAX: u32 = 128;
 
+/// With fewer logs here than this pages are asked for: so many take half a kilobyte, no more than the first cells do, and
+/// a node that is new lacks nearly everything anyway.
+const LOGS_FOR_CELLS: usize = 10;
+
 impl Core {
-    /// Asks a peer which logs it has; at the next tick when it is being asked already.
+    /// Asks a peer which logs it has; at the next tick when it is being asked already, or too many others are;
+    /// later when it is busy.
     pub(crate) fn compare(&mut self, peer: PublicKey, out: &mut Vec<Effect>) {
         let ticks = self.ticks;
         let Some(state) = self.peers.get_mut(&peer) else { return };
@@ -21,9 +27,23 @@ impl Core {
             state.compare_at = ticks + 1;
             return;
         }
+        let is_small = self.logs.heads_after(None).take(LOGS_FOR_CELLS).count() < LOGS_FOR_CELLS;
+        let in_cells = !state.pages_only && !is_small;
+        if in_cells && ticks < state.busy_until {
+            state.compare_at = state.busy_until;
+            return;
+        }
+        if in_cells && self.cells.is_full() {
+            state.compare_at = state.compare_at.min(ticks);
+            return;
+        }
         state.comparing = true;
         state.compare_at = ticks + COMPARE_TICKS;
-        self.ask_heads(peer, None, 1, out);
+        if in_cells {
+            self.ask_cells(peer, out);
+        } else {
+            self.ask_pages(peer, out);
+        }
     }
 
     /// Logs are compared at the next tick: a peer did not say what it has, perhaps because it has not heard our hello
@@ -34,15 +54,16 @@ impl Core {
         }
     }
 
-    /// Compares with every peer with which it is due.
+    /// Compares with every peer with which it is due, first with those with which it was due first.
     pub(crate) fn compare_due(&mut self, out: &mut Vec<Effect>) {
-        let due: Vec<PublicKey> = self
+        let mut due: Vec<(u64, PublicKey)> = self
             .peers
             .iter()
             .filter(|(_, state)| is_comparable(state) && state.compare_at <= self.ticks)
-            .map(|(peer, _)| *peer)
+            .map(|(peer, state)| (state.compare_at, *peer))
             .collect();
-        due.into_iter().for_each(|peer| self.compare(peer, out));
+        due.sort_unstable();
+        due.into_iter().for_each(|(_, peer)| self.compare(peer, out));
     }
 
     /// A page of the logs that are here.
@@ -59,7 +80,7 @@ impl Core {
         out: &mut Vec<Effect>,
     ) {
         self.end_comparison(peer);
-        if !self.peers.get(&peer).is_some_and(is_comparable) {
+        if !self.is_comparable(&peer) {
             return;
         }
         let in_order = heads.is_sorted_by(|one, next| one.author < next.author);
@@ -69,7 +90,7 @@ impl Core {
             return;
         }
         self.schedule.handle_heads(peer, after, heads, &self.logs);
-        self.seek_bodies(peer, heads);
+        self.seek_bodies(peer, len_in(heads, &self.me.node.public()));
         let Some(last) = heads.last().filter(|_| heads.len() == HEADS_PER_PAGE) else {
             self.heard = Some(self.now);
             return;
@@ -90,10 +111,20 @@ impl Core {
         self.compare_soon(peer);
     }
 
-    fn end_comparison(&mut self, peer: PublicKey) {
+    pub(crate) fn end_comparison(&mut self, peer: PublicKey) {
         if let Some(state) = self.peers.get_mut(&peer) {
             state.comparing = false;
         }
+    }
+
+    /// Whether logs are compared with a peer; it may have ceased to be a member since it was asked.
+    pub(crate) fn is_comparable(&self, peer: &PublicKey) -> bool {
+        self.peers.get(peer).is_some_and(is_comparable)
+    }
+
+    /// Asks for the first page; the comparison counts as begun.
+    pub(crate) fn ask_pages(&mut self, peer: PublicKey, out: &mut Vec<Effect>) {
+        self.ask_heads(peer, None, 1, out);
     }
 
     fn ask_heads(
@@ -109,4 +140,9 @@ impl Core {
 
 const fn is_comparable(state: &PeerState) -> bool {
     state.admitted.is_some() || state.introduced
+}
+
+/// How long an author's log is among these; 0 when it is not there.
+pub(crate) fn len_in(heads: &[LogHead], author: &PublicKey) -> u64 {
+    heads.iter().find(|head| head.author == *author).map_or(0, |head| head.len)
 }

@@ -11,6 +11,7 @@
 //! sends can be refused but not crash the fold.
 
 mod bodies;
+mod cells;
 mod compare;
 mod demand;
 mod event;

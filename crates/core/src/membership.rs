@@ -48,6 +48,7 @@ impl Core {
     /// What is still on its way from a peer that is gone must not bring it back.
     fn forget_peer(&mut self, peer: PublicKey) {
         self.schedule.handle_gone(&peer);
+        self.cells.forget(&peer);
         self.peers.remove(&peer);
         self.calls.retain(|_, call| call.peer() != peer);
     }

@@ -14,6 +14,7 @@ use guildhall_protocol::wire::{Reason, Refusal, Request, Response};
 use guildhall_protocol::{Hash, PackageId, PublicKey, cbor};
 use guildhall_sync::{Logs, Schedule};
 
+use crate::cells::Cells;
 use crate::demand;
 use crate::event::{CallId, Effect, Event, NodeView, ReplyId};
 use crate::find::{LookedUp, Pages, Questions, Served};
@@ -45,6 +46,8 @@ pub struct Settings {
     pub software: String,
     /// Secret from which lease ids are derived, so that nobody can guess one.
     pub lease_seed: Hash,
+    /// Secret from which the keys of comparisons are derived; another one at each start, from real randomness.
+    pub compare_seed: Hash,
 }
 
 /// Everything that a node decides with.
@@ -56,6 +59,7 @@ pub struct Core {
     pub(crate) federation: State,
     pub(crate) logs: Logs,
     pub(crate) schedule: Schedule,
+    pub(crate) cells: Cells,
     pub(crate) catalog: Catalog,
     /// While the node starts.
     pub(crate) restored: Restored,
@@ -113,6 +117,12 @@ pub(crate) struct PeerState {
     pub(crate) tried_at: Option<u64>,
     /// The tick from which on logs are to be compared with it.
     pub(crate) compare_at: u64,
+    /// Whether it does not answer with cells that can be used, so that it is asked for pages on this connection.
+    pub(crate) pages_only: bool,
+    /// How often in a row it was too busy to compare in cells.
+    pub(crate) busy: u32,
+    /// The tick before which it is not asked to compare in cells, because it is busy.
+    pub(crate) busy_until: u64,
     /// The tick at which it was last asked for missing bodies.
     pub(crate) bodies_at: Option<u64>,
 }
@@ -122,6 +132,7 @@ pub(crate) struct PeerState {
 pub(crate) enum Call {
     Hello { peer: PublicKey },
     Heads { peer: PublicKey, after: Option<PublicKey>, page: u32 },
+    Compare { peer: PublicKey },
     Pull { peer: PublicKey, author: PublicKey, for_bodies: bool },
     Query { peer: PublicKey, question: Hash },
 }
@@ -131,6 +142,7 @@ impl Call {
         match self {
             Self::Hello { peer }
             | Self::Heads { peer, .. }
+            | Self::Compare { peer }
             | Self::Pull { peer, .. }
             | Self::Query { peer, .. } => *peer,
         }
@@ -183,6 +195,7 @@ impl Core {
             federation,
             logs: Logs::default(),
             schedule: Schedule::default(),
+            cells: Cells::default(),
             catalog,
             restored: Restored::new(),
             demand: demand::State::default(),
@@ -374,6 +387,14 @@ impl Core {
                 refused(Reason::NotAdmitted, "say hello first, as a member's node"),
             ),
             (Request::Heads { after }, _) => respond(out, reply, self.heads_page(after)),
+            (Request::Compare(asked), _) => {
+                let response = self.answer_compare(now_ms, peer, &asked);
+                respond(out, reply, response);
+            }
+            (Request::FindElements(asked), _) => {
+                let response = self.answer_find(now_ms, peer, &asked);
+                respond(out, reply, response);
+            }
             (Request::Pull { author, from_seq }, Some(_)) => {
                 let follows = self.nodes.get(&peer).map(|view| view.body.follows.clone());
                 let follows = follows.unwrap_or_else(|| vec![CategoryPrefix::everything()]);
@@ -410,6 +431,7 @@ impl Core {
                 self.handle_heads(peer, (after, page), &heads, out);
             }
             (Some(Call::Heads { peer, .. }), _) => self.handle_no_heads(peer),
+            (Some(Call::Compare { peer }), result) => self.handle_compared(peer, result, out),
             (Some(Call::Pull { peer, author, for_bodies }), Ok(Response::Records { records })) => {
                 self.handle_pulled(now_ms, peer, (author, for_bodies), &records, out);
             }

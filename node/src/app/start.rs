@@ -30,6 +30,7 @@ use super::{
     App, CALLS_MAX, EVENTS_MAX, HELLOS_MAX, INSPECTIONS_MAX, SERVED_MAX, answers, demand, drive,
     effects, housekeeping, index, leases, lend, load, lock, notices, replicas, transfer, upkeep,
 };
+use crate::clock;
 use crate::config::{Config, NoS3};
 use crate::engines::Engines;
 use crate::home::{self, Home};
@@ -278,6 +279,7 @@ pub(super) fn new_core(
         draining: config.draining,
         software: format!("guildhall/{}", env!("CARGO_PKG_VERSION")),
         lease_seed: home.lease_seed()?,
+        compare_seed: clock::random(),
     };
     let mut core = Core::new(identity, settings, federation);
     let ranking = core.catalog().ranking().changed(&config.ranking)?;

@@ -14,7 +14,7 @@ use guildhall_protocol::interface::Interface;
 use guildhall_protocol::limits::DELEGATION_MAX_LIFE_MS;
 use guildhall_protocol::manifest::Kind;
 use guildhall_protocol::query::Query;
-use guildhall_protocol::record::Record;
+use guildhall_protocol::record::{Body, Position, Record};
 use guildhall_protocol::statement::{Founding, Role, Signed};
 use guildhall_protocol::{FederationId, Hash, PackageId, PublicKey, SecretKey};
 
@@ -64,6 +64,7 @@ pub(crate) fn settings(org: &str, follows: &[&str]) -> Settings {
         draining: false,
         software: "guildhall/test".into(),
         lease_seed: Hash::of(org.as_bytes()),
+        compare_seed: Hash::of(format!("comparisons of {org}").as_bytes()),
     }
 }
 
@@ -120,6 +121,28 @@ pub(crate) fn listing(federation: FederationId, name: &str, category: &str) -> L
 /// Whatever is in a category; as many as there are.
 pub(crate) fn in_category(category: &str) -> Query {
     Query { category: Some(category.parse().unwrap()), limit: 100, ..Query::default() }
+}
+
+/// The first `len` records of the log of a further producer of an org; nothing that anybody evaluates.
+pub(crate) fn log_of(org: &str, number: u32, len: u64) -> Vec<Record> {
+    let root = secret(&format!("root of {org}"));
+    let key = secret(&format!("producer {number} of {org}"));
+    let until = START_MS - DAY_MS + DELEGATION_MAX_LIFE_MS;
+    let key = DelegatedKey::issue(&root, key, Role::Producer, START_MS - DAY_MS, until);
+    let body = Body { record_type: "later", version: 1, bytes: b"x" };
+    let mut prev = None;
+    let record = |seq| {
+        let at = Position { seq, prev };
+        let record = Record::write(&key.secret, &key.delegation, at, &body, START_MS).unwrap();
+        prev = Some(record.id());
+        record
+    };
+    (0..len).map(record).collect()
+}
+
+/// As many further logs of an org's producers, of one record each.
+pub(crate) fn logs_of(org: &str, count: u32) -> Vec<Record> {
+    (0..count).flat_map(|number| log_of(org, number, 1)).collect()
 }
 
 /// Adds a node that is alone in the federation that its org founded.

@@ -2,7 +2,9 @@
 
 use guildhall_core::{CallId, Core, Effect, Event, GossipId, ReplyId, Verdict};
 use guildhall_protocol::record::Record;
-use guildhall_protocol::wire::{LogHead, Request, Response, decode_message};
+use guildhall_protocol::wire::{
+    Compare, CompareKey, CompareSet, FindElements, LogHead, Request, Response, decode_message,
+};
 use guildhall_protocol::{Hash, PublicKey, cbor};
 use proptest::prelude::*;
 use serde_bytes::ByteBuf;
@@ -104,15 +106,21 @@ proptest! {
         author in any::<[u8; 32]>(),
         from_seq in any::<u64>(),
         junk in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..100), 0..4),
-        which in 0..5_usize,
+        which in 0..7_usize,
     ) {
         let mut world = pair();
+        let (set, key) = (CompareSet::Heads, CompareKey::from_bytes(author));
         let author = PublicKey::from_bytes(author);
         let request = match which {
             0 => Request::Pull { author, from_seq },
             1 => Request::Join { records: junk.into_iter().map(ByteBuf::from).collect() },
             2 => Request::Query(Box::new(in_category("vision/ocr"))),
             3 => Request::Heads { after: None },
+            4 => Request::Compare(Compare { set, key, from: 0, count: 16 }),
+            5 => {
+                let short_ids = ByteBuf::from(junk.concat());
+                Request::FindElements(FindElements { set, key, short_ids })
+            }
             _ => Request::Hello(guildhall_protocol::wire::Hello {
                 federation: guildhall_protocol::FederationId(Hash::of(b"x")),
                 delegation: crate::fixture::founding("mallory"),

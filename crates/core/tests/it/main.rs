@@ -7,6 +7,7 @@
 
 mod asking;
 mod bounds;
+mod cells;
 mod chaos;
 mod demand;
 mod finding;

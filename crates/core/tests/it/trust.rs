@@ -5,8 +5,11 @@ use guildhall_protocol::contract::Hardware;
 use guildhall_protocol::limits::DELEGATION_MAX_LIFE_MS;
 use guildhall_protocol::record::{Body, Position, Record};
 use guildhall_protocol::statement::{Role, Signed};
-use guildhall_protocol::wire::{Hello, OfferRequest, Reason, Request, Response};
+use guildhall_protocol::wire::{
+    Compare, CompareKey, CompareSet, FindElements, Hello, OfferRequest, Reason, Request, Response,
+};
 use guildhall_protocol::{Hash, PackageId, PublicKey, RunId};
+use serde_bytes::ByteBuf;
 
 use crate::fixture::{
     DAY_MS, START_MS, connect_all, federation, founding, identity, in_category, listed, publish,
@@ -60,8 +63,13 @@ fn a_peer_that_is_not_admitted_is_refused_everything_but_hello_and_join() {
         queue_ms: None,
         hold_ms: 0,
     };
+    let key = CompareKey::from_bytes([7; 32]);
+    let set = CompareSet::Heads;
+    let short_ids = ByteBuf::from(vec![7; 8]);
     for request in [
         Request::Heads { after: None },
+        Request::Compare(Compare { set, key, from: 0, count: 16 }),
+        Request::FindElements(FindElements { set, key, short_ids }),
         Request::Pull { author: peer, from_seq: 0 },
         Request::Query(Box::new(in_category("vision"))),
         Request::Offer(Box::new(offer)),
@@ -79,6 +87,9 @@ fn a_peer_that_is_not_admitted_is_refused_everything_but_hello_and_join() {
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Admit { .. })));
     let (response, _) = answer(&mut world, peer, Request::Heads { after: None });
     assert!(matches!(response, Response::Heads(_)));
+    let first = Request::Compare(Compare { set, key, from: 0, count: 16 });
+    let (response, _) = answer(&mut world, peer, first);
+    assert!(matches!(response, Response::Cells(_)));
 }
 
 #[test]

@@ -90,6 +90,19 @@ enum Packet {
     Dial { from: usize, to: usize },
 }
 
+fn name_of(request: &Request) -> &'static str {
+    match request {
+        Request::Hello(_) => "hello",
+        Request::Join { .. } => "join",
+        Request::Heads { .. } => "heads",
+        Request::Compare(_) => "compare",
+        Request::FindElements(_) => "find",
+        Request::Pull { .. } => "pull",
+        Request::Query(_) => "query",
+        _ => "offer",
+    }
+}
+
 /// What the effects of one event answer to.
 #[derive(Default)]
 struct Context {
@@ -105,6 +118,8 @@ pub(crate) struct World {
     pub(crate) gossip_loss_percent: u64,
     /// Requests sent, by their name.
     pub(crate) asked: BTreeMap<&'static str, u64>,
+    /// Bytes of requests and their answers, by the request's name.
+    pub(crate) bytes: BTreeMap<&'static str, u64>,
     rng: u64,
     queue: BTreeMap<(u64, u64), Packet>,
     queued: u64,
@@ -123,6 +138,7 @@ impl World {
             dht_is_silent: false,
             gossip_loss_percent: 0,
             asked: BTreeMap::new(),
+            bytes: BTreeMap::new(),
             rng: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
             queue: BTreeMap::new(),
             queued: 0,
@@ -362,17 +378,11 @@ impl World {
     }
 
     fn request(&mut self, caller: Caller, peer: PublicKey, request: &Request) {
-        let name = match request {
-            Request::Hello(_) => "hello",
-            Request::Join { .. } => "join",
-            Request::Heads { .. } => "heads",
-            Request::Pull { .. } => "pull",
-            Request::Query(_) => "query",
-            _ => "offer",
-        };
-        *self.asked.entry(name).or_default() += 1;
+        let bytes = cbor::encode(request);
+        *self.asked.entry(name_of(request)).or_default() += 1;
+        *self.bytes.entry(name_of(request)).or_default() += bytes.len() as u64;
         match self.index_of(&peer) {
-            Some(to) => self.send(Packet::Request { caller, to, bytes: cbor::encode(request) }),
+            Some(to) => self.send(Packet::Request { caller, to, bytes }),
             None => self.send(Packet::Response { caller, result: Err("unknown".into()) }),
         }
     }
@@ -383,7 +393,9 @@ impl World {
             Some(tamper) => tamper(&request, response),
             None => response,
         };
-        let result = Ok(cbor::encode(&response));
+        let bytes = cbor::encode(&response);
+        *self.bytes.entry(name_of(&request)).or_default() += bytes.len() as u64;
+        let result = Ok(bytes);
         match (request, self.nodes[me].ponders_ms) {
             (Request::Query(_), ms) if ms >= REQUEST_DEADLINE_MS => {
                 let result = Err("no answer".into());
@@ -518,6 +530,15 @@ impl World {
     pub(crate) fn describe(&mut self, me: usize) {
         if let Some(body) = self.nodes[me].core.new_node_body() {
             self.write_as_node(me, &body);
+        }
+    }
+
+    /// Lets a node have records as if it had started with them: nobody hears of them.
+    pub(crate) fn give<'a>(&mut self, me: usize, records: impl IntoIterator<Item = &'a Record>) {
+        for record in records {
+            self.keep(me, vec![record.clone()]);
+            self.nodes[me].core.load_member(record);
+            let _provided = self.nodes[me].core.load(record);
         }
     }
 

@@ -19,6 +19,7 @@ mod find;
 mod identity;
 mod keys;
 mod lend;
+mod links;
 mod load;
 mod membership;
 mod moment;

@@ -12,14 +12,12 @@ use guildhall_sync::Offered;
 use serde_bytes::ByteBuf;
 
 use crate::event::{Effect, ReplyId};
+use crate::links::PER_ORG_MAX;
 use crate::node::{Call, Core, PEERS_MAX, PeerState, refused, respond};
 use crate::spread::travels_whole;
 
 /// Ticks between two greetings of a peer that is not admitted yet, or two dials of one that is away.
 const RETRY_TICKS: u64 = 3;
-
-/// Dials started in one tick, so that a thousand absent nodes do not become a storm.
-const DIALS_PER_TICK: usize = 4;
 
 /// Ticks for which an invite and a name count as used while the confirmation is being written. Should that fail, they
 /// are free again afterwards.
@@ -81,6 +79,10 @@ impl Core {
         out: &mut Vec<Effect>,
     ) {
         match self.check_hello(now_ms, peer, &hello) {
+            Ok(authority) if !self.has_room_for(&peer, &authority.root) => {
+                let why = format!("this node keeps {PER_ORG_MAX} links to nodes of one org");
+                respond(out, reply, refused(Reason::Busy, why));
+            }
             Ok(authority) => {
                 respond(out, reply, Response::Hello(self.hello()));
                 self.admit(peer, authority, hello.addresses, out);
@@ -100,6 +102,8 @@ impl Core {
         out: &mut Vec<Effect>,
     ) {
         match self.check_hello(now_ms, peer, hello) {
+            // It is not admitted, and the overlay cuts it off.
+            Ok(authority) if !self.has_room_for(&peer, &authority.root) => {}
             Ok(authority) => self.admit(peer, authority, hello.addresses.clone(), out),
             Err(why) => {
                 out.push(Effect::Note(format!("{peer:?} is not admitted: {why}")));
@@ -311,6 +315,7 @@ impl Core {
             self.demand.remove_org(root);
             self.nodes.retain(|_, view| view.root != *root);
         }
+        self.links.handle_nodes();
         self.questions.forget_idle();
         self.find_strangers();
         self.rename_orgs();
@@ -395,32 +400,6 @@ impl Core {
         self.tick_questions(out);
         for lost in self.leases.expire(now_ms).iter().filter(|expired| expired.was_open) {
             out.push(Effect::Note(format!("the job of run {:?} is taken for lost", lost.run)));
-        }
-    }
-
-    /// Dials members' nodes that are known and away, a few at a time and in turn.
-    fn dial_absent(&self, out: &mut Vec<Effect>) {
-        let absent: Vec<PublicKey> = self
-            .nodes
-            .keys()
-            .filter(|node| **node != self.me.node.public() && !self.peers.contains_key(node))
-            .copied()
-            .collect();
-        if absent.is_empty() {
-            return;
-        }
-        let turn = usize::try_from(self.ticks / RETRY_TICKS).unwrap_or_default();
-        let from = turn.wrapping_mul(DIALS_PER_TICK) % absent.len();
-        let in_turn = absent.iter().cycle().skip(from).take(DIALS_PER_TICK.min(absent.len()));
-        in_turn.for_each(|peer| self.dial(*peer, out));
-    }
-}
-
-impl Core {
-    /// Tries to connect to a node where its record says it listens.
-    pub(crate) fn dial(&self, peer: PublicKey, out: &mut Vec<Effect>) {
-        if let Some(view) = self.nodes.get(&peer) {
-            out.push(Effect::Dial { peer, addresses: view.body.addresses.clone() });
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::demand;
 use crate::event::{CallId, Effect, Event, NodeView, ReplyId};
 use crate::find::{LookedUp, Pages, Questions, Served};
 use crate::identity::{DelegatedKey, Identity};
+use crate::links::Links;
 use crate::load::Restored;
 use crate::membership::Confirming;
 use crate::moment::Moment;
@@ -48,6 +49,8 @@ pub struct Settings {
     pub lease_seed: Hash,
     /// Secret from which the keys of comparisons are derived; another one at each start, from real randomness.
     pub compare_seed: Hash,
+    /// Secret from which the order follows in which links are wanted; likewise.
+    pub link_seed: Hash,
 }
 
 /// Everything that a node decides with.
@@ -69,6 +72,7 @@ pub struct Core {
     /// Roots of the members at the last change, to see who is gone.
     pub(crate) members: BTreeSet<PublicKey>,
     pub(crate) peers: BTreeMap<PublicKey, PeerState>,
+    pub(crate) links: Links,
     pub(crate) calls: BTreeMap<CallId, Call>,
     pub(crate) next_call: u64,
     pub(crate) questions: Questions,
@@ -188,6 +192,7 @@ impl Core {
         catalog.set_home(me.root);
         let mut leases = lease::Book::default();
         leases.drain(settings.draining);
+        let links = Links::new(settings.link_seed);
         Self {
             me,
             settings,
@@ -203,6 +208,7 @@ impl Core {
             nodes: BTreeMap::new(),
             members,
             peers: BTreeMap::new(),
+            links,
             calls: BTreeMap::new(),
             next_call: 0,
             questions: Questions::default(),

@@ -251,7 +251,9 @@ impl Core {
             out.push(Effect::SetKnown { peer: header.author, addresses: body.addresses.clone() });
         }
         let view = NodeView { root: record.delegation().root, seq: header.seq, body };
-        self.nodes.insert(header.author, view);
+        if self.nodes.insert(header.author, view).is_none() {
+            self.links.handle_nodes();
+        }
     }
 
     pub(crate) fn evaluate_listing(

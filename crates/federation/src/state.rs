@@ -134,6 +134,14 @@ impl State {
         self.members.iter()
     }
 
+    /// The root key of the member that brought this one in; `None` for the founder and for who is no member.
+    #[must_use]
+    pub fn admitted_by(&self, root: &PublicKey) -> Option<PublicKey> {
+        let acceptance = self.members.get(root)?.acceptance?;
+        let accepted = self.acceptances.get(&acceptance)?;
+        self.admissions.get(&accepted.admission).map(|admitted| admitted.root)
+    }
+
     /// The root key of the member with this name.
     #[must_use]
     pub fn root_of(&self, org: &OrgName) -> Option<PublicKey> {

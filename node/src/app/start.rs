@@ -280,6 +280,7 @@ pub(super) fn new_core(
         software: format!("guildhall/{}", env!("CARGO_PKG_VERSION")),
         lease_seed: home.lease_seed()?,
         compare_seed: clock::random(),
+        link_seed: clock::random(),
     };
     let mut core = Core::new(identity, settings, federation);
     let ranking = core.catalog().ranking().changed(&config.ranking)?;

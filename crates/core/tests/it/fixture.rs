@@ -65,6 +65,7 @@ pub(crate) fn settings(org: &str, follows: &[&str]) -> Settings {
         software: "guildhall/test".into(),
         lease_seed: Hash::of(org.as_bytes()),
         compare_seed: Hash::of(format!("comparisons of {org}").as_bytes()),
+        link_seed: Hash::of(format!("links of {org}").as_bytes()),
     }
 }
 

@@ -16,6 +16,7 @@ mod garbage;
 mod joining;
 mod leases;
 mod lies;
+mod links;
 mod spreading;
 mod trust;
 mod union;

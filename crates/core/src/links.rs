@@ -71,9 +71,9 @@ impl Links {
 impl Core {
     /// Dials nodes to which links are wanted and that are away, a few at a time and in turn.
     pub(crate) fn dial_absent(&mut self, out: &mut Vec<Effect>) {
-        let me = self.me.node.public();
+        let (me, links_to_all) = (self.me.node.public(), self.links_to_all());
         let order = self.links.order(&me, &self.nodes, &self.federation);
-        let enough = if order.len() <= LINK_ALL_MAX { usize::MAX } else { WANTED };
+        let enough = if links_to_all { usize::MAX } else { WANTED };
         let mut linked = 0;
         let mut absent = Vec::new();
         for node in order {
@@ -91,6 +91,12 @@ impl Core {
             self.links.dialled.insert(node, self.ticks);
             self.dial(node, out);
         }
+    }
+
+    /// Whether links are kept to all other nodes, so that whoever is not connected is away.
+    #[must_use]
+    pub fn links_to_all(&self) -> bool {
+        self.nodes.len() <= LINK_ALL_MAX + 1
     }
 
     /// Tries to connect to a node where its record says it listens.

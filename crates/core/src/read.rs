@@ -56,6 +56,12 @@ impl Core {
         self.nodes.iter()
     }
 
+    /// What a node says about itself.
+    #[must_use]
+    pub fn node(&self, node: &PublicKey) -> Option<&NodeView> {
+        self.nodes.get(node)
+    }
+
     /// The org for which an admitted peer speaks.
     #[must_use]
     pub fn authority(&self, peer: &PublicKey) -> Option<&Authority> {

@@ -85,7 +85,10 @@ impl App {
             Effect::Tell(demand) => self.tell_demand(demand),
             Effect::Demanded { org, news } => self.handle_demanded(&org, &news),
             Effect::Confirm(confirmation) => self.confirm(confirmation),
-            Effect::Admit { peer } => self.overlay.admit(peer).await,
+            Effect::Admit { peer } => {
+                self.overlay.admit(peer).await;
+                self.admitted.send_replace(());
+            }
             Effect::Expel { peer } => self.overlay.expel(peer).await,
             Effect::SetKnown { peer, addresses } => self.overlay.set_known(peer, addresses).await,
             Effect::Dial { peer, addresses } => self.dial(peer, addresses),

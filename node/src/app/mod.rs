@@ -26,6 +26,7 @@ mod load;
 mod notices;
 mod patterns;
 mod publish;
+mod reach;
 mod replicas;
 mod run;
 mod slots;
@@ -47,7 +48,7 @@ use guildhall_protocol::name::CategoryPrefix;
 use guildhall_protocol::{Hash, PublicKey, RunId};
 use guildhall_sandbox::Workers;
 use guildhall_store::Store;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::engines::Engines;
 use crate::home::Home;
@@ -130,6 +131,8 @@ pub(crate) struct App {
     shared_blobs: Mutex<BTreeSet<Hash>>,
     /// Packages and large files being fetched, so that nobody fetches one twice at once.
     fetching: turns::Fetching,
+    /// Told whenever a peer was admitted.
+    admitted: watch::Sender<()>,
     /// Streams of this node to each holder.
     turns: Mutex<transfer::Turns>,
     /// Downloads that people can watch.

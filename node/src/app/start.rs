@@ -18,7 +18,7 @@ use guildhall_sandbox::{
 };
 use guildhall_store::{Batch, Collection, OpenError, Store};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -340,6 +340,7 @@ fn assemble(
         leases: leases::Leases::default(),
         shared_blobs: Mutex::new(BTreeSet::new()),
         fetching: Mutex::new(BTreeMap::new()),
+        admitted: watch::Sender::new(()),
         turns: Mutex::new(BTreeMap::new()),
         transfers: Mutex::new(BTreeMap::new()),
         uplink: transfer::Uplink::new(uplink),

@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use guildhall_core::package_key;
-use guildhall_overlay::peer_id_string;
 use guildhall_protocol::api::KeptFor;
 use guildhall_protocol::limits::MANIFEST_MAX_BYTES;
 use guildhall_protocol::manifest::{FileEntry, Manifest};
@@ -277,24 +276,6 @@ impl App {
             tokio::time::timeout(patience, shown).await.unwrap_or(false).then_some(node)
         });
         futures::future::join_all(answers).await.into_iter().flatten().collect()
-    }
-
-    /// Connects to a node that is known and not connected.
-    async fn reach(&self, node: PublicKey) {
-        let addresses = {
-            let core = self.core();
-            if core.is_connected(&node) {
-                return;
-            }
-            let view = core.nodes().find(|(key, _)| **key == node);
-            view.map(|(_, view)| view.body.addresses.clone()).unwrap_or_default()
-        };
-        if addresses.is_empty() {
-            return;
-        }
-        if let Err(error) = self.overlay.dial(addresses).await {
-            debug!(%error, peer = peer_id_string(&node), "a holder is not reached");
-        }
     }
 
     /// Makes a copy beside the looks: a slow one holds up no other.

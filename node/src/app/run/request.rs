@@ -202,9 +202,7 @@ impl App {
         plan: Plan,
         input: Input,
     ) -> Result<Prepared, ApiError> {
-        let candidates = self.candidates(&plan).await;
-        let own_org = self.core().identity().org.clone();
-        let placed = pipeline::place(&plan, &own_org, &resume.on, resume.isolation, &candidates);
+        let placed = self.place(&plan, &resume.on, resume.isolation).await;
         let placed = placed.map_err(|error| {
             ApiError::failed("no_executor", error.to_string()).with_help("guild peers")
         })?;
@@ -233,10 +231,7 @@ impl App {
         plan: &Plan,
         request: &InferRequest,
     ) -> Option<Opening> {
-        let candidates = self.candidates(plan).await;
-        let own_org = self.core().identity().org.clone();
-        let placed =
-            pipeline::place(plan, &own_org, &request.on, request.isolation, &candidates).ok()?;
+        let placed = self.place(plan, &request.on, request.isolation).await.ok()?;
         let input = Input::Records(Vec::new());
         let job = Job {
             run: RunId(clock::random()),
@@ -415,7 +410,7 @@ impl App {
     }
 
     /// Every node that could execute, as this node sees it.
-    async fn candidates(&self, plan: &Plan) -> Vec<Candidate> {
+    pub(in crate::app) async fn candidates(&self, plan: &Plan) -> Vec<Candidate> {
         let rtts: BTreeMap<PublicKey, u64> = self
             .overlay
             .peers()

@@ -47,16 +47,17 @@ impl App {
     pub(super) async fn holders(&self, package: PackageId, hints: &[PublicKey]) -> Holders {
         let key = package_key(self.core().federation().id(), package);
         let found = self.providers(&[key]).await;
+        let producers: Vec<PublicKey> = {
+            let core = self.core();
+            let roots: BTreeSet<PublicKey> =
+                core.catalog().of_package(package).filter_map(|brief| brief.root()).collect();
+            let nodes = core.nodes().filter(|(_, view)| roots.contains(&view.root));
+            nodes.map(|(node, _)| *node).collect()
+        };
+        let named = hints.iter().take(HINTS_MAX).chain(&producers).chain(&found);
+        self.reach_some(named.copied()).await;
         let core = self.core();
         let me = core.identity().node.public();
-        let producers: Vec<PublicKey> = core
-            .catalog()
-            .of_package(package)
-            .filter_map(|brief| brief.root())
-            .flat_map(|root| {
-                core.nodes().filter(move |(_, view)| view.root == root).map(|(node, _)| *node)
-            })
-            .collect();
         let mut seen = BTreeSet::from([me]);
         let named = hints.iter().take(HINTS_MAX).chain(&producers).chain(&found).copied();
         let mut holders = Holders::default();

@@ -224,21 +224,47 @@ impl Home {
         Ok(Identity { org: config.org, root: root.public(), node, producer })
     }
 
+    /// Who the node is with delegations that the org's root key signs now, for the keys that it has or for new ones.
+    /// Nothing is written yet: see [`save_keys`](Self::save_keys).
+    pub(crate) fn renewed(&self, root_key: &Path, new_keys: bool) -> Result<Identity, Error> {
+        let root = SecretKey::from_seed(&read_secret(root_key)?);
+        let org = self.config()?.org;
+        let of = |name: &str| -> Result<SecretKey, Error> {
+            match new_keys {
+                true => Ok(SecretKey::from_seed(clock::random().as_bytes())),
+                false => read_secret(&self.key(name)).map(|seed| SecretKey::from_seed(&seed)),
+            }
+        };
+        let (node, producer) = (of("node.key")?, of("producer.key")?);
+        let before = self.identity(&org)?;
+        if before.root != root.public() {
+            return Err(Error::Foreign { path: root_key.to_owned() });
+        }
+        let (node, producer) =
+            (issue(&root, node, Role::Node), issue(&root, producer, Role::Producer));
+        Ok(Identity { org, root: root.public(), node, producer })
+    }
+
     /// New keys for a node, with delegations by the root key.
     fn issue_keys(&self, root: &SecretKey) -> Result<(DelegatedKey, DelegatedKey), Error> {
-        let now_ms = clock::now_ms();
-        let issue = |role| {
-            let key = SecretKey::from_seed(clock::random().as_bytes());
-            DelegatedKey::issue(root, key, role, now_ms, now_ms + DELEGATION_MAX_LIFE_MS)
-        };
-        let (node, producer) = (issue(Role::Node), issue(Role::Producer));
-        for (name, key) in [("node", &node), ("producer", &producer)] {
+        let new = || SecretKey::from_seed(clock::random().as_bytes());
+        let (node, producer) = (issue(root, new(), Role::Node), issue(root, new(), Role::Producer));
+        self.save_keys(&node, &producer)?;
+        Ok((node, producer))
+    }
+
+    /// Writes the keys that the node has from now on.
+    pub(crate) fn save_keys(
+        &self,
+        node: &DelegatedKey,
+        producer: &DelegatedKey,
+    ) -> Result<(), Error> {
+        for (name, key) in [("node", node), ("producer", producer)] {
             write_secret(&self.key(&format!("{name}.key")), &key.secret.seed())?;
             let delegation = cbor::encode(&key.delegation);
             write_file(&self.key(&format!("{name}.delegation")), &delegation, 0o644)?;
         }
-        write_secret(&self.key("lease.seed"), clock::random().as_bytes())?;
-        Ok((node, producer))
+        write_secret(&self.key("lease.seed"), clock::random().as_bytes())
     }
 
     /// Says where the API of the running node is.
@@ -255,6 +281,12 @@ impl Home {
             tracing::warn!(%error, path = %path.display(), "the address of the API stays behind");
         }
     }
+}
+
+/// A delegation from now on, for as long as one may hold.
+fn issue(root: &SecretKey, key: SecretKey, role: Role) -> DelegatedKey {
+    let now_ms = clock::now_ms();
+    DelegatedKey::issue(root, key, role, now_ms, now_ms + DELEGATION_MAX_LIFE_MS)
 }
 
 fn make_dir(path: &Path) -> Result<(), Error> {

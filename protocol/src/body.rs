@@ -14,6 +14,7 @@ use crate::name::{Category, CategoryPrefix, FileName, PackageName, Reference, Ve
 use crate::record::Record;
 use crate::statement::Signed;
 
+pub use crate::fork::{ForkProof, Forked, NoFork};
 pub use crate::offer::{HardwareOffer, OfferError, OrgQuota};
 pub use crate::opinion::{Demand, Review, Unmet, Yank};
 

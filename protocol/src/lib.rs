@@ -12,6 +12,7 @@ pub mod confusable;
 pub mod contract;
 pub mod facts;
 pub mod fit;
+pub mod fork;
 pub mod hash;
 pub mod interface;
 pub mod isolation;

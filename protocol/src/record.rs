@@ -252,7 +252,7 @@ fn check_delegation(delegation: &Delegation, header: &Header) -> Result<(), Reco
 fn role_for(record_type: &str) -> Option<Role> {
     match record_type {
         "admission" | "acceptance" | "confirmation" | "node" | "metrics" | "demand"
-        | "attestation" => Some(Role::Node),
+        | "attestation" | "fork" => Some(Role::Node),
         "release" | "listing" | "yank" | "review" => Some(Role::Producer),
         _ => None,
     }

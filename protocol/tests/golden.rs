@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use common::{content, messages};
 use data_encoding::HEXLOWER;
 use guildhall_protocol::body::{
-    Acceptance, Admission, Confirmation, Demand, Listing, NodeBody, RecordBody, Release, Review,
-    Yank,
+    Acceptance, Admission, Confirmation, Demand, ForkProof, Listing, NodeBody, RecordBody, Release,
+    Review, Yank,
 };
 use guildhall_protocol::cbor;
 use guildhall_protocol::manifest::{Kind, Manifest};
@@ -102,7 +102,12 @@ fn vectors() -> BTreeMap<String, Vector> {
         assert_eq!(opened.body_as::<NodeBody>().expect("of this type").as_ref(), Ok(&lending));
     });
     all.insert("record/node/lending".into(), Vector { bytes: told.bytes().to_vec(), check });
-    record::<Yank>(&mut all, &taken, yank);
+    record::<Yank>(&mut all, &taken, yank.clone());
+    let twin =
+        common::founder().write(Role::Producer, common::after(&records[5].1), &content::release());
+    let proof = ForkProof::of(common::federation(), &taken, &twin).expect("two at one place");
+    let shown = common::joiner().write(Role::Node, common::after(&records[2].1), &proof);
+    record::<ForkProof>(&mut all, &shown, proof);
     record::<Review>(&mut all, &judged, review);
 
     let (st_mary, lab) = (common::founder(), common::joiner());

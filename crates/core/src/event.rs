@@ -1,12 +1,14 @@
 //! What happens to a node, and what it decides to do about it.
 
 use guildhall_protocol::api::AskOutcome;
-use guildhall_protocol::body::{Confirmation, Demand, NodeBody, Unmet, Yank};
+use guildhall_protocol::body::{Confirmation, Demand, Forked, NodeBody, Unmet, Yank};
 use guildhall_protocol::name::{CategoryPrefix, OrgName, Reference};
 use guildhall_protocol::query::{PageMark, Query, Suggestion};
 use guildhall_protocol::record::Record;
 use guildhall_protocol::wire::{OfferRequest, Request, Response};
 use guildhall_protocol::{Hash, PackageId, PublicKey, RecordId, api};
+
+use guildhall_sync::Contradiction;
 
 use crate::lend::NotNow;
 
@@ -166,6 +168,11 @@ pub enum Effect {
         /// What.
         news: Vec<Unmet>,
     },
+    /// A log was stopped by a contradiction. Read what stands at the position, if it is not here, and write what
+    /// [`Core::fork_proof`](crate::Core::fork_proof) makes of the two into the node's log.
+    ProveFork(Contradiction),
+    /// A key is in quarantine from now on.
+    Quarantined(Forked),
     /// Let a peer take part in everything.
     Admit {
         /// Who.

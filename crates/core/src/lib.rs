@@ -16,6 +16,7 @@ mod compare;
 mod demand;
 mod event;
 mod find;
+mod forks;
 mod identity;
 mod keys;
 mod lend;

@@ -121,6 +121,9 @@ impl Core {
         if hello.federation != self.federation.id() {
             return Err(NoHello::OtherFederation);
         }
+        if self.is_quarantined(&peer) {
+            return Err(NoHello::Forked);
+        }
         Ok(check_delegation(&self.federation, &hello.delegation, peer, now_ms)?)
     }
 
@@ -417,6 +420,8 @@ pub(crate) struct Confirming {
 enum NoHello {
     #[error("it is in another federation")]
     OtherFederation,
+    #[error("its key has two writers; its org has to give it another one")]
+    Forked,
     #[error(transparent)]
     Outsider(#[from] Outsider),
 }

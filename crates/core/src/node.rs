@@ -18,6 +18,7 @@ use crate::cells::Cells;
 use crate::demand;
 use crate::event::{CallId, Effect, Event, NodeView, ReplyId};
 use crate::find::{LookedUp, Pages, Questions, Served};
+use crate::forks::Forks;
 use crate::identity::{DelegatedKey, Identity};
 use crate::links::Links;
 use crate::load::Restored;
@@ -73,6 +74,8 @@ pub struct Core {
     pub(crate) members: BTreeSet<PublicKey>,
     pub(crate) peers: BTreeMap<PublicKey, PeerState>,
     pub(crate) links: Links,
+    /// Keys in quarantine.
+    pub(crate) forks: Forks,
     pub(crate) calls: BTreeMap<CallId, Call>,
     pub(crate) next_call: u64,
     pub(crate) questions: Questions,
@@ -209,6 +212,7 @@ impl Core {
             members,
             peers: BTreeMap::new(),
             links,
+            forks: Forks::new(),
             calls: BTreeMap::new(),
             next_call: 0,
             questions: Questions::default(),

@@ -6,7 +6,8 @@ use guildhall_catalog::{Entry, Inserted, Reviewed};
 use guildhall_federation::{Change, Outsider, check_record};
 use guildhall_protocol::PublicKey;
 use guildhall_protocol::body::{
-    Acceptance, Admission, Confirmation, Demand, Listing, NodeBody, RecordBody as _, Review, Yank,
+    Acceptance, Admission, Confirmation, Demand, ForkProof, Listing, NodeBody, RecordBody as _,
+    Review, Yank,
 };
 use guildhall_protocol::name::{CategoryPrefix, OrgName, Reference};
 use guildhall_protocol::record::Record;
@@ -44,6 +45,7 @@ pub(crate) fn travels_whole(record: &Record) -> bool {
         Admission::TYPE,
         Confirmation::TYPE,
         Demand::TYPE,
+        ForkProof::TYPE,
         NodeBody::TYPE,
         Review::TYPE,
         Yank::TYPE,
@@ -176,10 +178,27 @@ impl Core {
             record.clone()
         };
         let offered = self.logs.offer(&kept);
+        let mut contradicted = Vec::new();
+        self.prove_forks(&mut contradicted);
         if !is_erased(record) && is_erased(&kept) {
             // The body was seen here, and is not wanted.
             self.logs.settle(&record.header().author, record.header().seq);
         }
+        let verdict = self.follow_up(record, kept, offered, from, out);
+        // Last, when what they contradict is on its way to the disk.
+        out.append(&mut contradicted);
+        verdict
+    }
+
+    /// What follows from what became of a record that was offered to its log.
+    fn follow_up(
+        &mut self,
+        record: &Record,
+        kept: Record,
+        offered: Offered,
+        from: Option<PublicKey>,
+        out: &mut Vec<Effect>,
+    ) -> Verdict {
         match offered {
             Offered::Appended(records) => {
                 self.handle_news(record);
@@ -201,6 +220,8 @@ impl Core {
                 }
                 Verdict::Ignore
             }
+            // Those who still have it have not heard of the proof yet.
+            Offered::Forked(_) if self.is_quarantined(&record.header().author) => Verdict::Ignore,
             Offered::Forked(fork) => {
                 let author = record.header().author;
                 out.push(Effect::Note(format!(
@@ -238,11 +259,16 @@ impl Core {
             self.evaluate_review(record, review, out);
         } else if let Some(Ok(demand)) = record.body_as::<Demand>() {
             self.evaluate_demand(record, &demand, out);
+        } else if let Some(Ok(proof)) = record.body_as::<ForkProof>() {
+            self.evaluate_fork(record, &proof, out);
         }
     }
 
     fn evaluate_node(&mut self, record: &Record, body: NodeBody, out: &mut Vec<Effect>) {
         let header = record.header();
+        if self.is_quarantined(&header.author) {
+            return;
+        }
         let known = self.nodes.get(&header.author);
         if body.federation != self.federation.id() || known.is_some_and(|k| k.seq > header.seq) {
             return;
@@ -273,6 +299,9 @@ impl Core {
         let root = record.delegation().root;
         let member = self.federation.member(&root)?;
         let header = record.header();
+        if self.is_quarantined(&header.author) {
+            return None;
+        }
         (listing.federation == self.federation.id()).then(|| Entry {
             org: member.org.clone(),
             root,

@@ -5,7 +5,7 @@
 //! log. The first confirmation of an admission in that log counts, and a log cannot be rewritten without proving a
 //! fork: nobody can come in twice by one invite, and nobody's membership depends on what comes later or on times and
 //! ids that an author may choose. So the fold only ever grows, and gives the same members in whatever order the records
-//! came.
+//! came; except that a proven fork takes back what its log said from there on.
 //!
 //! Names are claims: what an org is called follows from what all members claim, see the module `names`.
 
@@ -56,8 +56,8 @@ pub struct State {
     signed_founding: Signed,
     admissions: BTreeMap<RecordId, Admitted>,
     acceptances: BTreeMap<RecordId, Accepted>,
-    /// By admission: the acceptance that its author confirmed first.
-    confirmations: BTreeMap<RecordId, RecordId>,
+    /// By admission: the acceptance that its author confirmed first, and where in its log.
+    confirmations: BTreeMap<RecordId, (RecordId, u64)>,
     /// How many records of each log are in the three maps above.
     counts: BTreeMap<PublicKey, usize>,
     members: BTreeMap<PublicKey, Member>,
@@ -66,6 +66,7 @@ pub struct State {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Admitted {
     author: PublicKey,
+    seq: u64,
     root: PublicKey,
     invite: PublicKey,
     expires_ms: u64,
@@ -73,6 +74,8 @@ struct Admitted {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Accepted {
+    author: PublicKey,
+    seq: u64,
     root: PublicKey,
     org: OrgName,
     admission: RecordId,
@@ -195,7 +198,7 @@ impl State {
         if let Some(member) = self.members.get(&accepted.root) {
             return Ok(Joining { root: accepted.root, org: member.org.clone(), confirm: None });
         }
-        if let Some(used) = self.confirmations.get(&acceptance.admission)
+        if let Some((used, _)) = self.confirmations.get(&acceptance.admission)
             && *used != record.id()
         {
             let by = self.acceptances.get(used).map(|other| other.org.clone());
@@ -219,6 +222,23 @@ impl State {
         Ok(Joining { root: accepted.root, org: accepted.org, confirm: Some(confirm) })
     }
 
+    /// A log ends before `seq`, because its key is proven to have had two writers from there on: what it said there does
+    /// not count. That is the one way in which members become fewer.
+    pub fn cut(&mut self, author: &PublicKey, seq: u64) -> Change {
+        let admissions = &self.admissions;
+        self.confirmations.retain(|admission, (_, at)| {
+            let by = admissions.get(admission).map(|admitted| admitted.author);
+            by != Some(*author) || *at < seq
+        });
+        self.admissions.retain(|_, admitted| admitted.author != *author || admitted.seq < seq);
+        self.acceptances.retain(|_, accepted| accepted.author != *author || accepted.seq < seq);
+        self.refold()
+    }
+
+    fn is_confirmed(&self, admission: &RecordId, acceptance: &RecordId) -> bool {
+        self.confirmations.get(admission).is_some_and(|(confirmed, _)| confirmed == acceptance)
+    }
+
     /// Whether one more membership record of this log counts.
     fn has_room(&mut self, record: &Record) -> bool {
         let count = self.counts.entry(record.header().author).or_default();
@@ -240,6 +260,7 @@ impl State {
         }
         let admitted = Admitted {
             author: record.header().author,
+            seq: record.header().seq,
             root: record.delegation().root,
             invite: admission.invite,
             expires_ms: admission.expires_ms,
@@ -257,7 +278,7 @@ impl State {
             return false;
         }
         self.acceptances.insert(record.id(), accepted);
-        self.confirmations.get(&acceptance.admission) == Some(&record.id())
+        self.is_confirmed(&acceptance.admission, &record.id())
     }
 
     /// Only the first confirmation counts, and only by the key that made the admission, earlier in the same log. Says
@@ -271,7 +292,8 @@ impl State {
         {
             return false;
         }
-        self.confirmations.insert(confirmation.admission, confirmation.acceptance);
+        let at = (confirmation.acceptance, record.header().seq);
+        self.confirmations.insert(confirmation.admission, at);
         self.acceptances.contains_key(&confirmation.acceptance)
     }
 
@@ -283,7 +305,7 @@ impl State {
         let mut waiting: Vec<(&Admitted, &Accepted, RecordId)> = self
             .confirmations
             .iter()
-            .filter_map(|(admission, acceptance)| {
+            .filter_map(|(admission, (acceptance, _))| {
                 let admitted = self.admissions.get(admission)?;
                 let accepted = self.acceptances.get(acceptance)?;
                 let holds = accepted.admission == *admission && accepted.invite == admitted.invite;
@@ -321,6 +343,8 @@ fn read_acceptance(record: &Record, acceptance: &Acceptance) -> Option<Accepted>
     let root = record.delegation().root;
     (invite_use.root == root && invite_use.federation == acceptance.federation).then_some(
         Accepted {
+            author: record.header().author,
+            seq: record.header().seq,
             root,
             org: invite_use.org,
             admission: acceptance.admission,

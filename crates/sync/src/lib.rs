@@ -11,7 +11,7 @@ pub mod replicate;
 mod schedule;
 
 pub use logs::{
-    BODY_ASKS_MAX, Fork, Logs, Offered, WAITING_MAX, WAITING_MAX_BYTES, WAITING_PER_LOG_MAX,
-    Waiting,
+    BODY_ASKS_MAX, Contradiction, Fork, Logs, Offered, WAITING_MAX, WAITING_MAX_BYTES,
+    WAITING_PER_LOG_MAX, Waiting,
 };
 pub use schedule::{PULLS_PER_PEER_MAX, Pull, Schedule};

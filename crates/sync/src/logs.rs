@@ -31,6 +31,7 @@ pub struct Logs {
     records: u64,
     /// What waits in all logs.
     waiting: Waiting,
+    contradictions: Vec<Contradiction>,
 }
 
 /// How much waits for predecessors.
@@ -53,6 +54,8 @@ struct Log {
     /// By position, each beyond the next one.
     waiting: BTreeMap<u64, Record>,
     fork: Option<Fork>,
+    /// Whether it was cut where its fork is proven to be, so that what is before still belongs to it.
+    is_cut: bool,
 }
 
 /// Two records of one key at one position: proof that the key has two writers.
@@ -64,6 +67,17 @@ pub struct Fork {
     pub ours: RecordId,
     /// What contradicts it.
     pub theirs: RecordId,
+}
+
+/// What stopped a log: a record that contradicts what stands at a position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contradiction {
+    /// The position.
+    pub seq: u64,
+    /// What stands there, if it is in no log but waited for its predecessors.
+    pub ours: Option<Box<Record>>,
+    /// What contradicts it: another record at this position, or the next one with another predecessor.
+    pub theirs: Box<Record>,
 }
 
 /// What became of an offered record.
@@ -95,18 +109,21 @@ impl Logs {
         let log = self.logs.entry(header.author).or_default();
         let waiting = &mut self.waiting;
         let len = log.len();
-        if let Some(fork) = log.fork {
+        let found = &mut self.contradictions;
+        if let Some(fork) = log.fork.filter(|fork| !log.is_cut || header.seq >= fork.seq) {
             return Offered::Forked(fork);
         }
         if header.seq < len {
-            return log.offer_known(record, waiting);
+            return log.offer_known(record, waiting, found);
         }
         if header.seq > len {
-            return log.offer_early(record, waiting);
+            return log.offer_early(record, waiting, found);
         }
         if header.prev != log.ids.last().copied() {
+            let seq = len.saturating_sub(1);
+            found.push(Contradiction::to_log(seq, record));
             let theirs = header.prev.unwrap_or(record.id());
-            return log.forked(len.saturating_sub(1), theirs, waiting);
+            return log.forked(seq, theirs, waiting);
         }
         let mut appended = vec![record.clone()];
         log.append(record);
@@ -114,8 +131,10 @@ impl Logs {
             waiting.remove(&next);
             if next.header().prev != log.ids.last().copied() {
                 // What was appended stands; the contradiction shows that the key has two writers.
-                let theirs = next.header().prev.unwrap_or(next.id());
-                let _stopped = log.forked(log.len().saturating_sub(1), theirs, waiting);
+                let (seq, theirs) =
+                    (log.len().saturating_sub(1), next.header().prev.unwrap_or(next.id()));
+                found.push(Contradiction::to_log(seq, &next));
+                let _stopped = log.forked(seq, theirs, waiting);
                 break;
             }
             log.append(&next);
@@ -135,6 +154,37 @@ impl Logs {
             self.records += 1;
         }
         is_next
+    }
+
+    /// What stopped logs since this was last asked.
+    pub fn take_contradictions(&mut self) -> Vec<Contradiction> {
+        std::mem::take(&mut self.contradictions)
+    }
+
+    /// A fork is proven: the log ends before it, for everybody who hears of it. Nothing changes when it ends earlier.
+    /// Says whether it did.
+    pub fn cut(&mut self, author: PublicKey, fork: Fork) -> bool {
+        let log = self.logs.entry(author).or_default();
+        if log.is_cut && log.fork.is_some_and(|known| known.seq <= fork.seq) {
+            return false;
+        }
+        (log.fork, log.is_cut) = (Some(fork), true);
+        let before = log.ids.len();
+        log.ids.truncate(usize::try_from(fork.seq).unwrap_or(usize::MAX));
+        self.records -= (before - log.ids.len()) as u64;
+        log.without_body.split_off(&fork.seq);
+        log.unsettled.split_off(&fork.seq);
+        for record in log.waiting.split_off(&fork.seq).values() {
+            self.waiting.remove(record);
+        }
+        true
+    }
+
+    /// Whether a log takes a record at this position, as far as forks go.
+    #[must_use]
+    pub fn is_open_at(&self, author: &PublicKey, seq: u64) -> bool {
+        let Some(log) = self.logs.get(author) else { return true };
+        log.fork.is_none_or(|fork| log.is_cut && seq < fork.seq)
     }
 
     /// Where the next record of `author` stands.
@@ -245,11 +295,18 @@ impl Log {
     }
 
     /// Takes in a record whose predecessors are missing. One with its body is not replaced by one without.
-    fn offer_early(&mut self, record: &Record, waiting: &mut Waiting) -> Offered {
+    fn offer_early(
+        &mut self,
+        record: &Record,
+        waiting: &mut Waiting,
+        found: &mut Vec<Contradiction>,
+    ) -> Offered {
         let seq = record.header().seq;
         match self.waiting.get(&seq) {
             Some(early) if early.id() != record.id() => {
                 let fork = Fork { seq, ours: early.id(), theirs: record.id() };
+                let (ours, theirs) = (Some(Box::new(early.clone())), Box::new(record.clone()));
+                found.push(Contradiction { seq, ours, theirs });
                 return self.stop(fork, waiting);
             }
             Some(early) if early.body().is_some() || record.body().is_none() => {}
@@ -269,10 +326,16 @@ impl Log {
         Offered::Waiting { from_seq: self.len() }
     }
 
-    fn offer_known(&mut self, record: &Record, waiting: &mut Waiting) -> Offered {
+    fn offer_known(
+        &mut self,
+        record: &Record,
+        waiting: &mut Waiting,
+        found: &mut Vec<Contradiction>,
+    ) -> Offered {
         let seq = record.header().seq;
         let at = usize::try_from(seq).ok().and_then(|at| self.ids.get(at).copied());
         if at != Some(record.id()) {
+            found.push(Contradiction::to_log(seq, record));
             return self.forked(seq, record.id(), waiting);
         }
         if record.body().is_some() && self.without_body.remove(&seq) {
@@ -289,9 +352,15 @@ impl Log {
     }
 
     fn stop(&mut self, fork: Fork, waiting: &mut Waiting) -> Offered {
-        self.fork = Some(fork);
+        (self.fork, self.is_cut) = (Some(fork), false);
         std::mem::take(&mut self.waiting).values().for_each(|record| waiting.remove(record));
         Offered::Forked(fork)
+    }
+}
+
+impl Contradiction {
+    fn to_log(seq: u64, theirs: &Record) -> Self {
+        Self { seq, ours: None, theirs: Box::new(theirs.clone()) }
     }
 }
 

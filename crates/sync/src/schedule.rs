@@ -201,5 +201,6 @@ impl PeerLogs {
 
 /// Whether a log of this length has records that are not here and fit the log that is here.
 fn is_wanted(logs: &Logs, author: &PublicKey, len: u64) -> bool {
-    len > logs.len_of(author) && logs.fork_of(author).is_none()
+    let ours = logs.len_of(author);
+    len > ours && logs.is_open_at(author, ours)
 }

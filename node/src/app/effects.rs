@@ -84,6 +84,8 @@ impl App {
             },
             Effect::Tell(demand) => self.tell_demand(demand),
             Effect::Demanded { org, news } => self.handle_demanded(&org, &news),
+            Effect::ProveFork(found) => self.prove_fork(found),
+            Effect::Quarantined(forked) => self.handle_quarantined(&forked),
             Effect::Confirm(confirmation) => self.confirm(confirmation),
             Effect::Admit { peer } => {
                 self.overlay.admit(peer).await;

@@ -14,6 +14,7 @@ mod drive;
 mod effects;
 mod fetch;
 mod find;
+mod forks;
 mod frames;
 mod held;
 mod housekeeping;

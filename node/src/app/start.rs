@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use guildhall_core::{Core, Event, Identity, Settings};
 use guildhall_federation::State;
 use guildhall_overlay::{self as overlay, Overlay, peer_id_string};
+use guildhall_protocol::PublicKey;
 use guildhall_protocol::name::OrgName;
 use guildhall_protocol::statement::Signed;
 use guildhall_sandbox::{
@@ -26,6 +27,7 @@ use super::api::Api;
 use super::keeper::Keeper;
 use super::run::{ChainHead, Sessions, isolation_names};
 use super::slots::Slots;
+use super::upkeep::FORMER_KEY;
 use super::{
     App, CALLS_MAX, EVENTS_MAX, HELLOS_MAX, INSPECTIONS_MAX, SERVED_MAX, answers, demand, drive,
     effects, housekeeping, index, leases, lend, load, lock, notices, replicas, transfer, upkeep,
@@ -197,12 +199,24 @@ async fn check_owner(store: &Store, identity: &Identity) -> Result<(), StartErro
     }
 }
 
-/// Gives a restored store to the new keys of its home.
-pub(crate) async fn adopt_store(home: &Home, identity: &Identity) -> Result<(), StartError> {
+/// Gives a store to the new keys of its home. `former` is the producer's key before: should it turn out to have two
+/// writers, what it listed is listed again.
+pub(crate) async fn adopt_store(
+    home: &Home,
+    identity: &Identity,
+    former: Option<PublicKey>,
+) -> Result<(), StartError> {
     let store = open_store(home, &home.config()?).await?;
     let mut batch = Batch::new();
     let owner = identity.node.public();
     batch.put_document(Collection::Identity, OWNER_KEY, owner.as_bytes().to_vec());
+    if let Some(former) = former.filter(|former| *former != identity.producer.public()) {
+        let mut all = store.document(Collection::Identity, FORMER_KEY)?.unwrap_or_default();
+        if !all.chunks(former.as_bytes().len()).any(|key| key == former.as_bytes()) {
+            all.extend_from_slice(former.as_bytes());
+        }
+        batch.put_document(Collection::Identity, FORMER_KEY, all);
+    }
     let written = store.commit(batch).await;
     let closed = store.close().await;
     written?;

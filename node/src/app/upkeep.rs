@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use guildhall_protocol::body::Listing;
+use guildhall_protocol::name::{PackageName, Version};
 use guildhall_protocol::record::Record;
 use guildhall_protocol::{FederationId, PublicKey};
 use guildhall_store::{Batch, Collection, ReadError, Store};
@@ -25,6 +26,10 @@ const DIALS_MAX: usize = 8;
 /// Records of our own log, and bytes of them, that are read at once.
 const PAGE_MAX_RECORDS: usize = 1_024;
 const PAGE_MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// Under this key of the identity collection stand the keys with which this node's producer signed before, one behind
+/// the other.
+pub(super) const FORMER_KEY: &[u8] = b"former-producers";
 
 /// Under this key of the identity collection stands the federation in which everything is listed.
 const RELISTED_KEY: &[u8] = b"relisted";
@@ -89,6 +94,7 @@ impl App {
             let core = self.core();
             (core.identity().producer.public(), core.federation().id())
         };
+        self.relist_former(producer, federation).await?;
         let done = self.store.document(Collection::Identity, RELISTED_KEY)?;
         if done.as_deref() == Some(federation.0.as_bytes()) {
             return Ok(());
@@ -110,6 +116,66 @@ impl App {
     }
 }
 
+impl App {
+    /// Lists under this node's key what it listed under former ones that are in quarantine.
+    async fn relist_former(
+        self: &Arc<Self>,
+        producer: PublicKey,
+        federation: FederationId,
+    ) -> Result<(), WriteError> {
+        let Some(all) = self.store.document(Collection::Identity, FORMER_KEY)? else {
+            return Ok(());
+        };
+        let former = all.as_chunks::<32>().0.iter().map(|key| PublicKey::from_bytes(*key));
+        let (gone, left): (Vec<PublicKey>, Vec<PublicKey>) = {
+            let core = self.core();
+            former.partition(|key| core.forks().any(|forked| forked.author == *key))
+        };
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let store = self.store.clone();
+        let lost = move || -> Result<Vec<Listing>, ReadError> {
+            let mut lost = BTreeMap::new();
+            for key in gone {
+                lost.extend(newest_listings(&store, key, federation)?);
+            }
+            let here = newest_listings(&store, producer, federation)?;
+            Ok(lost
+                .into_iter()
+                .filter(|(release, _)| !here.contains_key(release))
+                .map(|(_, it)| it)
+                .collect())
+        };
+        let lost = tokio::task::spawn_blocking(lost).await.map_err(|_| WriteError::Stopping)??;
+        let count = lost.len();
+        for listing in lost {
+            self.write(OwnLog::Producer, listing).await?;
+        }
+        info!(count, "listed again under this node's key, because the former one is in quarantine");
+        let left = left.iter().flat_map(|key| *key.as_bytes()).collect();
+        let mut batch = Batch::new();
+        batch.put_document(Collection::Identity, FORMER_KEY, left);
+        Ok(self.store.commit(batch).await?)
+    }
+}
+
+type ReleaseName = (PackageName, Version);
+
+/// The newest listing of every release in a log, in this federation.
+fn newest_listings(
+    store: &Store,
+    producer: PublicKey,
+    federation: FederationId,
+) -> Result<BTreeMap<ReleaseName, Listing>, ReadError> {
+    let mut all = listings(store, producer)?;
+    all.retain(|listing| listing.federation == federation);
+    Ok(all
+        .into_iter()
+        .map(|it| ((it.release.name.clone(), it.release.version.clone()), it))
+        .collect())
+}
+
 /// The newest listing of every release in a log that has none in this federation, as it has to read there.
 fn unlisted(
     store: &Store,
@@ -117,26 +183,32 @@ fn unlisted(
     federation: FederationId,
 ) -> Result<Vec<Listing>, ReadError> {
     let (mut here, mut elsewhere) = (BTreeSet::new(), BTreeMap::new());
-    let mut from_seq = 0;
+    for listing in listings(store, producer)? {
+        let release = (listing.release.name.clone(), listing.release.version.clone());
+        if listing.federation == federation {
+            here.insert(release);
+        } else {
+            elsewhere.insert(release, Listing { federation, ..listing });
+        }
+    }
+    elsewhere.retain(|release, _| !here.contains(release));
+    Ok(elsewhere.into_values().collect())
+}
+
+/// Every listing in a log, the oldest first.
+fn listings(store: &Store, producer: PublicKey) -> Result<Vec<Listing>, ReadError> {
+    let (mut all, mut from_seq) = (Vec::new(), 0);
     loop {
         let page = store.records_of(&producer, from_seq, PAGE_MAX_RECORDS, PAGE_MAX_BYTES)?;
         let Some(last) = page.last() else { break };
         from_seq = last.seq + 1;
         for stored in page {
             let record = Record::open(&stored.bytes).ok();
-            let Some(Ok(listing)) = record.and_then(|record| record.body_as::<Listing>()) else {
-                continue;
-            };
-            let release = (listing.release.name.clone(), listing.release.version.clone());
-            if listing.federation == federation {
-                here.insert(release);
-            } else {
-                elsewhere.insert(release, Listing { federation, ..listing });
-            }
+            let listing = record.and_then(|record| record.body_as::<Listing>());
+            all.extend(listing.and_then(Result::ok));
         }
     }
-    elsewhere.retain(|release, _| !here.contains(release));
-    Ok(elsewhere.into_values().collect())
+    Ok(all)
 }
 
 /// Addresses by the peer id that they end in; a dial takes those of one peer.

@@ -68,7 +68,7 @@ pub(crate) use find::SearchArgs;
 pub(crate) use get::GetArgs;
 pub(crate) use local::{DemoArgs, InitArgs, UpArgs};
 pub(crate) use new::NewArgs;
-pub(crate) use node::NodeCommand;
+pub(crate) use node::{NodeCommand, RenewArgs};
 pub(crate) use opinions::{ListArgs, ReviewArgs, ReviewsArgs, YankArgs};
 pub(crate) use output::Output;
 pub(crate) use period::Period;
@@ -200,6 +200,10 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
             crate::commands::up(context, args).await
         }
         Command::Demo(args) => crate::commands::demo(context, args).await,
+        Command::Node(NodeCommand::Renew(args)) => {
+            context.try_home()?;
+            crate::commands::renew(context, args).await
+        }
         Command::Store(StoreCommand::Restore(args)) => {
             context.try_home()?;
             crate::commands::restore(context, args).await
@@ -238,6 +242,8 @@ async fn ask(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Node(NodeCommand::Offer(args)) => node::offer(context, args).await,
         Command::Node(NodeCommand::Drain(args)) => node::drain(context, args).await,
         Command::Node(NodeCommand::Follow(args)) => node::follow(context, args).await,
+        // Acts on this machine; see `commands`.
+        Command::Node(NodeCommand::Renew(_)) => Ok(()),
         Command::Node(NodeCommand::Rank(args)) => rank::rank(context, &args).await,
         Command::Store(command) => store::store(context, command).await,
         Command::Init(_) | Command::Up(_) | Command::Demo(_) => Ok(()),

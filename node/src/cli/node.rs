@@ -4,6 +4,8 @@
 mod drain;
 mod offer;
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 use guildhall_protocol::api::{Follows, Status};
 use guildhall_protocol::name::CategoryPrefix;
@@ -28,6 +30,20 @@ pub(crate) enum NodeCommand {
     Follow(FollowArgs),
     /// What counts how much in searches, and whom you trust; without flags, how it is
     Rank(RankArgs),
+    /// Have the root key sign for this node for another 90 days, while it is down; or give it new keys
+    Renew(RenewArgs),
+}
+
+/// `guild node renew`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RenewArgs {
+    /// Make new keys, because the old ones were stolen, or used by two writers; the node gets another peer id, and what
+    /// such a key listed is listed again
+    #[arg(long)]
+    pub(crate) new_keys: bool,
+    /// The organisation's root key [default: beside the home, as `guild init` puts it]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) root_key: Option<PathBuf>,
 }
 
 /// `guild node follow`.

@@ -2,6 +2,7 @@
 
 mod demo;
 mod init;
+mod renew;
 mod restore;
 mod up;
 
@@ -11,6 +12,7 @@ use crate::cli::{Context, Failure, exit};
 
 pub(crate) use demo::demo;
 pub(crate) use init::init;
+pub(crate) use renew::renew;
 pub(crate) use restore::restore;
 pub(crate) use up::{stop_signal, up};
 

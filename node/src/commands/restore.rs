@@ -59,6 +59,6 @@ async fn make(home: &Home, backup: &Path, root_key: &Path) -> Result<String, Fai
     let copied = copied.map_err(|error| Failure::from_error(exit::FAILED, &error))?;
     copied.map_err(|error| io(backup, error))?;
     let identity = home.restore(backup, root_key).map_err(|error| failed(&error, error.help()))?;
-    app::adopt_store(home, &identity).await.map_err(|error| failed(&error, error.help()))?;
+    app::adopt_store(home, &identity, None).await.map_err(|error| failed(&error, error.help()))?;
     Ok(guildhall_overlay::peer_id_string(&identity.node.public()))
 }

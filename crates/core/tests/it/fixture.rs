@@ -46,6 +46,13 @@ pub(crate) fn identity(org: &str) -> Identity {
     }
 }
 
+/// A further key of an org.
+pub(crate) fn delegated(org: &str, words: &str, role: Role) -> DelegatedKey {
+    let root = secret(&format!("root of {org}"));
+    let until = START_MS - DAY_MS + DELEGATION_MAX_LIFE_MS;
+    DelegatedKey::issue(&root, secret(words), role, START_MS - DAY_MS, until)
+}
+
 /// The keys of a further node of an org.
 pub(crate) fn another_node(org: &str, number: usize) -> Identity {
     let root = secret(&format!("root of {org}"));

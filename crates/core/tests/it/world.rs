@@ -17,9 +17,10 @@ use guildhall_protocol::limits::MESSAGE_MAX_BYTES;
 use guildhall_protocol::name::CategoryPrefix;
 use guildhall_protocol::query::Query;
 use guildhall_protocol::record::Record;
-use guildhall_protocol::statement::{Founding, Signed};
+use guildhall_protocol::statement::{Founding, Role, Signed};
 use guildhall_protocol::wire::{Invite, Request, Response, decode_message};
 use guildhall_protocol::{Hash, PublicKey, RecordId, cbor};
+use guildhall_sync::Contradiction;
 use serde_bytes::ByteBuf;
 
 /// Small, so that most logs take several pages.
@@ -341,6 +342,8 @@ impl World {
                     news.iter().map(|unmet| format!("{org}: {} {}", unmet.count, unmet.category));
                 self.nodes[me].demanded.extend(news);
             }
+            Effect::ProveFork(found) => self.prove_fork(me, found),
+            Effect::Quarantined(_) => {}
             Effect::Confirm(confirmation) => drop(self.write_as_node(me, &confirmation)),
             Effect::Admit { peer } => drop(self.nodes[me].admitted.insert(peer)),
             Effect::Expel { peer } => {
@@ -374,6 +377,15 @@ impl World {
             }
             Effect::Answer { ask, found } => drop(self.nodes[me].found.insert(ask, *found)),
             Effect::Note(text) => self.nodes[me].notes.push(text),
+        }
+    }
+
+    fn prove_fork(&mut self, me: usize, found: Contradiction) {
+        let author = found.theirs.header().author;
+        let stored = || self.nodes[me].store.get(&(author, found.seq)).cloned();
+        let Some(ours) = found.ours.map(|ours| *ours).or_else(stored) else { return };
+        if let Some(proof) = self.nodes[me].core.fork_proof(&ours, &found.theirs) {
+            self.write_as_node(me, &proof);
         }
     }
 
@@ -630,6 +642,25 @@ impl World {
         let effects = node.load();
         self.perform(me, effects, &mut Context::default());
         self.describe(me);
+    }
+
+    /// Restarts a node with another key for its producer.
+    pub(crate) fn rekey_producer(&mut self, me: usize, words: &str) {
+        self.restart(me, |_| {});
+        let node = &mut self.nodes[me];
+        let (org, settings) = (node.core.identity().org.clone(), node.core.settings().clone());
+        let producer = crate::fixture::delegated(org.as_str(), words, Role::Producer);
+        let identity = Identity { producer, ..node.core.identity().clone() };
+        node.core = Core::new(identity, settings, State::found(node.founding.clone()).unwrap());
+        node.core.set_addresses(vec![format!("sim/{me}")]);
+        let effects = node.load();
+        self.perform(me, effects, &mut Context::default());
+    }
+
+    /// Lets a node hear a record by gossip, whoever is connected.
+    pub(crate) fn hear(&mut self, me: usize, from: PublicKey, bytes: Vec<u8>) {
+        let context = Context { reply: None, gossip: Some(bytes.clone()) };
+        self.drive_in(me, Event::Gossip { from, message: GossipId(0), bytes }, context);
     }
 
     /// Asks a question at a node and waits for the answer.

@@ -9,7 +9,7 @@ use guildhall_protocol::wire::{Reason, Refusal, Request, Response};
 use crate::fixture::{
     DAY_MS, ORGS, another_node, connect_all, federation, founding, in_category, publish, settings,
 };
-use crate::world::World;
+use guildhall_sim::World;
 
 const ALL: &[&str] = &["*"];
 const VISION: &[&str] = &["vision"];
@@ -284,7 +284,7 @@ fn two_halves() -> World {
     let mut world = federation(11, &[VISION, VISION, TEXT]);
     connect_all(&mut world);
     world.cut(0, 1);
-    world.gossip_loss_percent = 100;
+    world.weather.gossip_loss_percent = 100;
     publish(&mut world, 0, "digits", "vision/ocr");
     publish(&mut world, 1, "numerals", "vision/ocr");
     world.run_for(20_000);

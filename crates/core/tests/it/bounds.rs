@@ -10,7 +10,7 @@ use guildhall_protocol::{Hash, PublicKey};
 use crate::fixture::{
     DAY_MS, START_MS, add_alone, connect_all, federation, identity, in_category, members, publish,
 };
-use crate::world::World;
+use guildhall_sim::World;
 
 const ALL: &[&str] = &["*"];
 

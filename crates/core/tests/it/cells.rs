@@ -13,7 +13,7 @@ use serde_bytes::ByteBuf;
 use crate::fixture::{
     START_MS, another_node, connect_all, federation, listed, log_of, logs_of, publish,
 };
-use crate::world::{Tamper, World};
+use guildhall_sim::{Tamper, World};
 
 const ALL: &[&str] = &["*"];
 const TEXT: &[&str] = &["nlp"];

@@ -6,7 +6,7 @@ use guildhall_catalog::Asked;
 use guildhall_protocol::query::Query;
 
 use crate::fixture::{assert_restart_changes_nothing, federation, log_of, members, publish};
-use crate::world::World;
+use guildhall_sim::World;
 
 const FOLLOWS: [&[&str]; 5] = [&["*"], &["*"], &["vision"], &["nlp"], &["*"]];
 const CATEGORIES: [&str; 3] = ["vision/ocr", "nlp/ner", "audio/speech"];
@@ -19,7 +19,7 @@ const AGREE_MS: u64 = 90_000;
 //  and everybody listing
 fn trouble(world: &mut World) {
     let count = FOLLOWS.len() as u64;
-    world.gossip_loss_percent = world.below(60);
+    world.weather.gossip_loss_percent = world.below(60);
     for number in 0..12 {
         let node = world.below(count) as usize;
         let other = world.below(count) as usize;

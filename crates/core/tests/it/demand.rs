@@ -12,7 +12,7 @@ use crate::fixture::{
     DAY_MS, START_MS, add_alone, assert_restart_changes_nothing, connect_all, federation, founding,
     id_of, identity, in_category, publish, settings,
 };
-use crate::world::World;
+use guildhall_sim::World;
 
 const ALL: &[&str] = &["*"];
 const TEXT: &[&str] = &["nlp"];

@@ -9,7 +9,7 @@ use crate::fixture::{
     assert_restart_changes_nothing, connect_all, federation, identity, in_category, listed,
     listing, publish, stranger,
 };
-use crate::world::World;
+use guildhall_sim::World;
 
 const ALL: &[&str] = &["*"];
 const VISION: &[&str] = &["vision"];

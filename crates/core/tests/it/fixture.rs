@@ -5,126 +5,19 @@ use std::sync::Arc;
 
 use guildhall_catalog::text::MemoryIndex;
 use guildhall_catalog::{Asked, Catalog, Shelf};
-use guildhall_core::{Core, DelegatedKey, Identity, Settings};
+use guildhall_core::{Core, DelegatedKey};
 use guildhall_federation::State;
-use guildhall_protocol::body::{
-    AccuracyClaim, Claims, Confirmation, Listing, Release, Suggested, Visibility,
-};
-use guildhall_protocol::interface::Interface;
+use guildhall_protocol::body::{Confirmation, Listing};
 use guildhall_protocol::limits::DELEGATION_MAX_LIFE_MS;
-use guildhall_protocol::manifest::Kind;
 use guildhall_protocol::query::Query;
 use guildhall_protocol::record::{Body, Position, Record};
-use guildhall_protocol::statement::{Founding, Role, Signed};
-use guildhall_protocol::{FederationId, Hash, PackageId, PublicKey, SecretKey};
+use guildhall_protocol::statement::Role;
+use guildhall_protocol::{FederationId, PublicKey};
+use guildhall_sim::World;
 
-use crate::world::World;
-
-/// When every world begins, milliseconds since 1970.
-pub(crate) const START_MS: u64 = 1_800_000_000_000;
-
-pub(crate) const DAY_MS: u64 = 24 * 60 * 60 * 1000;
-
-/// A key made from words.
-pub(crate) fn secret(words: &str) -> SecretKey {
-    SecretKey::from_seed(Hash::of(words.as_bytes()).as_bytes())
-}
-
-/// The keys of an org's only node.
-pub(crate) fn identity(org: &str) -> Identity {
-    let root = secret(&format!("root of {org}"));
-    let issue = |role, what: &str| {
-        let key = secret(&format!("{what} of {org}"));
-        let until = START_MS - DAY_MS + DELEGATION_MAX_LIFE_MS;
-        DelegatedKey::issue(&root, key, role, START_MS - DAY_MS, until)
-    };
-    Identity {
-        org: org.parse().unwrap(),
-        root: root.public(),
-        node: issue(Role::Node, "node"),
-        producer: issue(Role::Producer, "producer"),
-    }
-}
-
-/// A further key of an org.
-pub(crate) fn delegated(org: &str, words: &str, role: Role) -> DelegatedKey {
-    let root = secret(&format!("root of {org}"));
-    let until = START_MS - DAY_MS + DELEGATION_MAX_LIFE_MS;
-    DelegatedKey::issue(&root, secret(words), role, START_MS - DAY_MS, until)
-}
-
-/// The keys of a further node of an org.
-pub(crate) fn another_node(org: &str, number: usize) -> Identity {
-    let root = secret(&format!("root of {org}"));
-    let key = secret(&format!("node {number} of {org}"));
-    let until = START_MS - DAY_MS + DELEGATION_MAX_LIFE_MS;
-    let node = DelegatedKey::issue(&root, key, Role::Node, START_MS - DAY_MS, until);
-    Identity { node, ..identity(org) }
-}
-
-pub(crate) fn settings(org: &str, follows: &[&str]) -> Settings {
-    Settings {
-        follows: follows.iter().map(|prefix| prefix.parse().unwrap()).collect(),
-        offer: None,
-        engines: vec!["onnx".into()],
-        isolation: vec!["rlimits".into()],
-        draining: false,
-        software: "guildhall/test".into(),
-        lease_seed: Hash::of(org.as_bytes()),
-        compare_seed: Hash::of(format!("comparisons of {org}").as_bytes()),
-        link_seed: Hash::of(format!("links of {org}").as_bytes()),
-    }
-}
-
-/// The federation that an org founds.
-pub(crate) fn founding(org: &str) -> Signed {
-    let root = secret(&format!("root of {org}"));
-    let founding = Founding {
-        name: format!("guild of {org}"),
-        root: root.public(),
-        org: org.parse().unwrap(),
-        admit: 1,
-        change: 1,
-        time_ms: START_MS,
-        nonce: Hash::of(org.as_bytes()),
-    };
-    Signed::new(&founding, &root)
-}
-
-/// A well-described listing `name@version` in a category.
-pub(crate) fn listing(federation: FederationId, name: &str, category: &str) -> Listing {
-    Listing {
-        federation,
-        release: Release {
-            name: name.parse().unwrap(),
-            version: "1.0.0".parse().unwrap(),
-            package: PackageId(Hash::of(name.as_bytes())),
-        },
-        kind: Kind::Model,
-        categories: vec![category.parse().unwrap()],
-        summary: format!("{name} in {category}"),
-        keywords: Vec::new(),
-        interface: Interface::default(),
-        engines: vec!["onnx".into()],
-        contract: None,
-        len_bytes: 1000,
-        claims: Claims {
-            accuracy: vec![AccuracyClaim {
-                metric: "accuracy".into(),
-                dataset: "held-out".into(),
-                value: 0.9,
-            }],
-            latency: Vec::new(),
-        },
-        suggested: Suggested::default(),
-        uses: Vec::new(),
-        documentation: None,
-        examples: Vec::new(),
-        licence: "MIT".into(),
-        visibility: Visibility::Federation,
-        replicas: 3,
-    }
-}
+pub(crate) use guildhall_sim::orgs::{
+    DAY_MS, START_MS, another_node, founding, identity, listing, secret, settings,
+};
 
 /// Whatever is in a category; as many as there are.
 pub(crate) fn in_category(category: &str) -> Query {
@@ -256,7 +149,7 @@ pub(crate) fn assert_restart_changes_nothing(world: &World, node: usize) {
 }
 
 /// A core that starts with this catalogue from these records, as a node does.
-fn started(node: &crate::world::Node, catalog: Catalog, records: &[&Record]) -> Core {
+fn started(node: &guildhall_sim::Node, catalog: Catalog, records: &[&Record]) -> Core {
     let old = &node.core;
     let state = State::found(node.founding.clone()).unwrap();
     let mut new = Core::new(old.identity().clone(), old.settings().clone(), state);

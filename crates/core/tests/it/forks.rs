@@ -11,7 +11,7 @@ use crate::fixture::{
     START_MS, assert_restart_changes_nothing, connect_all, federation, id_of, identity, listed,
     listing, members, publish,
 };
-use crate::world::World;
+use guildhall_sim::World;
 
 const ALL: &[&str] = &["*"];
 
@@ -200,7 +200,7 @@ fn who_came_in_by_a_forked_log_is_a_member_for_nobody_and_its_node_is_refused() 
 #[test]
 fn honest_logs_are_never_in_quarantine() {
     let mut world = federation(8, &[ALL, ALL, ALL]);
-    world.gossip_loss_percent = 30;
+    world.weather.gossip_loss_percent = 30;
     connect_all(&mut world);
     for number in 0..40 {
         publish(&mut world, number % 3, &format!("model-{number}"), "vision/ocr");

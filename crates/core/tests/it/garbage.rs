@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use serde_bytes::ByteBuf;
 
 use crate::fixture::{START_MS, connect_all, federation, in_category, publish, stranger};
-use crate::world::World;
+use guildhall_sim::World;
 
 const ALL: &[&str] = &["*"];
 

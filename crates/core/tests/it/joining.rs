@@ -7,7 +7,7 @@ use crate::fixture::{
     DAY_MS, add_alone, assert_restart_changes_nothing, founding, identity, listed, members,
     publish, settings,
 };
-use crate::world::World;
+use guildhall_sim::World;
 
 const ALL: &[&str] = &["*"];
 

@@ -10,7 +10,7 @@ use guildhall_protocol::wire::{
 use guildhall_protocol::{Hash, PackageId, RunId};
 
 use crate::fixture::{connect_all, federation};
-use crate::world::World;
+use guildhall_sim::World;
 
 const ALL: &[&str] = &["*"];
 

@@ -16,7 +16,7 @@ use serde_bytes::ByteBuf;
 use crate::fixture::{
     connect_all, federation, id_of, identity, in_category, listed, listing, publish,
 };
-use crate::world::World;
+use guildhall_sim::World;
 
 const VISION: &[&str] = &["vision"];
 const TEXT: &[&str] = &["nlp"];
@@ -178,7 +178,7 @@ fn told(world: &mut World, node: usize) -> Vec<RecordId> {
 fn what_was_looked_up_is_passed_on_once_it_is_on_disk() {
     let mut world = three();
     world.run_for(16_000);
-    world.gossip_loss_percent = 100;
+    world.weather.gossip_loss_percent = 100;
     let record = publish(&mut world, 0, "numerals", "vision/ocr");
     assert_eq!(world.search(2, &in_category("vision")).results.len(), 2);
     assert!(!told(&mut world, 2).contains(&record.id()), "it is in memory alone");

@@ -9,7 +9,7 @@ use guildhall_protocol::wire::{Hello, Reason, Request, Response};
 use guildhall_protocol::{Hash, PublicKey};
 
 use crate::fixture::{DAY_MS, another_node, founding, identity, listed, publish, settings};
-use crate::world::World;
+use guildhall_sim::World;
 
 const ALL: &[&str] = &["*"];
 

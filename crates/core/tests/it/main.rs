@@ -21,4 +21,3 @@ mod links;
 mod spreading;
 mod trust;
 mod union;
-mod world;

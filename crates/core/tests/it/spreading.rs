@@ -9,7 +9,7 @@ use crate::fixture::{
     DAY_MS, add_alone, assert_restart_changes_nothing, connect_all, federation, listed, members,
     publish,
 };
-use crate::world::World;
+use guildhall_sim::World;
 
 const ALL: &[&str] = &["*"];
 const VISION: &[&str] = &["vision"];
@@ -64,7 +64,7 @@ fn a_late_joiner_gets_what_was_listed_before_by_pulls() {
 fn what_gossip_loses_the_periodic_comparison_brings() {
     let mut world = federation(3, &[ALL, ALL]);
     connect_all(&mut world);
-    world.gossip_loss_percent = 100;
+    world.weather.gossip_loss_percent = 100;
     publish(&mut world, 0, "digits", "vision/ocr");
     world.run_for(1_000);
     assert!(listed(&world.nodes[1].core, "vision").is_empty());
@@ -76,9 +76,9 @@ fn what_gossip_loses_the_periodic_comparison_brings() {
 fn a_gap_that_gossip_shows_is_filled_at_once() {
     let mut world = federation(4, &[ALL, ALL]);
     connect_all(&mut world);
-    world.gossip_loss_percent = 100;
+    world.weather.gossip_loss_percent = 100;
     publish(&mut world, 0, "first", "vision/ocr");
-    world.gossip_loss_percent = 0;
+    world.weather.gossip_loss_percent = 0;
     publish(&mut world, 0, "second", "vision/ocr");
     world.run_for(600);
     assert_eq!(listed(&world.nodes[1].core, "vision").len(), 2);
@@ -157,7 +157,7 @@ fn bodies_that_a_node_on_the_way_left_out_come_from_one_that_has_them() {
 fn gossip_without_its_body_is_kept_but_not_passed_on() {
     let mut world = federation(7, &[ALL, ALL]);
     connect_all(&mut world);
-    world.gossip_loss_percent = 100;
+    world.weather.gossip_loss_percent = 100;
     let record = publish(&mut world, 0, "digits", "vision/ocr");
     let from = world.nodes[0].key();
     let gossip = |bytes: &[u8]| guildhall_core::Event::Gossip {

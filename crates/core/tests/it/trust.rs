@@ -15,7 +15,7 @@ use crate::fixture::{
     DAY_MS, START_MS, connect_all, federation, founding, identity, in_category, listed, publish,
     secret, stranger,
 };
-use crate::world::World;
+use guildhall_sim::World;
 
 const ALL: &[&str] = &["*"];
 

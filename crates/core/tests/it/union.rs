@@ -16,7 +16,7 @@ use serde_bytes::ByteBuf;
 use crate::fixture::{
     DAY_MS, ORGS, connect_all, federation, id_of, identity, in_category, listing, publish,
 };
-use crate::world::World;
+use guildhall_sim::World;
 
 const FOLLOWS: [&[&str]; 5] =
     [&["*"], &["vision"], &["vision/ocr"], &["audio", "vision"], &["audio"]];
@@ -93,7 +93,7 @@ fn scene(seed: u64) -> Scene {
         list(&mut world, node, 0);
     }
     world.run_for(2_000);
-    world.gossip_loss_percent = 100;
+    world.weather.gossip_loss_percent = 100;
     for one in 0..count {
         for other in 0..one {
             if world.below(3) > 0 {

@@ -1,14 +1,18 @@
 //! Comparing logs with peers: when, in which way, and page by page. A comparison is at most one call at a time for each
 //! peer. In cells it costs what differs (`cells.rs`); pages cost what is there, and are for whom cells do not serve.
 
-use guildhall_protocol::PublicKey;
+use guildhall_protocol::{Hash, PublicKey};
 use guildhall_protocol::wire::{HEADS_PER_PAGE, LogHead, Request, Response};
 
 use crate::event::Effect;
 use crate::node::{Call, Core, PeerState};
 
-/// Ticks between two comparisons of logs with a peer: repairs what gossip lost.
+/// Ticks between two comparisons of logs with a peer, for a node with few: repairs what gossip lost.
 pub(crate) const COMPARE_TICKS: u64 = 15;
+
+/// Peers with which logs are compared in as many ticks. A node with more compares with each of them the less often, so
+/// that what it costs to be at rest does not grow with its links, and what it lacks is still found in one round.
+const COMPARED_IN_TURN: usize = 4;
 
 /// Pages asked for in one comparison: a million logs. A peer that has more, or makes them up, is not asked further.
 const PAGES_MAX: u32 = 128;
@@ -22,6 +26,7 @@ impl Core {
     /// later when it is busy.
     pub(crate) fn compare(&mut self, peer: PublicKey, out: &mut Vec<Effect>) {
         let ticks = self.ticks;
+        let pause_ticks = self.compare_pause(&peer);
         let Some(state) = self.peers.get_mut(&peer) else { return };
         if state.comparing {
             state.compare_at = ticks + 1;
@@ -38,12 +43,27 @@ impl Core {
             return;
         }
         state.comparing = true;
-        state.compare_at = ticks + COMPARE_TICKS;
+        state.compare_at = ticks + pause_ticks;
         if in_cells {
             self.ask_cells(peer, out);
         } else {
             self.ask_pages(peer, out);
         }
+    }
+
+    /// Ticks until logs are compared with a peer again. With many peers chance spreads them, so that those that were
+    /// met together are not asked together for ever.
+    fn compare_pause(&self, peer: &PublicKey) -> u64 {
+        let rounds = self.admitted_peers().count().div_ceil(COMPARED_IN_TURN) as u64;
+        if rounds <= 1 {
+            return COMPARE_TICKS;
+        }
+        let mut bytes = self.settings.compare_seed.as_bytes().to_vec();
+        bytes.extend_from_slice(peer.as_bytes());
+        bytes.extend_from_slice(&self.ticks.to_le_bytes());
+        let pause = COMPARE_TICKS * rounds;
+        let lot = Hash::of(&bytes).as_bytes().iter().take(8).fold(0, |n, b| n << 8 | u64::from(*b));
+        pause / 2 + lot % pause
     }
 
     /// Logs are compared at the next tick: a peer did not say what it has, perhaps because it has not heard our hello

@@ -106,7 +106,7 @@ fn scene(seed: u64) -> Scene {
         (1..=more).for_each(|number| list(&mut world, node, number));
     }
     // Time for the headers to arrive, and for some bodies between those who are still linked.
-    world.run_for(40_000);
+    world.run_for(150_000);
     let liar = world.below(count as u64) as usize;
     let manners: Vec<Manner> = (0..count)
         .map(|node| match world.below(6) {

@@ -11,6 +11,7 @@ use guildhall_protocol::{Hash, PublicKey, RecordId, SecretKey};
 use guildhall_sync::Offered;
 use serde_bytes::ByteBuf;
 
+use crate::drops::Drop;
 use crate::event::{Effect, ReplyId};
 use crate::node::{Call, Core, PEERS_MAX, PeerState, refused, respond};
 use crate::spread::travels_whole;
@@ -31,6 +32,7 @@ const JOIN_RECORDS_MAX: usize = 1_024;
 impl Core {
     pub(crate) fn handle_connected(&mut self, peer: PublicKey, out: &mut Vec<Effect>) {
         if self.peers.len() >= PEERS_MAX && !self.peers.contains_key(&peer) {
+            self.drops.count(Drop::Peer);
             out.push(Effect::Note(format!("{peer:?} is cut off: {PEERS_MAX} peers are tracked")));
             out.push(Effect::Expel { peer });
             return;
@@ -55,6 +57,7 @@ impl Core {
 
     fn hello(&self) -> Hello {
         Hello {
+            now_ms: Some(self.now.ms),
             federation: self.federation.id(),
             delegation: self.me.node.delegation.clone(),
             addresses: self.addresses.clone(),
@@ -84,6 +87,7 @@ impl Core {
             Ok(authority) => {
                 respond(out, reply, Response::Hello(self.hello()));
                 self.admit(peer, authority, hello.addresses, out);
+                self.note_clock(&peer, hello.now_ms);
             }
             Err(why) => {
                 respond(out, reply, refused(Reason::NotAdmitted, why.to_string()));
@@ -100,7 +104,10 @@ impl Core {
         out: &mut Vec<Effect>,
     ) {
         match self.check_hello(now_ms, peer, hello) {
-            Ok(authority) => self.admit(peer, authority, hello.addresses.clone(), out),
+            Ok(authority) => {
+                self.admit(peer, authority, hello.addresses.clone(), out);
+                self.note_clock(&peer, hello.now_ms);
+            }
             Err(why) => {
                 out.push(Effect::Note(format!("{peer:?} is not admitted: {why}")));
                 self.introduce(peer, &why, out);

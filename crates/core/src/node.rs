@@ -14,10 +14,13 @@ use guildhall_protocol::wire::{Reason, Refusal, Request, Response};
 use guildhall_protocol::{Hash, PackageId, PublicKey, cbor};
 use guildhall_sync::{Logs, Schedule};
 
+use crate::agree::Agreement;
 use crate::cells::Cells;
 use crate::demand;
+use crate::drops::Drops;
 use crate::event::{CallId, Effect, Event, NodeView, ReplyId};
 use crate::find::{LookedUp, Pages, Questions, Served};
+use crate::fresh::Freshness;
 use crate::identity::{DelegatedKey, Identity};
 use crate::load::Restored;
 use crate::membership::Confirming;
@@ -97,6 +100,9 @@ pub struct Core {
     pub(crate) now: Moment,
     /// When logs were last compared with another node.
     pub(crate) heard: Option<Moment>,
+    /// When another org was.
+    pub(crate) fresh: Freshness,
+    pub(crate) drops: Drops,
 }
 
 /// A connected peer.
@@ -125,6 +131,10 @@ pub(crate) struct PeerState {
     pub(crate) busy_until: u64,
     /// The tick at which it was last asked for missing bodies.
     pub(crate) bodies_at: Option<u64>,
+    /// What comparisons of logs with it came to.
+    pub(crate) agreement: Agreement,
+    /// What time it said it was, and the node's steady time then.
+    pub(crate) clock: Option<(u64, u64)>,
 }
 
 /// What a request that was sent is for.
@@ -171,6 +181,11 @@ impl Outsiders {
         self.len_bytes = len_bytes;
         self.records.push(record.clone());
         true
+    }
+
+    /// How many are kept, and may be.
+    pub(crate) const fn fill(&self) -> (usize, usize) {
+        (self.records.len(), Self::RECORDS_MAX)
     }
 
     pub(crate) fn take(&mut self) -> Vec<Record> {
@@ -222,6 +237,8 @@ impl Core {
             ticks: 0,
             now: Moment::default(),
             heard: None,
+            fresh: Freshness::default(),
+            drops: Drops::default(),
         }
     }
 
@@ -271,7 +288,9 @@ impl Core {
                     out.push(Effect::Withdraw(key));
                 }
             }
+            Event::Missed { ms } => self.fresh.handle_missed(ms),
             Event::Tick => {
+                self.tick_fresh();
                 self.handle_tick(now_ms, &mut out);
                 self.tell_demand(now_ms, &mut out);
             }

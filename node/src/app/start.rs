@@ -28,7 +28,7 @@ use super::run::{ChainHead, Sessions, isolation_names};
 use super::slots::Slots;
 use super::{
     App, CALLS_MAX, EVENTS_MAX, HELLOS_MAX, INSPECTIONS_MAX, SERVED_MAX, answers, demand, drive,
-    effects, housekeeping, index, leases, lend, load, lock, notices, replicas, transfer, upkeep,
+    effects, freshness, housekeeping, index, leases, lend, load, lock, notices, replicas, transfer, upkeep,
 };
 use crate::clock;
 use crate::config::{Config, NoS3};
@@ -117,6 +117,7 @@ pub(crate) async fn start(home: Home, options: Options) -> Result<Running, Start
     let (catalog, index) = index::open(home.path(), &store, core.federation().id());
     core.set_catalog(catalog);
     let provided = load::load_records(&store, &mut core)?;
+    freshness::restore(&store, &mut core)?;
     check_name(&core)?;
     let parts = (tasks.clone(), executing);
     let (app, inbox) =
@@ -138,6 +139,7 @@ pub(crate) async fn start(home: Home, options: Options) -> Result<Running, Start
     tasks.spawn("demand", demand::run(Arc::clone(&app)));
     tasks.spawn("index", index::run(Arc::clone(&app)));
     tasks.spawn("replicas", replicas::run(Arc::clone(&app)));
+    tasks.spawn("freshness", freshness::run(Arc::clone(&app)));
     tasks.spawn("lend", lend::run(Arc::clone(&app)));
     tasks.spawn("housekeeping", housekeeping::run(Arc::clone(&app)));
 

@@ -29,7 +29,9 @@ impl Drop {
     const fn words(self) -> (&'static str, &'static str) {
         match self {
             Self::BadRecord => ("records", "they are malformed, out of time or out of place"),
-            Self::StrangersLog => ("records of strangers", "as many of their logs are kept as may be"),
+            Self::StrangersLog => {
+                ("records of strangers", "as many of their logs are kept as may be")
+            }
             Self::StrangersRecord => {
                 ("records of strangers", "there is no room to look at them before the next start")
             }

@@ -12,8 +12,8 @@ use guildhall_protocol::api::{
     HeldPackage, InferAnswer, InferRequest, InviteRequest, InviteText, Lending, ListRequest,
     Notice, OfferChange, OutputLine, Peer, PublishRequest, Published, Ranking, Reindexed,
     ReviewRequest, ReviewShown, RunReport, RunRequest, RunStarted, ScrubReport, ScrubRequest,
-    SearchAnswer, Stale, Status, StoreReport, Subscriptions, TestLog, Transfer, Unlisted, YankRequest,
-    Yanked,
+    SearchAnswer, Stale, Status, StoreReport, Subscriptions, TestLog, Transfer, Unlisted,
+    YankRequest, Yanked,
 };
 use guildhall_protocol::facts::Facts;
 use guildhall_protocol::manifest::Manifest;

@@ -14,10 +14,9 @@ use guildhall_protocol::api::{
     DemandReport, Detail, DrainChange, FederationStatus, FetchRequest, Fetched, Follows, GcReport,
     GcRequest, HeldPackage, InferAnswer, InferRequest, InviteRequest, InviteText, Lending,
     ListRequest, Notice, OfferChange, Peer, PublishRequest, Published, Ranking, Reachability,
-    Reindexed,
-    ReviewRequest, ReviewShown, RunReport, RunRequest, RunStarted, ScrubReport, ScrubRequest,
-    SearchAnswer, Stale, Status, StoreReport, Subscriptions, TestLog, Transfer, Unlisted, YankRequest,
-    Yanked,
+    Reindexed, ReviewRequest, ReviewShown, RunReport, RunRequest, RunStarted, ScrubReport,
+    ScrubRequest, SearchAnswer, Stale, Status, StoreReport, Subscriptions, TestLog, Transfer,
+    Unlisted, YankRequest, Yanked,
 };
 use guildhall_protocol::body::HardwareOffer;
 use guildhall_protocol::facts::Facts;

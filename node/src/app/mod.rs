@@ -55,6 +55,7 @@ use crate::engines::Engines;
 use crate::home::Home;
 use crate::tasks::Tasks;
 
+pub(crate) use disk::disk_room;
 pub(crate) use start::{Options, adopt_store, start};
 
 /// Events that wait for the driving task: responses, DHT answers and ticks. When full, who has one waits.

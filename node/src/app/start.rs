@@ -28,7 +28,8 @@ use super::run::{ChainHead, Sessions, isolation_names};
 use super::slots::Slots;
 use super::{
     App, CALLS_MAX, EVENTS_MAX, HELLOS_MAX, INSPECTIONS_MAX, SERVED_MAX, answers, demand, drive,
-    effects, freshness, housekeeping, index, leases, lend, load, lock, notices, replicas, transfer, upkeep,
+    effects, freshness, housekeeping, index, leases, lend, load, lock, notices, replicas, transfer,
+    upkeep,
 };
 use crate::clock;
 use crate::config::{Config, NoS3};

@@ -2,9 +2,7 @@
 
 use guildhall_core::Core;
 use guildhall_overlay::peer_id_string;
-use guildhall_protocol::api::{
-    ClockDifference, Completeness, Disagreement, Followed, Queued,
-};
+use guildhall_protocol::api::{ClockDifference, Completeness, Disagreement, Followed, Queued};
 
 use super::{App, EVENTS_MAX, keeper};
 use crate::clock;

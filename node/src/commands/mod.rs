@@ -1,6 +1,7 @@
 //! The commands that work on this machine rather than through a running node's API.
 
 mod demo;
+mod doctor;
 mod init;
 mod restore;
 mod up;
@@ -10,6 +11,7 @@ use std::process::ExitCode;
 use crate::cli::{Context, Failure, exit};
 
 pub(crate) use demo::demo;
+pub(crate) use doctor::doctor;
 pub(crate) use init::init;
 pub(crate) use restore::restore;
 pub(crate) use up::{stop_signal, up};

@@ -12,6 +12,7 @@ mod chaos;
 mod demand;
 mod finding;
 mod fixture;
+mod fresh;
 mod garbage;
 mod joining;
 mod leases;

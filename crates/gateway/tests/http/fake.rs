@@ -204,6 +204,7 @@ impl Node for Fake {
             next: None,
             nodes: Vec::new(),
             age_s: None,
+            stale: None,
             facets: Vec::new(),
             did_you_mean: Vec::new(),
             nearest: Vec::new(),

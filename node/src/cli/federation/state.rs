@@ -9,6 +9,9 @@ use crate::cli::table::{counted, short_peer};
 /// Peers that disagree of which each gets a line; a federation that falls apart is seen by then.
 const DISAGREEING_SHOWN: usize = 8;
 
+/// Two comparisons. What differed in one only is on its way, and nobody needs to know.
+const DIFFERS_SHOWN_S: u64 = 30;
+
 /// What is followed, and how much of it is listed.
 pub(super) fn follows(status: &Status) -> String {
     let of = &status.completeness.follows;
@@ -68,13 +71,11 @@ pub(super) fn reached(reachability: &Reachability) -> String {
 /// Who disagrees, what waits and what was dropped; nothing where there is nothing.
 pub(super) fn lines(status: &Status, columns: Option<usize>) -> Vec<String> {
     let mut lines = Vec::new();
-    let mut add = |table: &Table| {
-        lines.push(String::new());
-        lines.extend(table.rows_wrapped(columns).into_iter().flatten());
-    };
-    if !status.disagreeing.is_empty() {
+    let disagreeing: Vec<_> =
+        status.disagreeing.iter().filter(|one| one.since_s >= DIFFERS_SHOWN_S).collect();
+    if !disagreeing.is_empty() {
         let mut table = Table::with_head(["DISAGREES", "NODE", "FOR", "RECORDS"]);
-        for one in status.disagreeing.iter().take(DISAGREEING_SHOWN) {
+        for one in disagreeing.iter().take(DISAGREEING_SHOWN) {
             let missing = match (one.missing_here, one.missing_there) {
                 (here, 0) => format!("{here} missing here"),
                 (0, there) => format!("{there} missing there"),
@@ -83,31 +84,33 @@ pub(super) fn lines(status: &Status, columns: Option<usize>) -> Vec<String> {
             let since = uptime(one.since_s);
             table.row([one.org.to_string(), short_peer(&one.peer_id), since, missing]);
         }
-        add(&table);
-        let left = status.disagreeing.len().saturating_sub(DISAGREEING_SHOWN);
+        lines.extend(below(&table, columns));
+        let left = disagreeing.len().saturating_sub(DISAGREEING_SHOWN);
         if left > 0 {
             lines.push(format!("{} in GET /api/v1/status", counted(left, "more node")));
         }
     }
-    let mut add = |table: &Table| {
-        lines.push(String::new());
-        lines.extend(table.rows_wrapped(columns).into_iter().flatten());
-    };
     if !status.queued.is_empty() {
         let mut table = Table::with_head(["WAITING", "AT MOST", "WHAT"]);
         for one in &status.queued {
             table.row([one.count.to_string(), one.bound.to_string(), one.what.clone()]);
         }
-        add(&table);
+        lines.extend(below(&table, columns));
     }
     if !status.dropped.is_empty() {
         let mut table = Table::with_head(["DROPPED", "WHAT", "WHY"]);
         for one in &status.dropped {
             table.row([one.count.to_string(), one.what.clone(), one.why.clone()]);
         }
-        add(&table);
+        lines.extend(below(&table, columns));
     }
     lines
+}
+
+/// A table with an empty line before it.
+fn below(table: &Table, columns: Option<usize>) -> Vec<String> {
+    let rows = table.rows_wrapped(columns).into_iter().flatten();
+    std::iter::once(String::new()).chain(rows).collect()
 }
 
 #[cfg(test)]

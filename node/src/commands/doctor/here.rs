@@ -14,7 +14,7 @@ use crate::app::disk_room;
 use crate::cli::{Failure, exit, uptime};
 use crate::clock;
 use crate::engines::{self, Engines, LIBRARY_ENV};
-use crate::home::Home;
+use crate::home::{self, Home};
 
 /// Below this much free room the node makes some every hour, and a person should know.
 const ROOM_LOW_BYTES: u64 = 2 * 1024 * 1024 * 1024;
@@ -28,14 +28,18 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 const WORKER_MAX: Duration = Duration::from_secs(8);
 
 /// Nobody answers. A process that holds the store all the same is stuck, or its API listens elsewhere.
-pub(super) fn not_up(home: Option<&Home>, failure: Failure) -> Check {
+/// Where there is no home, what is said of the keys is enough.
+pub(super) fn not_up(home: Option<&Home>, failure: Failure) -> Option<Check> {
+    if home.is_some_and(|home| matches!(home.config(), Err(home::Error::Missing { .. }))) {
+        return None;
+    }
     let saw = match failure.causes.first() {
         Some(cause) => format!("{}: {cause}", failure.message),
         None => failure.message.clone(),
     };
     let help = failure.help.unwrap_or_else(|| "guild status".to_owned());
     // A person may want to know before the first start; but a node that was named should answer.
-    match home {
+    Some(match home {
         Some(home) if is_locked(home) => Check::problem(
             "node",
             format!("a process uses the store and its API does not answer: {saw}"),
@@ -43,7 +47,7 @@ pub(super) fn not_up(home: Option<&Home>, failure: Failure) -> Check {
         ),
         Some(_) if failure.code == exit::UNREACHABLE => Check::warning("node", saw, help),
         _ => Check::problem("node", saw, help),
-    }
+    })
 }
 
 /// Whether a process uses the store of this home.

@@ -100,7 +100,7 @@ async fn ask(context: &Context, home: Option<&Home>, report: &mut Report) -> Opt
             format!("the node does not answer within {} s", ANSWER_MAX.as_secs()),
         ),
     };
-    report.add(here::not_up(home, failure));
+    report.add_all(here::not_up(home, failure));
     None
 }
 

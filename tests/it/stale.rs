@@ -6,10 +6,9 @@ use guildhall_store::{Batch, Collection, Store};
 use guildhall_testkit::protocol::api::{RunState, STALE_HEADER};
 use guildhall_testkit::protocol::{FederationId, cbor};
 use guildhall_testkit::{
-    Lab, Node, NotYet, PATIENCE, Package, converge, holds_listings, publish_ok, records, request,
-    run, stage,
+    Lab, Node, NotYet, PATIENCE, Package, converge, holds_listings, pause, publish_ok, records,
+    request, resume, run, stage,
 };
-use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -65,11 +64,6 @@ async fn doctor(lab: &Lab, node: &Node, check: &str) -> (i32, Option<(String, St
     (said.code, found.map(|one| (text(&one["state"]), text(&one["saw"]))))
 }
 
-fn signal(node: &Node, signal: Signal) {
-    let pid = node.pid().and_then(|pid| Pid::from_raw(pid.cast_signed())).expect("it runs");
-    kill_process(pid, signal).expect("it is there");
-}
-
 async fn code_of_refusal(node: &Node, reference: &str) -> String {
     match node.client().start_run(&request(reference, records(["x"]), "local")).await {
         Err(guildhall_testkit::client::Error::Api { body, .. }) => {
@@ -99,7 +93,7 @@ async fn a_node_that_hears_nobody_says_so_then_runs_its_own_code_only_until_it_h
     assert!(status.clock.is_some_and(|clock| clock.off_ms.abs() < 60_000), "{:?}", status.clock);
 
     // Its address stays its own.
-    signal(&b, Signal::STOP);
+    pause(&b);
     assert!(a.stop().await.expect("it is told"), "{}", a.log_tail());
     lie_for(a.home(), 25 * HOUR_MS).await;
     let (code, node) = doctor(&lab, &a, "node").await;
@@ -123,7 +117,7 @@ async fn a_node_that_hears_nobody_says_so_then_runs_its_own_code_only_until_it_h
     let (code, fresh) = doctor(&lab, &a, "freshness").await;
     assert_eq!((code, fresh.map(|it| it.0).as_deref()), (1, Some("problem")));
 
-    signal(&b, Signal::CONT);
+    resume(&b);
     let fresh = converge(PATIENCE, "a hears b", async || {
         let stale = a.client().status().await?.stale;
         if stale.is_none() { Ok(()) } else { Err(NotYet::saw(format!("{stale:?}"))) }

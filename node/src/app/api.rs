@@ -63,7 +63,7 @@ impl Node for Api {
     }
 
     fn stale(&self) -> Option<Stale> {
-        self.0.core().stale()
+        *lock(&self.0.stale)
     }
 
     async fn peers(&self) -> Answer<Vec<Peer>> {

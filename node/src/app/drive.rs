@@ -36,6 +36,7 @@ pub(super) async fn run(app: Arc<App>, mut events: Events, mut inbox: mpsc::Rece
             // Peers come last: however much they send, time passes, and what was asked is answered.
             _ = ticks.tick() => {
                 app.drive(Event::Tick, Context::default()).await;
+                app.tell_stale();
                 let tick_ms = u64::try_from(TICK.as_millis()).unwrap_or(u64::MAX);
                 if let Some(ms) = missed.tick(clock::steady_ms(), tick_ms) {
                     app.drive(Event::Missed { ms }, Context::default()).await;

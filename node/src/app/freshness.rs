@@ -16,7 +16,7 @@ use guildhall_store::{Batch, Collection, ReadError, Store};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::App;
+use super::{App, lock};
 use crate::clock;
 
 /// Where the silence is kept.
@@ -89,6 +89,12 @@ pub(super) async fn run(app: Arc<App>) {
 }
 
 impl App {
+    /// Has every answer say from now on how stale the node is.
+    pub(super) fn tell_stale(&self) {
+        let stale = self.core().stale();
+        *lock(&self.stale) = stale;
+    }
+
     async fn keep_silence(&self) {
         let kept = {
             let core = self.core();

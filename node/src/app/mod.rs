@@ -45,6 +45,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use guildhall_core::{Core, Event, Found, PageFault};
 use guildhall_overlay::Overlay;
+use guildhall_protocol::api::Stale;
 use guildhall_protocol::name::CategoryPrefix;
 use guildhall_protocol::{Hash, PublicKey, RunId};
 use guildhall_sandbox::Workers;
@@ -100,6 +101,8 @@ pub(crate) struct App {
     joining: tokio::sync::Mutex<()>,
     /// Whether the newest node record is known not to be true and was not replaced.
     undescribed: AtomicBool,
+    /// How stale the node was at the last tick; what every answer says, while the core is busy too.
+    stale: Mutex<Option<Stale>>,
     /// Addresses that are dialled while no peer is admitted.
     static_peers: Mutex<Vec<String>>,
     calls: Arc<Semaphore>,

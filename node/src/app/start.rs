@@ -123,6 +123,7 @@ pub(crate) async fn start(home: Home, options: Options) -> Result<Running, Start
     let parts = (tasks.clone(), executing);
     let (app, inbox) =
         assemble((home, &config), store, overlay, (core, index), parts, format!("http://{api}"))?;
+    app.tell_stale();
     let federation = app.core().federation().id();
     app.overlay.set_federation(federation).await;
     app.perform(provided, effects::Context::default()).await;
@@ -323,6 +324,7 @@ fn assemble(
         publishing: tokio::sync::Mutex::new(()),
         joining: tokio::sync::Mutex::new(()),
         undescribed: AtomicBool::new(false),
+        stale: Mutex::new(None),
         static_peers: Mutex::new(Vec::new()),
         calls: Arc::new(Semaphore::new(CALLS_MAX)),
         hellos: Arc::new(Semaphore::new(HELLOS_MAX)),

@@ -144,7 +144,7 @@ fn status_table(status: &Status) -> Table {
     }
     let federation = &status.federation;
     table.field("federation", format!("{} ({})", federation.name, list(&federation.members)));
-    table.field("follows", state::follows(&status));
+    table.field("follows", state::follows(status));
     table.field("lends", offer_text(status.offer.as_ref()));
     if status.draining {
         let said = "finishes what others have here and takes no more; guild node drain --stop";
@@ -153,7 +153,7 @@ fn status_table(status: &Status) -> Table {
     table.field("engines", list(&status.engines));
     table.field("isolation", list(&status.isolation));
     table.field("peers", status.peers.to_string());
-    table.field("records", state::records(&status));
+    table.field("records", state::records(status));
     table.field("bodies", state::bodies(&status.completeness));
     table.field("listings", status.listings.to_string());
     table.field("packages", status.packages.to_string());

@@ -173,18 +173,19 @@ fn no_clock_that_is_set_makes_a_node_stale_or_fresh() {
 }
 
 #[test]
-fn a_day_of_ticks_is_a_day() {
+fn a_day_of_ticks_is_a_day_and_the_tick_that_ends_the_week_refuses() {
     let mut world = lender();
     (1..4).for_each(|other| world.cut(0, other));
     let core = &mut world.nodes[0].core;
     core.restore_silence(0);
-    for _ in 0..STALE_AFTER_MS / 1_000 - 1 {
+    for tick in 1..=REFUSE_AFTER_MS / 1_000 {
         // The wall's clock stands still.
         let _effects = core.handle(START_MS, Event::Tick);
+        let refuses = core.stale().map(|stale| stale.refuses);
+        let is_stale = tick >= STALE_AFTER_MS / 1_000;
+        assert_eq!(refuses, is_stale.then_some(tick == REFUSE_AFTER_MS / 1_000), "tick {tick}");
+        assert_eq!(core.check_fresh(&[package("theirs")]).is_err(), refuses == Some(true));
     }
-    assert_eq!(core.stale(), None);
-    let _effects = core.handle(START_MS, Event::Tick);
-    assert!(core.stale().is_some());
 }
 
 #[test]

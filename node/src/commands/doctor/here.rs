@@ -38,14 +38,15 @@ pub(super) fn not_up(home: Option<&Home>, failure: Failure) -> Option<Check> {
         None => failure.message.clone(),
     };
     let help = failure.help.unwrap_or_else(|| "guild status".to_owned());
-    // A person may want to know before the first start; but a node that was named should answer.
+    let is_silent = failure.code == exit::UNREACHABLE;
     Some(match home {
-        Some(home) if is_locked(home) => Check::problem(
+        Some(home) if is_silent && is_locked(home) => Check::problem(
             "node",
             format!("a process uses the store and its API does not answer: {saw}"),
             "wait a moment; if it stays so, end that process and start it again: guild up",
         ),
-        Some(_) if failure.code == exit::UNREACHABLE => Check::warning("node", saw, help),
+        // A person may want to know before the first start; but a node that was named should answer.
+        Some(_) if is_silent => Check::warning("node", saw, help),
         _ => Check::problem("node", saw, help),
     })
 }
@@ -243,6 +244,47 @@ mod tests {
         let early = at(DAY_MS - 1);
         assert_eq!(early.state, State::Problem);
         assert!(early.saw.contains("clock"), "{}", early.saw);
+    }
+
+    #[test]
+    fn a_node_that_does_not_answer_is_a_problem_only_while_something_holds_its_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::new(folder.path().join("home"));
+        let silent = || Failure::new(exit::UNREACHABLE, "nobody").with_help("guild up");
+        assert_eq!(
+            not_up(Some(&home), silent()),
+            None,
+            "there is no home, and that is said elsewhere"
+        );
+        home.create(&"lab-a".parse().unwrap(), &folder.path().join("root.key")).unwrap();
+        assert_eq!(not_up(Some(&home), silent()).unwrap().state, State::Warning);
+        assert_eq!(not_up(None, silent()).unwrap().state, State::Problem);
+        let token = Failure::new(exit::REFUSED, "it wants a token");
+        assert_eq!(not_up(Some(&home), token).unwrap().state, State::Problem);
+        let store = guildhall_store::Store::open(&home.store()).unwrap();
+        let held = not_up(Some(&home), silent()).unwrap();
+        assert_eq!(held.state, State::Problem);
+        assert!(held.saw.contains("uses the store"), "{}", held.saw);
+        drop(store);
+    }
+
+    #[test]
+    fn a_home_is_looked_at_without_its_node() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::new(folder.path().join("home"));
+        let state = || {
+            let mut report = Report::default();
+            membership(&home, &mut report);
+            report.checks.pop().unwrap().state
+        };
+        assert_eq!(state(), State::Problem);
+        home.create(&"lab-a".parse().unwrap(), &folder.path().join("root.key")).unwrap();
+        assert_eq!(state(), State::Ok);
+        let disk = disk(&home);
+        assert!(disk.iter().all(|check| !check.saw.contains("cannot be written")), "{disk:?}");
+        let key = home.path().join("keys/node.key");
+        std::fs::write(&key, "0".repeat(64)).unwrap();
+        assert_eq!(state(), State::Problem, "the delegation is for another key");
     }
 
     #[test]

@@ -364,6 +364,7 @@ impl Core {
         self.leases.drain(self.settings.draining);
         self.leases_granted = before.leases_granted;
         self.warm = before.warm.clone();
+        self.drops = before.drops.clone();
         self.succeed_demand(before);
     }
 

@@ -194,6 +194,7 @@ fn an_org_alone_is_never_stale_and_waits_for_others_from_when_they_come() {
     let alone = add_alone(&mut world, "alpha", ALL);
     pass(&mut world, alone, 30 * STALE_AFTER_MS);
     assert_eq!(is_stale(&world, alone), None);
+    assert_eq!(world.nodes[alone].core.silence_ms(), 0, "nobody is silent");
     assert!(world.nodes[alone].core.check_fresh(&[package("anybody's")]).is_ok());
     let joins = add_alone(&mut world, "bravo", ALL);
     let invite = world.invite(alone, HOUR_MS);

@@ -268,6 +268,7 @@ async fn metrics_count_requests_by_route_and_show_the_node() {
         "guild_http_requests_total{method=\"GET\",route=\"none\",status=\"404\"} 1",
         "guild_listings 5",
         "guild_jobs 1",
+        "guild_stale_seconds 0",
         "# EOF",
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");

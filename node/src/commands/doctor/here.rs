@@ -95,10 +95,7 @@ pub(super) fn membership(home: &Home, report: &mut Report) {
 /// For how long the delegations hold.
 fn expiry(who: &str, delegations: &[Delegation], now_ms: u64, home: &Home) -> Check {
     const CHECK: &str = "membership";
-    let renew = || {
-        let backup = at_home("guild store backup", home);
-        format!("{backup}, then guild store restore BACKUP --home NEW-HOME, which makes new keys")
-    };
+    let renew = || at_home("guild node renew --root-key FILE", home);
     let ends_ms = delegations.iter().map(|one| one.expires_ms).min().unwrap_or_default();
     let begins_ms = delegations.iter().map(|one| one.issued_ms).max().unwrap_or_default();
     let days = ends_ms.saturating_sub(now_ms) / DAY_MS;

@@ -89,6 +89,8 @@ mod silent_holder;
 mod slots;
 #[path = "it/spread.rs"]
 mod spread;
+#[path = "it/stale.rs"]
+mod stale;
 #[path = "it/start_errors.rs"]
 mod start_errors;
 #[path = "it/store.rs"]

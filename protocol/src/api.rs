@@ -5,6 +5,7 @@ mod find;
 mod infer;
 mod lend;
 mod run;
+mod state;
 mod store;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ pub use find::*;
 pub use infer::*;
 pub use lend::*;
 pub use run::*;
+pub use state::*;
 pub use store::*;
 
 use crate::body::{Claims, HardwareOffer, Suggested, Visibility};
@@ -67,6 +69,27 @@ pub struct Status {
     /// Since this node last heard from another, seconds; `None` when it never did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heard_s: Option<u64>,
+    /// Set when nothing was heard from another org for so long that answers may be out of date.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale: Option<Stale>,
+    /// How much of what there is is here.
+    #[serde(default)]
+    pub completeness: Completeness,
+    /// Connected peers whose records differed when they were last compared, the longest first.
+    #[serde(default)]
+    pub disagreeing: Vec<Disagreement>,
+    /// What waits, where something does.
+    #[serde(default)]
+    pub queued: Vec<Queued>,
+    /// What was given up since the start, where something was.
+    #[serde(default)]
+    pub dropped: Vec<Dropped>,
+    /// Where the clocks of other orgs stand, if any said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<ClockDifference>,
+    /// Whether others reach this node.
+    #[serde(default)]
+    pub reachability: Reachability,
     /// Version of the software.
     pub software: String,
     /// Since the start, seconds.

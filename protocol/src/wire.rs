@@ -110,6 +110,10 @@ pub struct Hello {
     pub delegation: Signed,
     /// Where it listens.
     pub addresses: Vec<String>,
+    /// What time it is there, milliseconds since 1970; so that a clock that stands wrong is noticed. Nothing is decided
+    /// by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub now_ms: Option<u64>,
 }
 
 /// How long a log is at a node.

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use guildhall_protocol::name::{OrgName, Version};
+use guildhall_protocol::name::{CategoryPrefix, OrgName, Version};
 use guildhall_protocol::{PackageId, PublicKey};
 use roaring::RoaringBitmap;
 
@@ -182,6 +182,18 @@ impl Catalog {
     fn is_full_of(&self, root: &PublicKey) -> bool {
         // Only where replaced rows may matter are they counted out.
         self.rows_pushed_by(root) >= self.per_org_max && self.live_rows_of(root) >= self.per_org_max
+    }
+
+    /// Listings within a category, those that are contested or were taken back too.
+    #[must_use]
+    pub fn len_within(&self, prefix: &CategoryPrefix) -> u64 {
+        match *prefix == CategoryPrefix::everything() {
+            true => self.live.len(),
+            false => {
+                let rows = self.sets.categories.get(prefix.as_str());
+                rows.map_or(0, |rows| rows.intersection_len(&self.live))
+            }
+        }
     }
 
     fn live_rows_of(&self, root: &PublicKey) -> u64 {

@@ -1,12 +1,13 @@
 //! The client and its plain requests: one JSON value there, one back.
 
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use guildhall_protocol::api::{
     DrainChange, ErrorBody, FetchRequest, Fetched, Follows, InferAnswer, InferRequest,
     InviteRequest, InviteText, Lending, OfferChange, OutputLine, Peer, PublishRequest, Published,
-    RunReport, RunRequest, RunStarted, RunState, Status,
+    RunReport, RunRequest, RunStarted, RunState, STALE_HEADER, Stale, Status,
 };
 use guildhall_protocol::facts::Facts;
 use guildhall_protocol::manifest::Manifest;
@@ -39,6 +40,8 @@ const RECEIPT_MAX_BYTES: usize = 1024 * 1024;
 pub struct Client {
     http: reqwest::Client,
     base: Url,
+    /// What the last answer said.
+    stale: Arc<Mutex<Option<Stale>>>,
 }
 
 impl Client {
@@ -77,7 +80,14 @@ impl Client {
             .default_headers(headers)
             .build()
             .map_err(Error::Setup)?;
-        Ok(Self { http, base })
+        Ok(Self { http, base, stale: Arc::default() })
+    }
+
+    /// Whether the node said with its last answer that it has heard nothing from another org for a day or more. Clones
+    /// share this too.
+    #[must_use]
+    pub fn stale(&self) -> Option<Stale> {
+        *self.stale.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The base URL.
@@ -338,6 +348,9 @@ impl Client {
                 Error::Broken(source)
             }
         })?;
+        let stale = response.headers().get(STALE_HEADER);
+        let stale = stale.and_then(|value| serde_json::from_slice(value.as_bytes()).ok());
+        *self.stale.lock().unwrap_or_else(PoisonError::into_inner) = stale;
         let status = response.status();
         if status.is_success() {
             return Ok(response);

@@ -12,6 +12,7 @@ use guildhall_protocol::wire::{
 use guildhall_protocol::{Hash, PublicKey};
 use guildhall_sync::reconcile::{Difference, Failure, Heads, Initiator, Responder, Step};
 
+use crate::agree::Lacks;
 use crate::compare::{COMPARE_TICKS, len_in};
 use crate::event::Effect;
 use crate::node::{Call, Core};
@@ -115,9 +116,12 @@ impl Core {
         self.end_comparison(peer);
         if let Some(state) = self.peers.get_mut(&peer) {
             state.busy = 0;
+            let mut lacks = Lacks { here: found.unnamed as u64, there: 0 };
+            lacks.add(&found.ours, &found.theirs);
+            state.agreement.so_far = lacks;
         }
         self.schedule.handle_heads(peer, None, &found.theirs, &self.logs);
-        self.heard = Some(self.now);
+        self.end_agreement(peer);
         let me = self.me.node.public();
         let their_len = if len_in(&found.ours, &me) > 0 {
             len_in(&found.theirs, &me)

@@ -1,9 +1,10 @@
 //! Comparing logs with peers: when, in which way, and page by page. A comparison is at most one call at a time for each
 //! peer. In cells it costs what differs (`cells.rs`); pages cost what is there, and are for whom cells do not serve.
 
-use guildhall_protocol::{Hash, PublicKey};
 use guildhall_protocol::wire::{HEADS_PER_PAGE, LogHead, Request, Response};
+use guildhall_protocol::{Hash, PublicKey};
 
+use crate::agree::Lacks;
 use crate::event::Effect;
 use crate::node::{Call, Core, PeerState};
 
@@ -109,10 +110,11 @@ impl Core {
             out.push(Effect::Note(format!("{peer:?} answered with something that is no page")));
             return;
         }
+        self.count_page(peer, after, heads);
         self.schedule.handle_heads(peer, after, heads, &self.logs);
         self.seek_bodies(peer, len_in(heads, &self.me.node.public()));
         let Some(last) = heads.last().filter(|_| heads.len() == HEADS_PER_PAGE) else {
-            self.heard = Some(self.now);
+            self.end_agreement(peer);
             return;
         };
         if page == PAGES_MAX {
@@ -123,6 +125,27 @@ impl Core {
             state.comparing = true;
         }
         self.ask_heads(peer, Some(last.author), page + 1, out);
+    }
+
+    /// Counts what differs between a page of a peer's logs and those here.
+    fn count_page(&mut self, peer: PublicKey, after: Option<PublicKey>, heads: &[LogHead]) {
+        let until = heads.last().filter(|_| heads.len() == HEADS_PER_PAGE).map(|last| last.author);
+        let is_in = |head: &LogHead| until.is_none_or(|until| head.author <= until);
+        let ours: Vec<LogHead> = self.logs.heads_after(after).take_while(is_in).collect();
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        if after.is_none() {
+            state.agreement.so_far = Lacks::default();
+        }
+        state.agreement.so_far.add(&ours, heads);
+    }
+
+    /// A comparison with a peer ended, in whatever way it was made; what differs was counted.
+    pub(crate) fn end_agreement(&mut self, peer: PublicKey) {
+        let now_ms = self.fresh.steady_ms();
+        if let Some(state) = self.peers.get_mut(&peer) {
+            state.agreement.end(now_ms);
+        }
+        self.heard_from(&peer);
     }
 
     /// A peer did not say which logs it has.

@@ -91,6 +91,11 @@ pub enum Event {
     PackageDropped(PackageId),
     /// Time passed; comes about once a second.
     Tick,
+    /// Time passed that no tick counted: the machine slept, or the node was too busy to tick.
+    Missed {
+        /// How much, milliseconds.
+        ms: u64,
+    },
 }
 
 /// Something is to be done. Effects are carried out in the order in which they were returned.

@@ -96,6 +96,13 @@ impl Core {
         (asker, root): (Asker<'_>, PublicKey),
         node: PublicKey,
     ) -> Result<Lease, NotNow> {
+        // A run of this node's own was looked at when it was asked for.
+        if asker != Asker::ThisNode
+            && let Err(stale) = self.check_fresh(&request.stages)
+        {
+            let refusal = Refusal::new(Reason::Unable, stale.to_string());
+            return Err(NotNow { refusal, hold_ms: 0 });
+        }
         let count = |is_there: &dyn Fn(&PackageId) -> bool| {
             let there = request.stages.iter().filter(|stage| is_there(stage)).count();
             u32::try_from(there).unwrap_or(u32::MAX)
@@ -138,6 +145,12 @@ impl Core {
         spec: &JobSpec,
         from: PublicKey,
     ) -> Result<Opened, Refusal> {
+        // It may have become too stale since it promised.
+        if from != self.me.node.public() {
+            let packages: Vec<PackageId> = spec.stages.iter().map(|stage| stage.package).collect();
+            self.check_fresh(&packages)
+                .map_err(|stale| Refusal::new(Reason::Unable, stale.to_string()))?;
+        }
         self.leases.open(now_ms, spec, from)
     }
 

@@ -10,13 +10,16 @@
 //! Foreign bytes only ever enter through [`Record::open`](guildhall_protocol::record::Record::open); what a stranger
 //! sends can be refused but not crash the fold.
 
+mod agree;
 mod bodies;
 mod cells;
 mod compare;
 mod demand;
+mod drops;
 mod event;
 mod find;
 mod forks;
+mod fresh;
 mod identity;
 mod keys;
 mod lend;
@@ -29,10 +32,12 @@ mod read;
 mod reindex;
 mod spread;
 
+pub use agree::{ClockView, Disagreeing};
 pub use event::{
     CallId, Effect, Event, Found, GossipId, NodeAsked, NodeView, PageFault, QueriesServed, ReplyId,
     Verdict,
 };
+pub use fresh::{REFUSE_AFTER_MS, STALE_AFTER_MS, TooStale};
 pub use identity::{DelegatedKey, Identity};
 pub use keys::{category_keys, package_key, shard_key};
 pub use lend::NotNow;

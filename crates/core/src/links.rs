@@ -126,7 +126,7 @@ fn wanted(
     nodes.for_each(|(node, root)| by_org.entry(root).or_default().push(node));
     for nodes in by_org.values_mut() {
         // The most wanted last, to be taken from there.
-        nodes.sort_by_key(|node| std::cmp::Reverse(lot(secret, "node", node, 0)));
+        nodes.sort_by_cached_key(|node| std::cmp::Reverse(lot(secret, "node", node, 0)));
     }
     let mut order = Vec::new();
     let mut take = |by_org: &mut BTreeMap<PublicKey, Vec<PublicKey>>, root: &PublicKey| {
@@ -138,7 +138,7 @@ fn wanted(
         take(&mut by_org, &root);
     }
     let mut rest: Vec<PublicKey> = by_org.keys().copied().collect();
-    rest.sort_by_key(|root| lot(secret, "org", root, 0));
+    rest.sort_by_cached_key(|root| lot(secret, "org", root, 0));
     while !rest.is_empty() {
         rest.retain(|root| take(&mut by_org, root));
     }

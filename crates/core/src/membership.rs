@@ -11,6 +11,7 @@ use guildhall_protocol::{Hash, PublicKey, RecordId, SecretKey};
 use guildhall_sync::Offered;
 use serde_bytes::ByteBuf;
 
+use crate::drops::Drop;
 use crate::event::{Effect, ReplyId};
 use crate::links::PER_ORG_MAX;
 use crate::node::{Call, Core, PEERS_MAX, PeerState, refused, respond};
@@ -29,6 +30,7 @@ const JOIN_RECORDS_MAX: usize = 1_024;
 impl Core {
     pub(crate) fn handle_connected(&mut self, peer: PublicKey, out: &mut Vec<Effect>) {
         if self.peers.len() >= PEERS_MAX && !self.peers.contains_key(&peer) {
+            self.drops.count(Drop::Peer);
             out.push(Effect::Note(format!("{peer:?} is cut off: {PEERS_MAX} peers are tracked")));
             out.push(Effect::Expel { peer });
             return;
@@ -53,6 +55,7 @@ impl Core {
 
     fn hello(&self) -> Hello {
         Hello {
+            now_ms: Some(self.now.ms),
             federation: self.federation.id(),
             delegation: self.me.node.delegation.clone(),
             addresses: self.addresses.clone(),
@@ -86,6 +89,7 @@ impl Core {
             Ok(authority) => {
                 respond(out, reply, Response::Hello(self.hello()));
                 self.admit(peer, authority, hello.addresses, out);
+                self.note_clock(&peer, hello.now_ms);
             }
             Err(why) => {
                 respond(out, reply, refused(Reason::NotAdmitted, why.to_string()));
@@ -104,7 +108,10 @@ impl Core {
         match self.check_hello(now_ms, peer, hello) {
             // It is not admitted, and the overlay cuts it off.
             Ok(authority) if !self.has_room_for(&peer, &authority.root) => {}
-            Ok(authority) => self.admit(peer, authority, hello.addresses.clone(), out),
+            Ok(authority) => {
+                self.admit(peer, authority, hello.addresses.clone(), out);
+                self.note_clock(&peer, hello.now_ms);
+            }
             Err(why) => {
                 out.push(Effect::Note(format!("{peer:?} is not admitted: {why}")));
                 self.introduce(peer, &why, out);

@@ -14,11 +14,14 @@ use guildhall_protocol::wire::{Reason, Refusal, Request, Response};
 use guildhall_protocol::{Hash, PackageId, PublicKey, cbor};
 use guildhall_sync::{Logs, Schedule};
 
+use crate::agree::Agreement;
 use crate::cells::Cells;
 use crate::demand;
+use crate::drops::Drops;
 use crate::event::{CallId, Effect, Event, NodeView, ReplyId};
 use crate::find::{LookedUp, Pages, Questions, Served};
 use crate::forks::Forks;
+use crate::fresh::Freshness;
 use crate::identity::{DelegatedKey, Identity};
 use crate::links::Links;
 use crate::load::Restored;
@@ -104,6 +107,9 @@ pub struct Core {
     pub(crate) now: Moment,
     /// When logs were last compared with another node.
     pub(crate) heard: Option<Moment>,
+    /// When another org was.
+    pub(crate) fresh: Freshness,
+    pub(crate) drops: Drops,
 }
 
 /// A connected peer.
@@ -132,6 +138,10 @@ pub(crate) struct PeerState {
     pub(crate) busy_until: u64,
     /// The tick at which it was last asked for missing bodies.
     pub(crate) bodies_at: Option<u64>,
+    /// What comparisons of logs with it came to.
+    pub(crate) agreement: Agreement,
+    /// What time it said it was, and the node's steady time then.
+    pub(crate) clock: Option<(u64, u64)>,
 }
 
 /// What a request that was sent is for.
@@ -178,6 +188,11 @@ impl Outsiders {
         self.len_bytes = len_bytes;
         self.records.push(record.clone());
         true
+    }
+
+    /// How many are kept, and may be.
+    pub(crate) const fn fill(&self) -> (usize, usize) {
+        (self.records.len(), Self::RECORDS_MAX)
     }
 
     pub(crate) fn take(&mut self) -> Vec<Record> {
@@ -232,6 +247,8 @@ impl Core {
             ticks: 0,
             now: Moment::default(),
             heard: None,
+            fresh: Freshness::default(),
+            drops: Drops::default(),
         }
     }
 
@@ -281,7 +298,9 @@ impl Core {
                     out.push(Effect::Withdraw(key));
                 }
             }
+            Event::Missed { ms } => self.fresh.handle_missed(ms),
             Event::Tick => {
+                self.tick_fresh();
                 self.handle_tick(now_ms, &mut out);
                 self.tell_demand(now_ms, &mut out);
             }
@@ -355,6 +374,7 @@ impl Core {
         self.leases.drain(self.settings.draining);
         self.leases_granted = before.leases_granted;
         self.warm = before.warm.clone();
+        self.drops = before.drops.clone();
         self.succeed_demand(before);
     }
 

@@ -15,6 +15,7 @@ use guildhall_protocol::wire::Request;
 use guildhall_sync::{Offered, Pull};
 use serde_bytes::ByteBuf;
 
+use crate::drops::Drop;
 use crate::event::{Effect, GossipId, NodeView, Verdict};
 use crate::keys::{shard_key, shard_of, with_ancestors};
 use crate::node::{Call, Core};
@@ -70,11 +71,13 @@ impl Core {
         let at = out.len();
         let verdict = match Record::open(bytes) {
             Err(error) => {
+                self.drops.count(Drop::BadRecord);
                 out.push(Effect::Note(format!("gossip from {from:?} is refused: {error}")));
                 Verdict::Reject
             }
             Ok(record) => match self.check_unseen(&record, now_ms) {
                 Err(error) => {
+                    self.drops.count(Drop::BadRecord);
                     out.push(Effect::Note(format!("{:?} is not taken: {error}", record.id())));
                     Verdict::Ignore
                 }
@@ -107,6 +110,7 @@ impl Core {
             match Record::open(bytes) {
                 Ok(record) if record.header().author == author => {
                     if let Err(error) = self.check_unseen(&record, now_ms) {
+                        self.drops.count(Drop::BadRecord);
                         out.push(Effect::Note(format!("{:?} is not taken: {error}", record.id())));
                         break;
                     }
@@ -121,10 +125,12 @@ impl Core {
                     }
                 }
                 Ok(_) => {
+                    self.drops.count(Drop::BadRecord);
                     out.push(Effect::Note(format!("{peer:?} sent a record of another log")));
                     break;
                 }
                 Err(error) => {
+                    self.drops.count(Drop::BadRecord);
                     out.push(Effect::Note(format!("a record from {peer:?} is refused: {error}")));
                     break;
                 }
@@ -168,6 +174,7 @@ impl Core {
     ) -> Verdict {
         if travels_whole(record) && record.body().is_none() {
             let (id, kind) = (record.id(), &record.header().record_type);
+            self.drops.count(Drop::BadRecord);
             out.push(Effect::Note(format!("{id:?} is not taken: a `{kind}` record has its body")));
             return Verdict::Ignore;
         }
@@ -245,6 +252,7 @@ impl Core {
         }
         if self.federation.member(&root).is_none() {
             if !self.outsiders.keep(record) {
+                self.drops.count(Drop::StrangersRecord);
                 out.push(Effect::Note(format!("{:?} of a stranger is not looked at", record.id())));
             }
             return;
@@ -339,6 +347,7 @@ impl Core {
         };
         let time_ms = record.header().time_ms;
         if !self.catalog.yank(root, yank.clone(), time_ms) {
+            self.drops.count(Drop::Yank);
             out.push(Effect::Note(format!("a yank of {org} is not kept: it has too many")));
             return;
         }
@@ -365,6 +374,7 @@ impl Core {
             review,
         });
         if !taken {
+            self.drops.count(Drop::Review);
             out.push(Effect::Note("a review is not kept: too many packages have some".to_owned()));
         }
     }
@@ -393,6 +403,7 @@ impl Core {
 
     /// Once in a while, however many are not kept.
     fn note_full(&mut self, org: &OrgName, out: &mut Vec<Effect>) {
+        self.drops.count(Drop::Listing);
         let due = |at: u64| self.ticks.saturating_sub(at) >= REFUSAL_NOTE_TICKS;
         if self.full_noted_at.is_none_or(due) {
             self.full_noted_at = Some(self.ticks);
@@ -404,6 +415,7 @@ impl Core {
 
     /// Once in a while, however many are refused.
     fn note_refusal(&mut self, out: &mut Vec<Effect>) {
+        self.drops.count(Drop::StrangersLog);
         let due = |at: u64| self.ticks.saturating_sub(at) >= REFUSAL_NOTE_TICKS;
         if self.refusal_noted_at.is_none_or(due) {
             self.refusal_noted_at = Some(self.ticks);

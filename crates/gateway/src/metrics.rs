@@ -29,6 +29,9 @@ pub(crate) struct Metrics {
     packages: UnsignedGauge,
     jobs: UnsignedGauge,
     uptime: UnsignedGauge,
+    missing: UnsignedGauge,
+    stale: UnsignedGauge,
+    dropped: UnsignedGauge,
 }
 
 type UnsignedGauge = Gauge<u64, AtomicU64>;
@@ -83,6 +86,12 @@ impl Metrics {
             packages: gauge("packages", "Complete packages held"),
             jobs: gauge("jobs", "Jobs being executed"),
             uptime: gauge("uptime_seconds", "Time since the node started"),
+            missing: gauge(
+                "records_missing",
+                "Records that peers say to have and that are not here",
+            ),
+            stale: gauge("stale_seconds", "Time without another org, from a day on; else 0"),
+            dropped: gauge("dropped", "What was given up since the start"),
             registry,
         }
     }
@@ -107,6 +116,10 @@ impl Metrics {
         self.packages.set(status.packages);
         self.jobs.set(status.jobs);
         self.uptime.set(status.uptime_s);
+        let complete = &status.completeness;
+        self.missing.set(complete.records_known.saturating_sub(complete.records_held));
+        self.stale.set(status.stale.map_or(0, |stale| stale.heard_s));
+        self.dropped.set(status.dropped.iter().fold(0, |sum, one| sum.saturating_add(one.count)));
         let mut out = String::new();
         text::encode(&mut out, &self.registry)?;
         Ok(out)

@@ -12,8 +12,8 @@ use guildhall_protocol::api::{
     HeldPackage, InferAnswer, InferRequest, InviteRequest, InviteText, Lending, ListRequest,
     Notice, OfferChange, OutputLine, Peer, PublishRequest, Published, Ranking, Reindexed,
     ReviewRequest, ReviewShown, RunReport, RunRequest, RunStarted, ScrubReport, ScrubRequest,
-    SearchAnswer, Status, StoreReport, Subscriptions, TestLog, Transfer, Unlisted, YankRequest,
-    Yanked,
+    SearchAnswer, Stale, Status, StoreReport, Subscriptions, TestLog, Transfer, Unlisted,
+    YankRequest, Yanked,
 };
 use guildhall_protocol::facts::Facts;
 use guildhall_protocol::manifest::Manifest;
@@ -33,6 +33,11 @@ pub type Answer<T> = Result<T, ApiError>;
 pub trait Node: Send + Sync + 'static {
     /// `GET /status`; also feeds `/metrics`, so it should be cheap.
     fn status(&self) -> impl Future<Output = Answer<Status>> + Send;
+
+    /// Told with every answer, in the header [`STALE_HEADER`](guildhall_protocol::api::STALE_HEADER); so it must be cheap.
+    fn stale(&self) -> Option<Stale> {
+        None
+    }
 
     /// `GET /peers`.
     fn peers(&self) -> impl Future<Output = Answer<Vec<Peer>>> + Send;

@@ -17,7 +17,7 @@ use axum::routing::{get, post, put};
 use futures::StreamExt;
 use guildhall_protocol::api::{
     DrainChange, FetchRequest, Follows, InferRequest, InviteRequest, InviteText, OfferChange,
-    PublishRequest, RunRequest,
+    PublishRequest, RunRequest, STALE_HEADER,
 };
 use guildhall_protocol::{Hash, PackageId, RecordId, RunId};
 use tokio::io::AsyncReadExt;
@@ -126,6 +126,9 @@ async fn around<N: Node>(State(app): Shared<N>, request: Request, next: Next) ->
     }
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Some(stale) = stale_header(&*app.node) {
+        headers.insert(STALE_HEADER, stale);
+    }
     let status = response.status();
     if status == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -137,6 +140,12 @@ async fn around<N: Node>(State(app): Shared<N>, request: Request, next: Next) ->
         tracing::debug!(%method, route, status = status.as_u16(), "request answered");
     }
     response
+}
+
+/// What every answer of a stale node says.
+fn stale_header<N: Node>(node: &N) -> Option<HeaderValue> {
+    let stale = serde_json::to_string(&node.stale()?).ok()?;
+    HeaderValue::from_str(&stale).ok()
 }
 
 /// Answers without looking at the body, but after reading some of it, so that the answer arrives.

@@ -238,6 +238,14 @@ impl Logs {
         self.waiting
     }
 
+    /// Records whose bodies are not here, and those of them of which is not known whether this node wants them.
+    #[must_use]
+    pub fn bodiless(&self) -> (u64, u64) {
+        self.logs.values().fold((0, 0), |(all, unsettled), log| {
+            (all + log.without_body.len() as u64, unsettled + log.unsettled.len() as u64)
+        })
+    }
+
     /// Positions of this author's log whose bodies are not here.
     #[must_use]
     pub fn without_body(&self, author: &PublicKey) -> Vec<u64> {

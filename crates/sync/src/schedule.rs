@@ -135,6 +135,18 @@ impl Schedule {
         self.peers.get(peer).map_or(0, |of_peer| of_peer.wanted.len())
     }
 
+    /// Records that peers say to have and that are not here, each log as the peer with most of it says.
+    #[must_use]
+    pub fn missing(&self, logs: &Logs) -> u64 {
+        let mut lens: BTreeMap<&PublicKey, u64> = BTreeMap::new();
+        for (author, len) in self.peers.values().flat_map(|of_peer| &of_peer.wanted) {
+            let longest = lens.entry(author).or_default();
+            *longest = (*longest).max(*len);
+        }
+        let missing = lens.into_iter().filter(|(author, len)| is_wanted(logs, author, *len));
+        missing.fold(0, |sum, (author, len)| sum.saturating_add(len - logs.len_of(author)))
+    }
+
     /// The pulls to start now; they count as under way from here on. Costs nothing when nothing changed, and of a
     /// peer that has its pulls already nothing is looked at.
     pub fn poll_pulls(&mut self, logs: &Logs) -> Vec<Pull> {

@@ -140,7 +140,8 @@ impl Hostile {
         let mut tasks = JoinSet::new();
         tasks.spawn(driver);
         overlay.set_federation(federation).await;
-        let hello = Hello { federation, delegation, addresses: overlay.addresses().await };
+        let addresses = overlay.addresses().await;
+        let hello = Hello { federation, delegation, addresses, now_ms: None };
         let counts = Arc::new(Counts::default());
         let shell = Shell {
             overlay: overlay.clone(),

@@ -13,10 +13,10 @@ use guildhall_protocol::api::{
     AdoptRequest, BackupMade, BackupRequest, BlobQuery, BlobStored, BlobsKnown, CategoryCount,
     DemandReport, Detail, DrainChange, FederationStatus, FetchRequest, Fetched, Follows, GcReport,
     GcRequest, HeldPackage, InferAnswer, InferRequest, InviteRequest, InviteText, Lending,
-    ListRequest, Notice, OfferChange, Peer, PublishRequest, Published, Ranking, Reindexed,
-    ReviewRequest, ReviewShown, RunReport, RunRequest, RunStarted, ScrubReport, ScrubRequest,
-    SearchAnswer, Status, StoreReport, Subscriptions, TestLog, Transfer, Unlisted, YankRequest,
-    Yanked,
+    ListRequest, Notice, OfferChange, Peer, PublishRequest, Published, Ranking, Reachability,
+    Reindexed, ReviewRequest, ReviewShown, RunReport, RunRequest, RunStarted, ScrubReport,
+    ScrubRequest, SearchAnswer, Stale, Status, StoreReport, Subscriptions, TestLog, Transfer,
+    Unlisted, YankRequest, Yanked,
 };
 use guildhall_protocol::body::HardwareOffer;
 use guildhall_protocol::facts::Facts;
@@ -33,7 +33,7 @@ use super::fetch::{FetchError, Purpose};
 use super::patterns::Patterns;
 use super::uploads::{blob_error, disk_full};
 use super::write::OwnLog;
-use super::{App, lock};
+use super::{App, lock, state};
 use crate::clock;
 use crate::config::Config;
 
@@ -60,6 +60,10 @@ pub(crate) struct Api(pub(crate) Arc<App>);
 impl Node for Api {
     async fn status(&self) -> Answer<Status> {
         Ok(self.0.status())
+    }
+
+    fn stale(&self) -> Option<Stale> {
+        *lock(&self.0.stale)
     }
 
     async fn peers(&self) -> Answer<Vec<Peer>> {
@@ -413,6 +417,13 @@ impl App {
             uptime_s: self.started.elapsed().as_secs(),
             notices: self.notices.len() as u64,
             heard_s: core.heard_s(),
+            stale: core.stale(),
+            completeness: state::completeness(&core),
+            disagreeing: state::disagreeing(&core),
+            queued: self.queued(&core),
+            dropped: core.dropped(),
+            clock: state::clock_difference(&core),
+            reachability: Reachability::default(),
         }
     }
 

@@ -26,6 +26,12 @@ pub(super) fn room(folder: &Path) -> Option<Room> {
     })
 }
 
+/// Of the disk of `folder` what is free, what there is, and what content leaves, bytes; if the system tells.
+pub(crate) fn disk_room(folder: &Path) -> Option<(u64, u64, u64)> {
+    let Room { free_bytes, all_bytes } = room(folder)?;
+    Some((free_bytes, all_bytes, RESERVE_BYTES))
+}
+
 /// Whether `needed_bytes` fit on the disk of `folder` and leave the reserve free.
 pub(super) fn check_room(folder: &Path, needed_bytes: u64) -> Result<(), Full> {
     match rustix::fs::statvfs(folder) {

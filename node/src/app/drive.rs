@@ -13,6 +13,7 @@ use tracing::{debug, info};
 
 use super::App;
 use super::effects::Context;
+use super::freshness::Missed;
 use crate::clock;
 
 /// Time between two ticks of the core, which counts in them.
@@ -26,13 +27,21 @@ const IN_A_ROW_MAX: u32 = 8;
 pub(super) async fn run(app: Arc<App>, mut events: Events, mut inbox: mpsc::Receiver<Event>) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut missed = Missed::from(clock::steady_ms());
     let mut in_a_row = 0;
     loop {
         tokio::select! {
             biased;
             () = app.tasks.token().cancelled() => return,
             // Peers come last: however much they send, time passes, and what was asked is answered.
-            _ = ticks.tick() => app.drive(Event::Tick, Context::default()).await,
+            _ = ticks.tick() => {
+                app.drive(Event::Tick, Context::default()).await;
+                app.tell_stale();
+                let tick_ms = u64::try_from(TICK.as_millis()).unwrap_or(u64::MAX);
+                if let Some(ms) = missed.tick(clock::steady_ms(), tick_ms) {
+                    app.drive(Event::Missed { ms }, Context::default()).await;
+                }
+            }
             event = inbox.recv(), if in_a_row < IN_A_ROW_MAX => match event {
                 Some(event) => {
                     in_a_row += 1;

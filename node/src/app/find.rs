@@ -50,6 +50,7 @@ impl App {
             holders: found.holders,
             nodes: found.nodes.into_iter().map(asked_node).collect(),
             age_s: found.age_s,
+            stale: self.core().stale(),
             facets: found.facets,
             did_you_mean: found.did_you_mean,
             nearest: found.nearest,

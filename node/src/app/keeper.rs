@@ -18,7 +18,7 @@ use crate::tasks::Tasks;
 
 /// Groups that wait for the disk, most of them one record of at most 60 KiB. When full, whoever has more waits, the
 /// driving task among them: then peers wait, or pull later.
-const QUEUE_MAX: usize = 1_024;
+pub(super) const QUEUE_MAX: usize = 1_024;
 
 /// A commit takes no further group from this size on, bytes; an eighth of what the store takes at once.
 const COMMIT_FULL_BYTES: usize = 8 * 1024 * 1024;
@@ -50,6 +50,11 @@ impl Keeper {
         if self.0.send(Group { records, done: None }).await.is_err() {
             error!(count, "records came after the node stopped; peers will be asked again");
         }
+    }
+
+    /// Groups that wait.
+    pub(super) fn waiting(&self) -> usize {
+        QUEUE_MAX.saturating_sub(self.0.capacity())
     }
 
     /// Waits until the records are on disk, and everything that was pushed before them.

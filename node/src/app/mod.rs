@@ -16,6 +16,7 @@ mod fetch;
 mod find;
 mod forks;
 mod frames;
+mod freshness;
 mod held;
 mod housekeeping;
 mod index;
@@ -32,6 +33,7 @@ mod replicas;
 mod run;
 mod slots;
 mod start;
+mod state;
 mod test_logs;
 mod transfer;
 mod turns;
@@ -45,6 +47,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use guildhall_core::{Core, Event, Found, PageFault};
 use guildhall_overlay::Overlay;
+use guildhall_protocol::api::Stale;
 use guildhall_protocol::name::CategoryPrefix;
 use guildhall_protocol::{Hash, PublicKey, RunId};
 use guildhall_sandbox::Workers;
@@ -55,6 +58,7 @@ use crate::engines::Engines;
 use crate::home::Home;
 use crate::tasks::Tasks;
 
+pub(crate) use disk::disk_room;
 pub(crate) use start::{Options, adopt_store, start};
 
 /// Events that wait for the driving task: responses, DHT answers and ticks. When full, who has one waits.
@@ -99,6 +103,8 @@ pub(crate) struct App {
     joining: tokio::sync::Mutex<()>,
     /// Whether the newest node record is known not to be true and was not replaced.
     undescribed: AtomicBool,
+    /// How stale the node was at the last tick; what every answer says, while the core is busy too.
+    stale: Mutex<Option<Stale>>,
     /// Addresses that are dialled while no peer is admitted.
     static_peers: Mutex<Vec<String>>,
     calls: Arc<Semaphore>,

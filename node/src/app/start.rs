@@ -30,7 +30,8 @@ use super::slots::Slots;
 use super::upkeep::FORMER_KEY;
 use super::{
     App, CALLS_MAX, EVENTS_MAX, HELLOS_MAX, INSPECTIONS_MAX, SERVED_MAX, answers, demand, drive,
-    effects, housekeeping, index, leases, lend, load, lock, notices, replicas, transfer, upkeep,
+    effects, freshness, housekeeping, index, leases, lend, load, lock, notices, replicas, transfer,
+    upkeep,
 };
 use crate::clock;
 use crate::config::{Config, NoS3};
@@ -119,10 +120,12 @@ pub(crate) async fn start(home: Home, options: Options) -> Result<Running, Start
     let (catalog, index) = index::open(home.path(), &store, core.federation().id());
     core.set_catalog(catalog);
     let provided = load::load_records(&store, &mut core)?;
+    freshness::restore(&store, &mut core)?;
     check_name(&core)?;
     let parts = (tasks.clone(), executing);
     let (app, inbox) =
         assemble((home, &config), store, overlay, (core, index), parts, format!("http://{api}"))?;
+    app.tell_stale();
     let federation = app.core().federation().id();
     app.overlay.set_federation(federation).await;
     app.perform(provided, effects::Context::default()).await;
@@ -140,6 +143,7 @@ pub(crate) async fn start(home: Home, options: Options) -> Result<Running, Start
     tasks.spawn("demand", demand::run(Arc::clone(&app)));
     tasks.spawn("index", index::run(Arc::clone(&app)));
     tasks.spawn("replicas", replicas::run(Arc::clone(&app)));
+    tasks.spawn("freshness", freshness::run(Arc::clone(&app)));
     tasks.spawn("lend", lend::run(Arc::clone(&app)));
     tasks.spawn("housekeeping", housekeeping::run(Arc::clone(&app)));
 
@@ -335,6 +339,7 @@ fn assemble(
         publishing: tokio::sync::Mutex::new(()),
         joining: tokio::sync::Mutex::new(()),
         undescribed: AtomicBool::new(false),
+        stale: Mutex::new(None),
         static_peers: Mutex::new(Vec::new()),
         calls: Arc::new(Semaphore::new(CALLS_MAX)),
         hellos: Arc::new(Semaphore::new(HELLOS_MAX)),

@@ -2,13 +2,16 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use clap::Args;
 use guildhall_client::{Client, shell_quote};
+use guildhall_protocol::api::Stale;
 
 use super::exit;
 use super::failure::Failure;
+use super::federation::uptime;
 use super::output::{Format, Output};
 
 /// Where a node's API is when nothing says otherwise.
@@ -51,6 +54,8 @@ pub(crate) struct Context {
     pub(crate) globals: Globals,
     /// Where it prints.
     pub(crate) output: Output,
+    /// Whom it asks, once it does: one node.
+    asked: OnceLock<Client>,
 }
 
 impl Context {
@@ -61,7 +66,7 @@ impl Context {
             globals.format = Format::Json;
         }
         let output = Output::new(globals.format);
-        Self { globals, output }
+        Self { globals, output, asked: OnceLock::new() }
     }
 
     /// The node's home, whether it exists or not; absolute, because the node tells others where it lives.
@@ -130,8 +135,15 @@ impl Context {
         let client = match &self.globals.token {
             Some(token) => Client::with_token(url, token),
             None => Client::new(url),
-        };
-        Ok(client?)
+        }?;
+        Ok(self.asked.get_or_init(|| client).clone())
+    }
+
+    /// Tells the person if the node said that it is stale.
+    pub(crate) fn say_stale(&self) {
+        if let Some(stale) = self.asked.get().and_then(Client::stale) {
+            self.output.warning(&stale_text(stale));
+        }
     }
 }
 
@@ -178,6 +190,18 @@ fn is_same(one: &Path, other: &Path) -> bool {
 fn not_up(home: &Path) -> Failure {
     let message = format!("no node is up in this home: {}", home.display());
     Failure::new(exit::UNREACHABLE, message).with_help(up(home))
+}
+
+/// What a stale node's answers are worth.
+fn stale_text(stale: Stale) -> String {
+    let since = uptime(stale.heard_s);
+    let runs = match stale.refuses {
+        true => ", and the node runs only code of its own organisation",
+        false => "",
+    };
+    format!(
+        "nothing was heard from another organisation for {since}: this may be out of date{runs} (guild doctor)"
+    )
 }
 
 /// How to start the node of a home.

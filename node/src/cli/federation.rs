@@ -1,5 +1,7 @@
 //! `invite`, `join`, `status`, `peers`: who belongs together, and how the node is.
 
+mod state;
+
 use std::io::{self, Read as _};
 
 use clap::Args;
@@ -99,6 +101,7 @@ pub(super) async fn status(context: &Context) -> Result<(), Failure> {
         return output.line(&status.peer_id);
     }
     output.table(&status_table(&status))?;
+    output.lines(state::lines(&status, output.columns()))?;
     if status.notices > 0 {
         match client.notices().await {
             Ok(notices) => output.lines(notice_lines(&notices, output.columns()))?,
@@ -141,7 +144,7 @@ fn status_table(status: &Status) -> Table {
     }
     let federation = &status.federation;
     table.field("federation", format!("{} ({})", federation.name, list(&federation.members)));
-    table.field("follows", list(&status.follows));
+    table.field("follows", state::follows(status));
     table.field("lends", offer_text(status.offer.as_ref()));
     if status.draining {
         let said = "finishes what others have here and takes no more; guild node drain --stop";
@@ -150,13 +153,18 @@ fn status_table(status: &Status) -> Table {
     table.field("engines", list(&status.engines));
     table.field("isolation", list(&status.isolation));
     table.field("peers", status.peers.to_string());
-    table.field("records", status.records.to_string());
+    table.field("records", state::records(status));
+    table.field("bodies", state::bodies(&status.completeness));
     table.field("listings", status.listings.to_string());
     table.field("packages", status.packages.to_string());
     table.field("jobs", status.jobs.to_string());
     if let Some(heard_s) = status.heard_s {
         table.field("heard", format!("another node {} ago", uptime(heard_s)));
     }
+    if let Some(stale) = status.stale {
+        table.field("stale", state::stale(stale));
+    }
+    table.field("reached", state::reached(&status.reachability));
     table.field("version", status.software.clone());
     table.field("up", uptime(status.uptime_s));
     table
@@ -221,7 +229,7 @@ pub(super) fn list<T: ToString>(items: &[T]) -> String {
 }
 
 /// Seconds in the two largest units that count.
-pub(super) fn uptime(seconds: u64) -> String {
+pub(crate) fn uptime(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds} s"),

@@ -1,7 +1,7 @@
 //! The command line: what `guild` understands, and how it talks.
 //!
 //! Data goes to stdout, talk to stderr, and every failure is one `error:` with its causes and, where something can be
-//! done, a `help:` line. `init`, `up` and `demo` act on this machine and live in [`commands`](crate::commands);
+//! done, a `help:` line. `init`, `up`, `demo` and `doctor` act on this machine and live in [`commands`](crate::commands);
 //! every other command is a client of a running node's API. Exit codes are in [`exit`].
 //! A node starts `guild worker` for foreign code, which is no command for people.
 //!
@@ -63,7 +63,7 @@ pub(crate) use demand::DemandArgs;
 pub(crate) use diff::DiffArgs;
 pub(crate) use escape::escape;
 pub(crate) use failure::Failure;
-pub(crate) use federation::{InviteArgs, JoinArgs};
+pub(crate) use federation::{InviteArgs, JoinArgs, uptime};
 pub(crate) use find::SearchArgs;
 pub(crate) use get::GetArgs;
 pub(crate) use local::{DemoArgs, InitArgs, UpArgs};
@@ -110,6 +110,8 @@ pub(crate) enum Command {
     Status,
     /// The other nodes it knows
     Peers,
+    /// What is wrong with the node and its machine, and how to put it right
+    Doctor,
     /// Begin a stage: a folder that builds, passes its tests and can be published
     New(NewArgs),
     /// Assemble the WebAssembly text (.wat) in a folder
@@ -208,10 +210,18 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
             context.try_home()?;
             crate::commands::restore(context, args).await
         }
+        Command::Doctor => tokio::select! {
+            biased;
+            _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
+            done = crate::commands::doctor(context) => done,
+        },
         command => tokio::select! {
             biased;
             _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
-            done = ask(context, command) => done,
+            done = ask(context, command) => {
+                context.say_stale();
+                done
+            }
         },
     }
 }
@@ -246,7 +256,7 @@ async fn ask(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Node(NodeCommand::Renew(_)) => Ok(()),
         Command::Node(NodeCommand::Rank(args)) => rank::rank(context, &args).await,
         Command::Store(command) => store::store(context, command).await,
-        Command::Init(_) | Command::Up(_) | Command::Demo(_) => Ok(()),
+        Command::Init(_) | Command::Up(_) | Command::Demo(_) | Command::Doctor => Ok(()),
     }
 }
 
@@ -327,6 +337,7 @@ mod tests {
             "guild node offer --quota lots",
             "guild node drain --stop --wait",
             "guild node follow",
+            "guild doctor now",
             "guild invite --expires soon",
             "guild invite --expires 8d",
             "guild runs 12xy",

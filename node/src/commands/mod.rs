@@ -1,6 +1,7 @@
 //! The commands that work on this machine rather than through a running node's API.
 
 mod demo;
+mod doctor;
 mod init;
 mod renew;
 mod restore;
@@ -11,6 +12,7 @@ use std::process::ExitCode;
 use crate::cli::{Context, Failure, exit};
 
 pub(crate) use demo::demo;
+pub(crate) use doctor::doctor;
 pub(crate) use init::init;
 pub(crate) use renew::renew;
 pub(crate) use restore::restore;

@@ -40,6 +40,9 @@ pub struct SearchAnswer {
     /// since a holder was asked whose answer is remembered. `None` when this node never heard from another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age_s: Option<u64>,
+    /// Set when the node heard nothing from another org for so long that the answer may be out of date.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale: Option<super::Stale>,
     /// How many answers there are of each kind, category and so on, if they were asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub facets: Vec<Facet>,

@@ -66,6 +66,7 @@ fn hello() -> Hello {
         federation: federation(),
         delegation: joiner().delegate(Role::Node),
         addresses: vec!["/ip4/192.0.2.8/tcp/4001".into()],
+        now_ms: None,
     }
 }
 

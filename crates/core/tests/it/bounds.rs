@@ -128,7 +128,8 @@ fn comparing() -> (World, PublicKey, CallId) {
 
 fn hello(world: &World) -> Hello {
     let federation = world.nodes[0].core.federation().id();
-    Hello { federation, delegation: identity("bravo").node.delegation, addresses: Vec::new() }
+    let delegation = identity("bravo").node.delegation;
+    Hello { federation, delegation, addresses: Vec::new(), now_ms: None }
 }
 
 #[test]

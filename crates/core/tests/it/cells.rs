@@ -289,7 +289,8 @@ fn greeted_by_twenty(core: &mut Core) -> Vec<Effect> {
     let hello = |number| {
         let node = another_node("alpha", number).node;
         let addresses = Vec::new();
-        let hello = Hello { federation, delegation: node.delegation.clone(), addresses };
+        let delegation = node.delegation.clone();
+        let hello = Hello { federation, delegation, addresses, now_ms: None };
         let (peer, request) = (node.public(), Request::Hello(hello));
         core.handle(START_MS, Event::Request { peer, reply: ReplyId(0), request })
     };

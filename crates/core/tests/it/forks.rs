@@ -189,6 +189,7 @@ fn who_came_in_by_a_forked_log_is_a_member_for_nobody_and_its_node_is_refused() 
         federation: id_of(&world, 1),
         delegation: alpha.node.delegation.clone(),
         addresses: Vec::new(),
+        now_ms: None,
     };
     world.connect(0, 1);
     match world.ask(0, 1, &Request::Hello(hello)) {

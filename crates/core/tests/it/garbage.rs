@@ -125,6 +125,7 @@ proptest! {
                 federation: guildhall_protocol::FederationId(Hash::of(b"x")),
                 delegation: crate::fixture::founding("mallory"),
                 addresses: vec!["nonsense".into()],
+                now_ms: None,
             }),
         };
         let mut bytes = cbor::encode(&request);

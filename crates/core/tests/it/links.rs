@@ -88,8 +88,12 @@ fn say_hello(world: &mut World, who: &Identity) -> Response {
     let core = &mut world.nodes[0].core;
     let _greets = core.handle(now_ms, Event::Connected { peer });
     let federation = core.federation().id();
-    let hello =
-        Hello { federation, delegation: who.node.delegation.clone(), addresses: Vec::new() };
+    let hello = Hello {
+        federation,
+        delegation: who.node.delegation.clone(),
+        addresses: Vec::new(),
+        now_ms: None,
+    };
     let event = Event::Request { peer, reply: ReplyId(7), request: Request::Hello(hello) };
     let answer = |effect| match effect {
         Effect::Respond { reply: ReplyId(7), response } => Some(response),

@@ -13,6 +13,7 @@ mod demand;
 mod finding;
 mod fixture;
 mod forks;
+mod fresh;
 mod garbage;
 mod joining;
 mod leases;

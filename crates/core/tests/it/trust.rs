@@ -34,7 +34,7 @@ fn answer(world: &mut World, peer: PublicKey, request: Request) -> (Response, Ve
 
 fn hello(world: &World, delegation: Signed) -> Hello {
     let federation = world.nodes[0].core.federation().id();
-    Hello { federation, delegation, addresses: Vec::new() }
+    Hello { federation, delegation, addresses: Vec::new(), now_ms: None }
 }
 
 fn assert_refused(world: &mut World, peer: PublicKey, hello: Hello, word: &str) {

@@ -15,7 +15,7 @@ use guildhall_protocol::api::{
     HeldPackage, InferAnswer, InferRequest, InviteRequest, InviteText, KeptFor, Lending,
     ListRequest, Machine, Notice, OfferChange, OutputLine, OutputValue, Peer, PublishRequest,
     Published, Ranking, RecordFailure, Reindexed, ReviewRequest, ReviewShown, RunReport,
-    RunRequest, RunStarted, ScrubReport, ScrubRequest, SearchAnswer, Status, StoreReport,
+    RunRequest, RunStarted, ScrubReport, ScrubRequest, SearchAnswer, Stale, Status, StoreReport,
     Subscriptions, TestLog, Transfer, Unlisted, Via, YankRequest, Yanked,
 };
 use guildhall_protocol::facts::Facts;
@@ -40,6 +40,7 @@ pub(crate) struct Fake {
     blobs: Mutex<BTreeMap<Hash, Vec<u8>>>,
     follows: Mutex<Vec<CategoryPrefix>>,
     draining: AtomicBool,
+    stale: Option<Stale>,
 }
 
 /// A gateway over a [`Fake`] on a port of its own.
@@ -50,14 +51,22 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    #[expect(clippy::disallowed_methods, reason = "a test watches its task itself")]
     pub(crate) async fn start(token: Option<&str>) -> Self {
+        Self::start_with(token, Fake::default()).await
+    }
+
+    /// A node that says with every answer how stale it is.
+    pub(crate) async fn start_stale(stale: Stale) -> Self {
+        Self::start_with(None, Fake { stale: Some(stale), ..Fake::default() }).await
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a test watches its task itself")]
+    async fn start_with(token: Option<&str>, node: Fake) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let options = Options::default().with_token(token.map(str::to_owned));
-        let node = Arc::new(Fake::default());
-        let ended = tokio::spawn(serve(listener, node, options, shutdown.clone()));
+        let ended = tokio::spawn(serve(listener, Arc::new(node), options, shutdown.clone()));
         Self { address, shutdown, ended }
     }
 
@@ -100,6 +109,10 @@ fn report(run: RunId) -> RunReport {
 }
 
 impl Node for Fake {
+    fn stale(&self) -> Option<Stale> {
+        self.stale
+    }
+
     async fn status(&self) -> Answer<Status> {
         let follows = self.follows.lock().unwrap().clone();
         let key = guildhall_protocol::SecretKey::from_seed(&[7; 32]).public();
@@ -204,6 +217,7 @@ impl Node for Fake {
             next: None,
             nodes: Vec::new(),
             age_s: None,
+            stale: None,
             facets: Vec::new(),
             did_you_mean: Vec::new(),
             nearest: Vec::new(),

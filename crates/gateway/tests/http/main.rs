@@ -11,7 +11,7 @@ use std::time::Duration;
 use fake::{Running, manifest, package_id, run_id};
 use guildhall_client::{Client, Error};
 use guildhall_protocol::api::{
-    Follows, InviteRequest, OfferChange, RunInput, RunRequest, RunState,
+    Follows, InviteRequest, OfferChange, RunInput, RunRequest, RunState, Stale,
 };
 use guildhall_protocol::query::Query;
 use guildhall_protocol::{Hash, RecordId, RunId};
@@ -42,6 +42,21 @@ async fn every_route_reaches_its_method_and_comes_back_typed() {
     assert_eq!(client.manifest(package_id()).await.unwrap(), manifest());
     let record = RecordId(Hash::of(b"record"));
     assert_eq!(client.record(record).await.unwrap(), record.0.as_bytes());
+}
+
+#[tokio::test]
+async fn a_stale_node_says_so_with_every_answer_and_refusal() {
+    let stale = Stale { heard_s: 700_000, refuses: true };
+    let client = Running::start_stale(stale).await.client();
+    assert_eq!(client.stale(), None, "nothing was asked yet");
+    client.peers().await.unwrap();
+    assert_eq!(client.stale(), Some(stale));
+    let fresh = Running::start(None).await.client();
+    fresh.peers().await.unwrap();
+    assert_eq!(fresh.stale(), None);
+    let clone = client.clone();
+    client.show(&"lab-a/digits".parse().unwrap()).await.unwrap_err();
+    assert_eq!(clone.stale(), Some(stale), "refusals too");
 }
 
 #[tokio::test]
@@ -253,6 +268,7 @@ async fn metrics_count_requests_by_route_and_show_the_node() {
         "guild_http_requests_total{method=\"GET\",route=\"none\",status=\"404\"} 1",
         "guild_listings 5",
         "guild_jobs 1",
+        "guild_stale_seconds 0",
         "# EOF",
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");

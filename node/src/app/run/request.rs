@@ -168,9 +168,11 @@ impl App {
     ) -> Result<Plan, ApiError> {
         let manifest = self.manifest_of(package).await?;
         let stages = self.stages_of(stage_name(reference), package, &manifest).await?;
-        pipeline::plan(&stages).map_err(|error| {
+        let plan = pipeline::plan(&stages).map_err(|error| {
             ApiError::failed("not_runnable", format!("{reference} cannot be run: {error}"))
-        })
+        })?;
+        self.check_fresh(&plan)?;
+        Ok(plan)
     }
 
     /// The same, for single requests that follow each other: not older than [`PLAN_FRESH`].

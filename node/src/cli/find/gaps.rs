@@ -143,6 +143,7 @@ pub(super) fn merged(one: SearchAnswer, other: SearchAnswer, limit: usize) -> Se
         }
     }
     all.age_s = all.age_s.max(other.age_s);
+    all.stale = all.stale.or(other.stale);
     for facet in other.facets {
         match all.facets.iter_mut().find(|known| known.name == facet.name) {
             Some(known) => add_counts(known, facet),

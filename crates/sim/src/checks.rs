@@ -20,17 +20,23 @@ impl World {
             let is_forked = logs.fork_of(author).is_some();
             assert!(is_forked || logs.len_of(author) >= *len, "node {me} lost records of its own");
         }
+        // Only a proven fork takes records back.
+        let (before, now) = (node.records.replace(logs.records()), logs.records());
+        let is_forked = node.core.forks().next().is_some();
+        assert!(is_forked || now >= before, "node {me} had {before} records and has {now}");
         let waiting = logs.waiting();
         let is_bounded = waiting.records <= WAITING_MAX && waiting.len_bytes <= WAITING_MAX_BYTES;
         assert!(is_bounded, "node {me} lets {waiting:?} wait");
     }
 
-    /// Of which logs a node has how much, in one number.
+    /// Which logs a node has, in one number: each author's, how long it is and its last record.
     #[must_use]
     pub fn digest(&self, me: usize) -> u64 {
         let mut hasher = DefaultHasher::new();
-        for head in self.nodes[me].core.logs().heads_after(None) {
-            (head.author.as_bytes(), head.len).hash(&mut hasher);
+        let logs = self.nodes[me].core.logs();
+        for head in logs.heads_after(None) {
+            let last = logs.id_at(&head.author, head.len - 1);
+            (head.author.as_bytes(), head.len, last).hash(&mut hasher);
         }
         hasher.finish()
     }
@@ -44,10 +50,11 @@ impl World {
         up.all(|me| self.digest(me) == digest)
     }
 
-    /// The listings that a node's catalogue has.
+    /// The listings that a node's catalogue has, and whether each was taken back.
     #[must_use]
-    pub fn listings(&self, me: usize) -> BTreeSet<RecordId> {
-        self.nodes[me].core.catalog().briefs().map(|brief| brief.listing_id()).collect()
+    pub fn listings(&self, me: usize) -> BTreeSet<(RecordId, bool)> {
+        let briefs = self.nodes[me].core.catalog().briefs();
+        briefs.map(|brief| (brief.listing_id(), brief.yanked().is_some())).collect()
     }
 
     /// Whatever was acknowledged anywhere and is not at every node, in words.
@@ -56,7 +63,8 @@ impl World {
         let mut lost = Vec::new();
         for (owner, node) in self.nodes.iter().enumerate() {
             for (author, len) in &node.acked {
-                let lacks = |me: &usize| self.nodes[*me].core.logs().len_of(author) < *len;
+                let last = |me: usize| self.nodes[me].core.logs().id_at(author, *len - 1);
+                let lacks = |me: &usize| last(*me).is_none() || last(*me) != last(owner);
                 let who: Vec<usize> = (0..self.nodes.len()).filter(lacks).collect();
                 if !who.is_empty() {
                     lost.push(format!("records that node {owner} wrote are not at {who:?}"));

@@ -142,6 +142,7 @@ impl World {
     fn boot(&mut self, me: usize, identity: Identity, settings: Settings) {
         let node = &mut self.nodes[me];
         let addresses = node.core.addresses().to_vec();
+        node.records.set(0);
         node.core = Core::new(identity, settings, State::found(node.founding.clone()).unwrap());
         node.core.set_addresses(addresses);
         let effects = node.load();

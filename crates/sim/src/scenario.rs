@@ -1,6 +1,9 @@
 //! Partitions with names: a few nodes, everybody writing, and something that keeps them apart. Thirty seconds after it
 //! ends, all must have the same, and everything that was acknowledged.
 
+use std::collections::BTreeSet;
+
+use guildhall_protocol::RecordId;
 use guildhall_protocol::body::Yank;
 use guildhall_protocol::wire::Invite;
 
@@ -78,6 +81,10 @@ impl Scenario {
     pub fn run(&self, seed: u64) -> Result<Outcome, String> {
         let mut world = small(seed);
         (self.trouble)(&mut world);
+        let yanked: BTreeSet<RecordId> = (0..world.nodes.len())
+            .flat_map(|me| world.listings(me))
+            .filter_map(|(id, is_yanked)| is_yanked.then_some(id))
+            .collect();
         world.heal();
         world.nodes.iter_mut().for_each(|node| node.skew_ms = 0);
         let from_ms = world.now_ms;
@@ -97,6 +104,9 @@ impl Scenario {
         let listings = world.listings(0);
         if let Some(other) = (1..world.nodes.len()).find(|me| world.listings(*me) != listings) {
             return Err(format!("node {other} lists something else than node 0"));
+        }
+        if yanked.iter().any(|id| !listings.contains(&(*id, true))) {
+            return Err("what was taken back is listed again".to_owned());
         }
         if listings.is_empty() || world.nodes.iter().any(|node| node.core.forks().next().is_some())
         {

@@ -1,5 +1,6 @@
 //! The world: its nodes, its packets in the order of their arrival, and its time.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
@@ -23,6 +24,7 @@ pub type Tamper = Box<dyn Fn(&Request, Response) -> Response>;
 
 /// A node: its core, its disk, and what its shell knows.
 pub struct Node {
+    key: PublicKey,
     /// What it decides with.
     pub core: Core,
     /// The federation it is in.
@@ -57,13 +59,15 @@ pub struct Node {
     /// Goes up with every restart; what was asked before is answered to nobody.
     pub(crate) life: u64,
     pub(crate) answers: BTreeMap<u64, Result<Response, String>>,
+    /// Records that its logs had when it was last looked at, since it runs.
+    pub(crate) records: Cell<u64>,
 }
 
 impl Node {
     /// The node's key.
     #[must_use]
-    pub fn key(&self) -> PublicKey {
-        self.core.identity().node.public()
+    pub const fn key(&self) -> PublicKey {
+        self.key
     }
 }
 
@@ -198,6 +202,7 @@ impl World {
         let state = State::found(founding.clone()).unwrap();
         let place = |record: Record| ((record.header().author, record.header().seq), record);
         let mut node = Node {
+            key: identity.node.public(),
             core: Core::new(identity, settings, state),
             founding,
             store: records.into_iter().map(place).collect(),
@@ -217,6 +222,7 @@ impl World {
             acked: BTreeMap::new(),
             life: 0,
             answers: BTreeMap::new(),
+            records: Cell::new(0),
         };
         node.core.set_addresses(vec![format!("sim/{index}")]);
         let effects = node.load();

@@ -55,7 +55,7 @@ async fn look(context: &Context, report: &mut Report) {
     }
     match &answers {
         Some(answers) => node::look(answers, report),
-        None => report.add(here::clock_alone()),
+        None => report.add_all(home.is_some().then(here::clock_alone)),
     }
     if let Some(home) = &home {
         report.add_all(ports::look(home, status).await);
@@ -67,10 +67,13 @@ async fn look(context: &Context, report: &mut Report) {
     if home.is_some() {
         report.add(here::isolation().await);
     }
-    let library = home.as_ref().and_then(|home| home.config().ok()?.onnxruntime);
-    match status {
-        Some(status) => report.add(node::engines(status)),
-        None => report.add(here::engines(library).await),
+    match (status, &home) {
+        (Some(status), _) => report.add(node::engines(status)),
+        (None, Some(home)) => {
+            let library = home.config().ok().and_then(|config| config.onnxruntime);
+            report.add(here::engines(library).await);
+        }
+        (None, None) => {}
     }
 }
 

@@ -26,6 +26,22 @@ crash-images:
     GUILDHALL_CRASH_IMAGES=1000000 cargo test --release -p guildhall-store --lib crash
     GUILDHALL_FAULT_STEP=1 cargo test --release -p guildhall-store --lib faults
 
+# A federation of a thousand nodes in virtual time; some minutes.
+sim:
+    cargo run --release --locked -p guildhall-sim -- --nodes 1000 --seed 7
+
+# Every named partition with 200 seeds.
+partitions:
+    cargo run --release --locked -p guildhall-sim -- --scenario all --seeds 200
+
+# What docs/scale.md says, anew.
+scale:
+    cargo run --release --locked -p guildhall-sim -- growth --seed 7 --svg docs/scale.svg
+
+# For a night and a machine with much memory: three thousand nodes.
+nightly-sim:
+    cargo run --release --locked -p guildhall-sim -- --nodes 3000 --records 50 --seed 7
+
 # What continuous integration does.
 ci:
     .ci/run

@@ -184,7 +184,7 @@ impl From<WriteError> for ApiError {
                 Self::unavailable("log_damaged", message).with_help("guild peers")
             }
             WriteError::LogForked { .. } => {
-                Self::conflict("log_forked", message).with_help("guild init --org NAME --home DIR")
+                Self::conflict("log_forked", message).with_help("guild node renew --new-keys")
             }
             WriteError::Stopping => Self::unavailable("stopping", message),
             WriteError::Record(_) | WriteError::Store(_) | WriteError::Read(_) => {

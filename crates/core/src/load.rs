@@ -72,7 +72,7 @@ impl Core {
         self.logs.offer(record);
         self.evaluate(record, &mut out);
         // It was told when it came.
-        out.retain(|effect| !matches!(effect, Effect::Demanded { .. }));
+        out.retain(|effect| !matches!(effect, Effect::Demanded { .. } | Effect::Quarantined(_)));
         out
     }
 

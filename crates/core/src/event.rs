@@ -178,15 +178,22 @@ pub enum Effect {
     ProveFork(Contradiction),
     /// A key is in quarantine from now on.
     Quarantined(Forked),
-    /// Let a peer take part in everything.
+    /// Let a peer take part in everything. It comes again when the peer's org is another one than was said before.
     Admit {
         /// Who.
         peer: PublicKey,
+        /// The root key of its org, which shares the bounds that hold for one org.
+        org: PublicKey,
     },
-    /// Cut a peer off.
+    /// Cut a peer off, and forget what it said in the DHT. It may be away already.
     Expel {
         /// Who.
         peer: PublicKey,
+    },
+    /// Forget what nodes of an org that is no longer a member said in the DHT, also of those that are away.
+    ForgetOrg {
+        /// The org's root key.
+        org: PublicKey,
     },
     /// Remember where a peer listens.
     SetKnown {

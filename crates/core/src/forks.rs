@@ -90,8 +90,9 @@ impl Core {
             "{author:?} has two writers: its log ends at record {seq}, and {gone} listings of it are not shown"
         )));
         out.push(Effect::Quarantined(shown));
+        // Also when it is away: what it said in the DHT goes too.
+        out.push(Effect::Expel { peer: author });
         if self.peers.contains_key(&author) {
-            out.push(Effect::Expel { peer: author });
             self.handle_disconnected(author, out);
         }
         if self.federation.cut(&author, seq) == guildhall_federation::Change::Members {

@@ -12,7 +12,7 @@ use guildhall_protocol::record::Record;
 use guildhall_protocol::{PublicKey, RecordId};
 
 use crate::event::Effect;
-use crate::keys::{shard_key, shard_of, with_ancestors};
+use crate::keys::with_ancestors;
 use crate::node::Core;
 
 /// Listings that a restored catalogue has, by author: positions in the log, in order, and the start of the record's id.
@@ -81,6 +81,8 @@ impl Core {
     #[must_use]
     pub fn finish_load(&mut self) -> Vec<Effect> {
         let mut out = Vec::new();
+        // The first pass did not tell who came in: who goes from now on is measured against this.
+        self.members = self.federation.members().map(|(root, _)| *root).collect();
         if std::mem::take(&mut self.restored).is_empty() {
             return out;
         }
@@ -96,10 +98,9 @@ impl Core {
         }
         self.find_strangers();
         self.rename_orgs();
-        let shard = shard_of(self.me.node.public());
         for category in self.catalog.categories_within(&self.settings.follows, &self.me.root) {
             for category in with_ancestors(&category) {
-                self.provide(shard_key(self.federation.id(), &category, shard), &mut out);
+                self.provide_category(&category, &mut out);
             }
         }
         out

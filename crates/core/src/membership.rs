@@ -163,15 +163,18 @@ impl Core {
         let state = self.peers.entry(peer).or_default();
         state.connected = true;
         state.sponsor = false;
-        let known = state.admitted.replace(authority).is_some();
+        let org = authority.root;
+        let before = state.admitted.replace(authority).map(|authority| authority.root);
         if !addresses.is_empty() {
             out.push(Effect::SetKnown { peer, addresses });
         }
-        if known {
+        if before != Some(org) {
+            out.push(Effect::Admit { peer, org });
+        }
+        if before.is_some() {
             // It may say hello again because it moved into this federation just now.
             self.compare_soon(peer);
         } else {
-            out.push(Effect::Admit { peer });
             self.compare(peer, out);
         }
         self.ask_admitted(peer, out);
@@ -324,6 +327,7 @@ impl Core {
             self.served.forget_org(root);
             self.demand.remove_org(root);
             self.nodes.retain(|_, view| view.root != *root);
+            out.push(Effect::ForgetOrg { org: *root });
         }
         self.links.handle_nodes();
         self.questions.forget_idle();

@@ -23,6 +23,7 @@ use crate::find::{LookedUp, Pages, Questions, Served};
 use crate::forks::Forks;
 use crate::fresh::Freshness;
 use crate::identity::{DelegatedKey, Identity};
+use crate::keys::holder_keys;
 use crate::links::Links;
 use crate::load::Restored;
 use crate::membership::Confirming;
@@ -495,6 +496,13 @@ impl Core {
         self.next_call += 1;
         self.calls.insert(id, call);
         out.push(Effect::Call { call: id, peer, request });
+    }
+
+    /// Provides a category, once.
+    pub(crate) fn provide_category(&mut self, category: &CategoryPrefix, out: &mut Vec<Effect>) {
+        for key in holder_keys(self.federation.id(), self.me.node.public(), category) {
+            self.provide(key, out);
+        }
     }
 
     /// Provides a key once.

@@ -17,7 +17,7 @@ use serde_bytes::ByteBuf;
 
 use crate::drops::Drop;
 use crate::event::{Effect, GossipId, NodeView, Verdict};
-use crate::keys::{shard_key, shard_of, with_ancestors};
+use crate::keys::with_ancestors;
 use crate::node::{Call, Core};
 
 /// Logs of orgs that are not members. They are kept because a membership record may still be on its way; further ones
@@ -332,9 +332,8 @@ impl Core {
             self.note_full(&org, out);
         }
         if is_kept {
-            let shard = shard_of(self.me.node.public());
             for category in categories.iter().flat_map(with_ancestors) {
-                self.provide(shard_key(self.federation.id(), &category, shard), out);
+                self.provide_category(&category, out);
             }
         }
     }

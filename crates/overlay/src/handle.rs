@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use guildhall_protocol::api::Dropped;
 use guildhall_protocol::limits::MESSAGE_MAX_BYTES;
 use guildhall_protocol::{FederationId, Hash, PublicKey};
 use libp2p::Multiaddr;
@@ -110,14 +111,21 @@ impl Overlay {
     }
 
     /// Admits a connected peer for as long as it stays connected: its gossip, streams and provider records count from
-    /// now on. Does nothing if it is not connected.
-    pub async fn admit(&self, peer: PublicKey) {
-        self.tell(Command::Admit(peer)).await;
+    /// now on. Does nothing if it is not connected. `org` is whose node it is, by the key that stays the same: bounds
+    /// that hold for one org are shared by all its nodes. Called again, it sets another org.
+    pub async fn admit(&self, peer: PublicKey, org: PublicKey) {
+        self.tell(Command::Admit { peer, org }).await;
     }
 
     /// Disconnects a peer and forgets its addresses and provider records. If it comes back, it is a stranger.
     pub async fn expel(&self, peer: PublicKey) {
         self.tell(Command::Expel(peer)).await;
+    }
+
+    /// Forgets the provider records of all nodes of an org, also of those that are not connected. Those that are stay
+    /// so, until they are expelled, but leave no more records.
+    pub async fn forget_org(&self, org: PublicKey) {
+        self.tell(Command::ForgetOrg(org)).await;
     }
 
     /// Sets where a peer can be reached, for requests and lookups that need a connection later on. Addresses that may
@@ -211,6 +219,11 @@ impl Overlay {
     /// The addresses others can dial, each a multiaddr ending in this node's peer id. Empty once the driver has ended.
     pub async fn addresses(&self) -> Vec<String> {
         self.ask_driver(Command::Addresses).await.unwrap_or_default()
+    }
+
+    /// What of other nodes was not taken or not kept since the start, and why. Empty once the driver has ended.
+    pub async fn dropped(&self) -> Vec<Dropped> {
+        self.ask_driver(Command::Dropped).await.unwrap_or_default()
     }
 
     /// The connected peers, ordered by key. Empty once the driver has ended.

@@ -4,39 +4,58 @@
 //! else. Here:
 //!
 //! - a key is 32 bytes, values are never stored, a record lives at most [`TTL`];
-//! - **per provider** at most [`Caps::per_provider`] records: beyond that, a provider replaces its own oldest;
-//! - **per key** at most [`Caps::per_key`] providers: the record that expires first makes room;
-//! - **in all** at most [`Caps::total`] records: whoever holds the most loses its oldest to whoever holds fewer, and
-//!   replaces its own; so a flood takes from others only what they hold above an equal share;
+//! - only peers that are admitted leave records, and each record counts for its provider and for its provider's org;
+//! - **per provider** and **per org** there are at most so many records ([`Caps`]): beyond that, the provider, or the
+//!   one that holds most in its org, loses its oldest;
+//! - **in all** likewise: the org that holds most loses its oldest to whoever holds fewer, and replaces its own; so a
+//!   flood takes from others only what they hold above an equal share, and a member's first records always find room;
+//! - **per key** likewise, among the orgs that hold it, so nobody crowds the others out of a category;
+//! - an answer names a bounded [`sample`] of a key's holders, in which orgs take turns;
 //! - this node's own keys are apart from all that and are never evicted.
 //!
-//! Who may store at all is decided before this: only admitted peers' records get here.
+//! Taking a record and making room for it cost the logarithm of what is held; only among the holders of one key, at
+//! most [`Caps::per_key`], one is looked for by going through them. What is refused or has to go is counted.
+
+mod losses;
+mod sample;
+mod shares;
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
+use guildhall_protocol::PublicKey;
+use guildhall_protocol::api::Dropped;
+use libp2p::PeerId;
 use libp2p::kad::store::{Error, RecordStore};
 use libp2p::kad::{ProviderRecord, Record, RecordKey};
-use libp2p::{Multiaddr, PeerId};
 
-use crate::address::Policy;
+use crate::address::{Policy, to_peer_id, to_public_key};
+
+pub(crate) use self::losses::Loss;
+use self::losses::Losses;
+use self::sample::sample;
+use self::shares::Shares;
 
 /// Longest life of a record. Providers repeat themselves far more often, see the driver's announcer.
 pub(crate) const TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Addresses kept with a record. An answer names twenty providers and has to fit a Kademlia packet.
+/// Addresses kept of a provider. An answer names twenty of them and has to fit a Kademlia packet.
 const ADDRESSES_MAX: usize = 2;
 
 /// Most providers returned for a key: what one Kademlia answer takes.
-const ANSWER_MAX: usize = 20;
+pub(crate) const ANSWER_MAX: usize = 20;
 
 /// How much the store takes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caps {
-    /// Records of one provider: 256 followed categories in 16 shards each, or as many packages.
+    /// Records of one provider: some 4,000 packages, or 1,300 categories with three keys each.
     pub(crate) per_provider: usize,
-    /// Providers of one key: three times what an answer takes.
+    /// Records of one org: a quarter of the store, so that one org's flood does not even make others give way.
+    pub(crate) per_org: usize,
+    /// Providers of one key: 5,000 holders of a category have three of its 16 keys each, so nearly a thousand have one;
+    /// half of them are enough for an answer, and few enough to go through.
     pub(crate) per_key: usize,
     /// Records in all. At some 300 bytes each this is 40 MiB at worst.
     pub(crate) total: usize,
@@ -46,18 +65,18 @@ pub(crate) struct Caps {
 
 impl Default for Caps {
     fn default() -> Self {
-        Self { per_provider: 4096, per_key: 64, total: 131_072, own: 16_384 }
+        Self { per_provider: 4_096, per_org: 32_768, per_key: 512, total: 131_072, own: 16_384 }
     }
 }
 
 type Key = [u8; 32];
 
-/// A record without its key.
+/// Who holds a key.
 #[derive(Debug)]
 struct Held {
-    provider: PeerId,
+    org: PublicKey,
+    provider: PublicKey,
     expires: Instant,
-    addresses: Vec<Multiaddr>,
 }
 
 /// The provider records of one node.
@@ -66,12 +85,14 @@ pub(crate) struct Store {
     policy: Policy,
     caps: Caps,
     own: BTreeSet<Key>,
+    /// The orgs of the peers whose records are taken; bounded by the connections.
+    admitted: HashMap<PublicKey, PublicKey>,
+    /// The holders of each key, by org and then by provider.
     keys: HashMap<Key, Vec<Held>>,
-    /// What each provider holds, soonest to expire first.
-    shares: HashMap<PeerId, BTreeSet<(Instant, Key)>>,
-    /// How much each provider holds, most last.
-    sizes: BTreeSet<(usize, PeerId)>,
-    total: usize,
+    shares: Shares,
+    losses: Losses,
+    /// Answers given so far.
+    answers: Cell<u64>,
 }
 
 impl Store {
@@ -82,10 +103,11 @@ impl Store {
             policy,
             caps,
             own: BTreeSet::new(),
+            admitted: HashMap::new(),
             keys: HashMap::new(),
-            shares: HashMap::new(),
-            sizes: BTreeSet::new(),
-            total: 0,
+            shares: Shares::default(),
+            losses: Losses::default(),
+            answers: Cell::new(0),
         }
     }
 
@@ -113,100 +135,161 @@ impl Store {
         self.caps.own
     }
 
-    /// Takes a record in, or refuses it: a key that is not 32 bytes, a record already expired or without a usable
-    /// address, or a first record when the store is full and nobody holds more than one.
-    pub(crate) fn insert(&mut self, record: ProviderRecord, now: Instant) -> Result<(), Error> {
-        let Ok(key) = Key::try_from(record.key.as_ref()) else { return Err(Error::ValueTooLarge) };
-        let provider = record.provider;
-        if provider == self.local {
-            return if self.provide(key) { Ok(()) } else { Err(Error::MaxProvidedKeys) };
+    /// Takes records of `provider`, a node of `org`, from now on. What it left as a node of another org goes.
+    pub(crate) fn admit(&mut self, provider: PublicKey, org: PublicKey) {
+        if self.shares.org(&provider).is_some_and(|before| before != org) {
+            self.forget(&provider);
         }
+        self.admitted.insert(provider, org);
+    }
+
+    /// Takes no more records of `provider`. Those it left stay until they expire.
+    pub(crate) fn dismiss(&mut self, provider: &PublicKey) {
+        self.admitted.remove(provider);
+    }
+
+    /// Takes a record in, or refuses it and says why.
+    pub(crate) fn insert(&mut self, record: ProviderRecord, now: Instant) -> Result<(), Loss> {
+        let taken = self.try_insert(record, now);
+        if let Err(loss) = taken {
+            self.losses.count(loss);
+        }
+        taken
+    }
+
+    /// Counts a record that somebody who is not admitted announced, and that was not kept for that time.
+    pub(crate) fn refuse_strangers(&mut self) {
+        self.losses.count(Loss::Stranger);
+    }
+
+    /// What was not taken or not kept since the start.
+    pub(crate) fn dropped(&self) -> Vec<Dropped> {
+        self.losses.rows()
+    }
+
+    fn try_insert(&mut self, record: ProviderRecord, now: Instant) -> Result<(), Loss> {
+        let provider = to_public_key(&record.provider).ok_or(Loss::Unfit)?;
+        let org = *self.admitted.get(&provider).ok_or(Loss::Stranger)?;
+        let key = Key::try_from(record.key.as_ref()).map_err(|_| Loss::Unfit)?;
         let expires = record.expires.map_or(now + TTL, |at| at.min(now + TTL));
         let addresses = self.policy.select(record.addresses, ADDRESSES_MAX);
         if expires <= now || addresses.is_empty() {
-            return Err(Error::MaxRecords);
+            return Err(Loss::Unfit);
         }
         self.take(&key, &provider);
-        self.make_room(&key, &provider)?;
-        self.keys.entry(key).or_default().push(Held { provider, expires, addresses });
-        self.shares.entry(provider).or_default().insert((expires, key));
-        self.resized(provider, 1);
+        self.make_room(&provider, &org)?;
+        self.make_room_at(&key, &org);
+        let held = Held { org, provider, expires };
+        match self.keys.get_mut(&key) {
+            Some(here) => {
+                let place =
+                    here.partition_point(|held| (held.org, held.provider) < (org, provider));
+                here.insert(place, held);
+            }
+            // Most keys have one holder: no room for more before there are more.
+            None => drop(self.keys.insert(key, vec![held])),
+        }
+        self.shares.add(provider, org, addresses, (expires, key));
         Ok(())
     }
 
-    /// Makes room for one more record of `provider` at `key`.
-    fn make_room(&mut self, key: &Key, provider: &PeerId) -> Result<(), Error> {
-        let held = self.shares.get(provider).map_or(0, BTreeSet::len);
-        if held >= self.caps.per_provider {
-            self.take_oldest(provider);
-        } else if self.total >= self.caps.total {
-            match self.sizes.last().copied() {
-                Some((most, largest)) if most > held + 1 => self.take_oldest(&largest),
-                _ if held > 0 => self.take_oldest(provider),
-                _ => return Err(Error::MaxProvidedKeys),
+    /// Makes room in the store for one more record of `provider`.
+    fn make_room(&mut self, provider: &PublicKey, org: &PublicKey) -> Result<(), Loss> {
+        let of_org = self.shares.of_org(org);
+        if self.shares.of_provider(provider) >= self.caps.per_provider {
+            self.evict(provider, Loss::ProviderFull);
+        } else if of_org >= self.caps.per_org {
+            self.evict_largest(org, Loss::OrgFull);
+        } else if self.shares.total() >= self.caps.total {
+            match self.shares.largest_org() {
+                Some((most, largest)) if most > of_org + 1 => {
+                    self.evict_largest(&largest, Loss::GaveWay);
+                }
+                _ if of_org > 0 => self.evict_largest(org, Loss::GaveWay),
+                _ => return Err(Loss::NoRoom),
             }
         }
-        if let Some(here) = self.keys.get(key)
-            && here.len() >= self.caps.per_key
-            && let Some(stalest) = here.iter().min_by_key(|held| held.expires)
-        {
-            let stalest = stalest.provider;
-            self.take(key, &stalest);
-        }
         Ok(())
     }
 
-    fn take_oldest(&mut self, provider: &PeerId) {
-        if let Some((_, key)) = self.shares.get(provider).and_then(|s| s.first().copied()) {
+    /// Makes room at a key for one more holder of `org`: the org with most holders gives way, or its own, or whoever
+    /// expires first.
+    fn make_room_at(&mut self, key: &Key, org: &PublicKey) {
+        let Some(here) = self.keys.get(key).filter(|here| here.len() >= self.caps.per_key) else {
+            return;
+        };
+        let orgs = || here.chunk_by(|a, b| a.org == b.org);
+        let own = orgs().find(|held| held.first().is_some_and(|held| held.org == *org));
+        let largest = orgs().max_by_key(|held| held.len()).unwrap_or_default();
+        let from = match own {
+            _ if largest.len() > own.map_or(0, <[Held]>::len) + 1 => largest,
+            Some(own) => own,
+            None => here,
+        };
+        let stalest = from.iter().min_by_key(|held| held.expires).map(|held| held.provider);
+        if let Some(stalest) = stalest {
+            self.take(key, &stalest);
+            self.losses.count(Loss::Crowded);
+        }
+    }
+
+    fn evict_largest(&mut self, org: &PublicKey, loss: Loss) {
+        if let Some(provider) = self.shares.largest_provider(org) {
+            self.evict(&provider, loss);
+        }
+    }
+
+    fn evict(&mut self, provider: &PublicKey, loss: Loss) {
+        self.take_oldest(provider);
+        self.losses.count(loss);
+    }
+
+    fn take_oldest(&mut self, provider: &PublicKey) {
+        if let Some((_, key)) = self.shares.oldest(provider) {
             self.take(&key, provider);
         }
     }
 
     /// Removes one record, if it is there.
-    fn take(&mut self, key: &Key, provider: &PeerId) {
+    fn take(&mut self, key: &Key, provider: &PublicKey) {
+        let Some(org) = self.shares.org(provider) else { return };
         let Some(here) = self.keys.get_mut(key) else { return };
-        let Some(place) = here.iter().position(|held| held.provider == *provider) else { return };
-        let held = here.swap_remove(place);
+        let place = here.binary_search_by_key(&(org, *provider), |held| (held.org, held.provider));
+        let Ok(place) = place else { return };
+        let held = here.remove(place);
         if here.is_empty() {
             self.keys.remove(key);
         }
-        if let Some(share) = self.shares.get_mut(provider) {
-            share.remove(&(held.expires, *key));
-            if share.is_empty() {
-                self.shares.remove(provider);
-            }
-        }
-        self.resized(*provider, -1);
+        self.shares.remove(provider, &(held.expires, *key));
     }
 
-    /// Keeps the totals after one record of `provider` came (`1`) or went (`-1`).
-    fn resized(&mut self, provider: PeerId, by: isize) {
-        let after = self.shares.get(&provider).map_or(0, BTreeSet::len);
-        self.sizes.remove(&(after.saturating_add_signed(-by), provider));
-        if after > 0 {
-            self.sizes.insert((after, provider));
-        }
-        self.total = self.total.saturating_add_signed(by);
-    }
-
-    /// Forgets everything `provider` left here.
-    pub(crate) fn forget(&mut self, provider: &PeerId) {
-        while self.shares.contains_key(provider) {
+    /// Forgets everything `provider` left here, and takes nothing more of it.
+    pub(crate) fn forget(&mut self, provider: &PublicKey) {
+        self.admitted.remove(provider);
+        while self.shares.of_provider(provider) > 0 {
             self.take_oldest(provider);
+        }
+    }
+
+    /// Forgets everything that nodes of `org` left here, and takes nothing more of them.
+    pub(crate) fn forget_org(&mut self, org: &PublicKey) {
+        self.admitted.retain(|_, of| of != org);
+        for provider in self.shares.providers_of(org) {
+            self.forget(&provider);
         }
     }
 
     /// Forgets what has expired.
     pub(crate) fn purge(&mut self, now: Instant) {
-        let providers: Vec<PeerId> = self.shares.keys().copied().collect();
+        let providers: Vec<PublicKey> = self.shares.providers().copied().collect();
         for provider in providers {
-            while self.shares.get(&provider).and_then(BTreeSet::first).is_some_and(|f| f.0 <= now) {
+            while self.shares.oldest(&provider).is_some_and(|(expires, _)| expires <= now) {
                 self.take_oldest(&provider);
             }
         }
     }
 
-    /// The providers of `key`: this node first, then the freshest.
+    /// Providers of `key`: this node first, then a sample of the others.
     pub(crate) fn providers_at(&self, key: &[u8], now: Instant) -> Vec<ProviderRecord> {
         let Ok(bytes) = Key::try_from(key) else { return Vec::new() };
         let key = RecordKey::new(&bytes);
@@ -214,20 +297,22 @@ impl Store {
         if self.own.contains(&bytes) {
             found.push(ProviderRecord::new(key.clone(), self.local, Vec::new()));
         }
-        let mut held: Vec<&Held> =
-            self.keys.get(&bytes).into_iter().flatten().filter(|h| h.expires > now).collect();
-        held.sort_by_key(|held| std::cmp::Reverse(held.expires));
-        found.extend(held.into_iter().map(|held| ProviderRecord {
+        let here = self.keys.get(&bytes).into_iter().flatten();
+        let held: Vec<&Held> = here.filter(|held| held.expires > now).collect();
+        let turn = self.answers.replace(self.answers.get().wrapping_add(1));
+        let named = sample(&held, ANSWER_MAX - found.len(), turn);
+        found.extend(named.into_iter().map(|held| ProviderRecord {
             key: key.clone(),
-            provider: held.provider,
+            provider: to_peer_id(&held.provider),
             expires: Some(held.expires),
-            addresses: held.addresses.clone(),
+            addresses: self.shares.addresses(&held.provider).to_vec(),
         }));
-        found.truncate(ANSWER_MAX);
         found
     }
 }
 
+/// What Kademlia itself calls: for this node's own keys, and to answer. Other nodes' records come in by
+/// [`Store::insert`] only, when the driver has seen who they are.
 impl RecordStore for Store {
     type RecordsIter<'a> = std::iter::Empty<Cow<'a, Record>>;
     type ProvidedIter<'a> = std::vec::IntoIter<Cow<'a, ProviderRecord>>;
@@ -247,7 +332,11 @@ impl RecordStore for Store {
     }
 
     fn add_provider(&mut self, record: ProviderRecord) -> Result<(), Error> {
-        self.insert(record, Instant::now())
+        if record.provider != self.local {
+            return self.insert(record, Instant::now()).map_err(|_| Error::MaxRecords);
+        }
+        let key = Key::try_from(record.key.as_ref()).map_err(|_| Error::ValueTooLarge)?;
+        if self.provide(key) { Ok(()) } else { Err(Error::MaxProvidedKeys) }
     }
 
     fn providers(&self, key: &RecordKey) -> Vec<ProviderRecord> {
@@ -268,183 +357,11 @@ impl RecordStore for Store {
         let Ok(key) = Key::try_from(key.as_ref()) else { return };
         if *provider == self.local {
             self.own.remove(&key);
-        } else {
-            self.take(&key, provider);
+        } else if let Some(provider) = to_public_key(provider) {
+            self.take(&key, &provider);
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const SMALL: Caps = Caps { per_provider: 6, per_key: 3, total: 12, own: 2 };
-
-    fn peer(n: u8) -> PeerId {
-        crate::address::to_peer_id(&guildhall_protocol::PublicKey::from_bytes([n; 32]))
-    }
-
-    fn store(caps: Caps) -> Store {
-        let policy = Policy::of_listeners(&["127.0.0.1:1".parse().unwrap()]);
-        Store::new(peer(0), policy, caps)
-    }
-
-    fn key(n: u32) -> Key {
-        let mut key = [0; 32];
-        key[..4].copy_from_slice(&n.to_be_bytes());
-        key
-    }
-
-    fn record(k: u32, provider: u8, expires: Option<Instant>) -> ProviderRecord {
-        ProviderRecord {
-            key: RecordKey::new(&key(k)),
-            provider: peer(provider),
-            expires,
-            addresses: vec!["/ip4/127.0.0.1/tcp/9".parse().unwrap()],
-        }
-    }
-
-    fn found(store: &Store, k: u32, now: Instant) -> Vec<PeerId> {
-        store.providers_at(&key(k), now).into_iter().map(|r| r.provider).collect()
-    }
-
-    impl Store {
-        fn check_invariants(&self) {
-            let mut total = 0;
-            for (key, here) in &self.keys {
-                assert!(!here.is_empty() && here.len() <= self.caps.per_key);
-                for held in here {
-                    assert!(self.shares[&held.provider].contains(&(held.expires, *key)));
-                    assert_eq!(here.iter().filter(|h| h.provider == held.provider).count(), 1);
-                    assert!(held.addresses.len() <= ADDRESSES_MAX);
-                    total += 1;
-                }
-            }
-            assert_eq!(total, self.total);
-            assert!(total <= self.caps.total && self.own.len() <= self.caps.own);
-            assert_eq!(self.shares.values().map(BTreeSet::len).sum::<usize>(), total);
-            assert!(self.shares.values().all(|s| (1..=self.caps.per_provider).contains(&s.len())));
-            let sizes: BTreeSet<_> = self.shares.iter().map(|(p, s)| (s.len(), *p)).collect();
-            assert_eq!(sizes, self.sizes);
-        }
-    }
-
-    #[test]
-    fn a_flood_of_junk_keys_locks_nobody_out() {
-        let mut store = store(Caps { total: 1000, ..Caps::default() });
-        let now = Instant::now();
-        for k in 0..100_000 {
-            let _ = store.insert(record(k, 1, None), now + Duration::from_millis(k.into()));
-        }
-        let now = now + Duration::from_secs(200);
-        for honest in 2..=20 {
-            for k in 0..40 {
-                let k = 1_000_000 + k;
-                assert!(store.insert(record(k, honest, None), now).is_ok(), "{honest} at {k}");
-                assert!(found(&store, k, now).contains(&peer(honest)));
-            }
-        }
-        store.check_invariants();
-    }
-
-    #[test]
-    fn beyond_its_share_a_provider_replaces_its_own_oldest() {
-        let mut store = store(SMALL);
-        let now = Instant::now();
-        store.insert(record(0, 2, None), now).unwrap();
-        for k in 1..=7 {
-            store.insert(record(k, 1, None), now + Duration::from_secs(k.into())).unwrap();
-        }
-        assert_eq!(found(&store, 1, now), []);
-        assert_eq!(found(&store, 7, now), [peer(1)]);
-        assert_eq!(found(&store, 0, now), [peer(2)]);
-    }
-
-    #[test]
-    fn a_crowded_key_keeps_the_freshest_providers_and_names_them_first() {
-        let mut store = store(SMALL);
-        let now = Instant::now();
-        for provider in [3, 1, 2, 4] {
-            let at = now + Duration::from_secs(provider.into());
-            store.insert(record(9, provider, None), at).unwrap();
-        }
-        assert_eq!(found(&store, 9, now), [peer(4), peer(3), peer(2)]);
-    }
-
-    #[test]
-    fn own_keys_stay_whatever_others_do_and_are_named_first() {
-        let mut store = store(SMALL);
-        let now = Instant::now();
-        store.insert(record(9, 0, None), now).unwrap();
-        for provider in 1..=30 {
-            for k in 0..30 {
-                let _ = store.insert(record(k, provider, None), now);
-            }
-        }
-        store.purge(now + 2 * TTL);
-        assert_eq!(found(&store, 9, now), [peer(0)]);
-        store.insert(record(8, 0, None), now).unwrap();
-        assert!(store.insert(record(7, 0, None), now).is_err(), "own keys have a bound too");
-        assert!(store.insert(record(8, 0, None), now).is_ok(), "again is no more");
-        store.remove_provider(&RecordKey::new(&key(9)), &peer(0));
-        assert_eq!(found(&store, 9, now), []);
-    }
-
-    #[test]
-    fn no_record_outlives_the_ttl_whatever_it_claims() {
-        let mut store = store(SMALL);
-        let now = Instant::now();
-        store.insert(record(1, 1, Some(now + 10 * TTL)), now).unwrap();
-        assert_eq!(found(&store, 1, now + TTL - Duration::from_secs(1)), [peer(1)]);
-        assert_eq!(found(&store, 1, now + TTL), []);
-        store.purge(now + TTL);
-        assert_eq!(store.total, 0);
-        assert!(store.insert(record(1, 1, Some(now)), now).is_err(), "already expired");
-    }
-
-    #[test]
-    fn what_is_no_provider_record_of_ours_is_refused() {
-        let mut store = store(SMALL);
-        let now = Instant::now();
-        let mut odd = record(1, 1, None);
-        odd.key = RecordKey::new(b"a key of another length");
-        assert!(store.insert(odd, now).is_err());
-        let mut nowhere = record(1, 1, None);
-        nowhere.addresses = vec!["/ip4/0.0.0.0/tcp/9".parse().unwrap()];
-        assert!(store.insert(nowhere, now).is_err());
-        assert!(store.put(Record::new(key(1).to_vec(), vec![1])).is_err());
-        assert_eq!(store.total, 0);
-    }
-
-    proptest! {
-        #[test]
-        fn bounds_and_books_hold_after_any_sequence(
-            steps in prop::collection::vec((0_u8..5, 0_u32..8, 0_u8..6, 0_u64..100), 1..200)
-        ) {
-            let mut store = store(SMALL);
-            let start = Instant::now();
-            for (what, k, provider, seconds) in steps {
-                let now = start + Duration::from_secs(seconds);
-                match what {
-                    0 => store.remove_provider(&RecordKey::new(&key(k)), &peer(provider)),
-                    1 if provider != 0 => store.forget(&peer(provider)),
-                    2 => store.purge(now),
-                    _ => {
-                        let short = Some(now + Duration::from_secs(10));
-                        let expires = if what == 3 { short } else { None };
-                        let before = store.shares.get(&peer(provider)).map_or(0, BTreeSet::len);
-                        let taken = store.insert(record(k, provider, expires), now).is_ok();
-                        // Whoever holds less than an equal share always gets in.
-                        if provider != 0 && before < SMALL.total / 6 {
-                            prop_assert!(taken);
-                            prop_assert!(found(&store, k, now).contains(&peer(provider)));
-                        }
-                    }
-                }
-                store.check_invariants();
-            }
-        }
-    }
-}
+mod tests;

@@ -98,13 +98,14 @@ impl World {
             }
             Effect::ProveFork(found) => self.prove_fork(me, found),
             Effect::Confirm(confirmation) => drop(self.write_as_node(me, &confirmation)),
-            Effect::Admit { peer } => drop(self.nodes[me].admitted.insert(peer)),
+            Effect::Admit { peer, .. } => drop(self.nodes[me].admitted.insert(peer)),
             Effect::Expel { peer } => {
                 self.nodes[me].admitted.remove(&peer);
                 if let Some(to) = self.index_of(&peer) {
                     self.disconnect(me, to);
                 }
             }
+            Effect::ForgetOrg { org } => drop(self.nodes[me].forgotten.insert(org)),
             Effect::SetKnown { .. }
             | Effect::Yanked { .. }
             | Effect::NoPage { .. }

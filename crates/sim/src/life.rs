@@ -20,7 +20,10 @@ const UNWRITTEN_MS: u64 = 200;
 impl Node {
     pub(crate) fn load(&mut self) -> Vec<Effect> {
         self.store.values().for_each(|record| self.core.load_member(record));
-        self.store.values().flat_map(|record| self.core.load(record)).collect()
+        let mut effects: Vec<Effect> =
+            self.store.values().flat_map(|record| self.core.load(record)).collect();
+        effects.extend(self.core.finish_load());
+        effects
     }
 }
 

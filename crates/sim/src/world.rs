@@ -35,6 +35,8 @@ pub struct Node {
     pub found: BTreeMap<Hash, Found>,
     /// What it logged.
     pub notes: Vec<String>,
+    /// Orgs whose nodes' words in the DHT were to be forgotten.
+    pub forgotten: BTreeSet<PublicKey>,
     /// What it said of gossip messages.
     pub verdicts: Vec<Verdict>,
     /// What other orgs missed, as it was told.
@@ -208,6 +210,7 @@ impl World {
             store: records.into_iter().map(place).collect(),
             found: BTreeMap::new(),
             notes: Vec::new(),
+            forgotten: BTreeSet::new(),
             verdicts: Vec::new(),
             demanded: Vec::new(),
             is_silent: false,

@@ -315,7 +315,7 @@ impl Shell {
         let mut unanswered = Vec::new();
         while let Some(event) = events.next().await {
             match event {
-                Event::Connected { peer, .. } => self.overlay.admit(peer).await,
+                Event::Connected { peer, .. } => self.overlay.admit(peer, peer).await,
                 Event::Gossip { token, .. } => self.overlay.verdict(token, Verdict::Accept).await,
                 Event::Request { bytes, reply, .. } if self.leaves_unanswered(&bytes) => {
                     unanswered.push(reply);

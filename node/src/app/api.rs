@@ -59,7 +59,7 @@ pub(crate) struct Api(pub(crate) Arc<App>);
 
 impl Node for Api {
     async fn status(&self) -> Answer<Status> {
-        Ok(self.0.status())
+        Ok(self.0.status().await)
     }
 
     fn stale(&self) -> Option<Stale> {
@@ -86,7 +86,7 @@ impl Node for Api {
             ApiError::invalid("bad_invite", error.to_string()).with_help("guild invite")
         })?;
         self.0.join(invite).await?;
-        Ok(self.0.status())
+        Ok(self.0.status().await)
     }
 
     async fn set_offer(&self, change: OfferChange) -> Answer<Status> {
@@ -95,7 +95,7 @@ impl Node for Api {
             self.0.check_offer(offer)?;
         }
         self.0.decide(move |decided| *decided.offer = offer.clone()).await?;
-        Ok(self.0.status())
+        Ok(self.0.status().await)
     }
 
     async fn lending(&self) -> Answer<Lending> {
@@ -116,7 +116,7 @@ impl Node for Api {
         }
         let Follows { follows } = follows;
         self.0.decide(move |decided| *decided.follows = follows.clone()).await?;
-        Ok(self.0.status())
+        Ok(self.0.status().await)
     }
 
     async fn store_blob(&self, upload: &mut Upload) -> Answer<BlobStored> {
@@ -385,7 +385,8 @@ impl App {
         }
     }
 
-    fn status(&self) -> Status {
+    async fn status(&self) -> Status {
+        let dropped = self.overlay.dropped().await;
         let core = self.core();
         let me = core.identity();
         let settings = core.settings();
@@ -421,7 +422,7 @@ impl App {
             completeness: state::completeness(&core),
             disagreeing: state::disagreeing(&core),
             queued: self.queued(&core),
-            dropped: core.dropped(),
+            dropped: [core.dropped(), dropped].concat(),
             clock: state::clock_difference(&core),
             reachability: Reachability::default(),
         }

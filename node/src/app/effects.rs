@@ -87,11 +87,12 @@ impl App {
             Effect::ProveFork(found) => self.prove_fork(found),
             Effect::Quarantined(forked) => self.handle_quarantined(&forked),
             Effect::Confirm(confirmation) => self.confirm(confirmation),
-            Effect::Admit { peer } => {
-                self.overlay.admit(peer).await;
+            Effect::Admit { peer, org } => {
+                self.overlay.admit(peer, org).await;
                 self.admitted.send_replace(());
             }
             Effect::Expel { peer } => self.overlay.expel(peer).await,
+            Effect::ForgetOrg { org } => self.overlay.forget_org(org).await,
             Effect::SetKnown { peer, addresses } => self.overlay.set_known(peer, addresses).await,
             Effect::Dial { peer, addresses } => self.dial(peer, addresses),
             Effect::Withdraw(key) => self.overlay.stop_providing(key).await,

@@ -184,6 +184,7 @@ fn who_came_in_by_a_forked_log_is_a_member_for_nobody_and_its_node_is_refused() 
     hear(&mut world, 1, &other);
     world.run_for(5_000);
     assert_eq!(members(&world, 1), ["alpha", "bravo"]);
+    assert_eq!(world.nodes[1].forgotten, [identity("charlie").root].into());
     assert!(world.nodes[1].core.authority(&log).is_none());
     let hello = Hello {
         federation: id_of(&world, 1),

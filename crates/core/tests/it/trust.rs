@@ -32,6 +32,15 @@ fn answer(world: &mut World, peer: PublicKey, request: Request) -> (Response, Ve
     }
 }
 
+/// Who is let in, and for which org.
+fn admitted(effects: &[Effect]) -> Vec<(PublicKey, PublicKey)> {
+    let admitted = effects.iter().filter_map(|effect| match effect {
+        Effect::Admit { peer, org } => Some((*peer, *org)),
+        _ => None,
+    });
+    admitted.collect()
+}
+
 fn hello(world: &World, delegation: Signed) -> Hello {
     let federation = world.nodes[0].core.federation().id();
     Hello { federation, delegation, addresses: Vec::new(), now_ms: None }
@@ -82,9 +91,11 @@ fn a_peer_that_is_not_admitted_is_refused_everything_but_hello_and_join() {
     let (response, _) = answer(&mut world, peer, Request::Join { records: Vec::new() });
     assert!(matches!(response, Response::Refused(refusal) if refusal.reason == Reason::BadInvite));
     let good = hello(&world, identity("bravo").node.delegation);
-    let (response, effects) = answer(&mut world, peer, Request::Hello(good));
+    let (response, effects) = answer(&mut world, peer, Request::Hello(good.clone()));
     assert!(matches!(response, Response::Hello(_)));
-    assert!(effects.iter().any(|effect| matches!(effect, Effect::Admit { .. })));
+    assert_eq!(admitted(&effects), [(peer, identity("bravo").root)], "with whose node it is");
+    let (_, effects) = answer(&mut world, peer, Request::Hello(good));
+    assert_eq!(admitted(&effects), [], "nothing new");
     let (response, _) = answer(&mut world, peer, Request::Heads { after: None });
     assert!(matches!(response, Response::Heads(_)));
     let first = Request::Compare(Compare { set, key, from: 0, count: 16 });

@@ -140,7 +140,7 @@ impl Node {
 async fn admit_all(overlay: Overlay, mut events: Events, arrived: mpsc::Sender<Stream>) {
     while let Some(event) = events.next().await {
         match event {
-            Event::Connected { peer, .. } => overlay.admit(peer).await,
+            Event::Connected { peer, .. } => overlay.admit(peer, peer).await,
             Event::Stream { mut stream, .. } => {
                 stream.read_u8().await.unwrap();
                 stream.write_u8(0).await.unwrap();

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::time::Instant;
 
+use guildhall_protocol::api::Dropped;
 use guildhall_protocol::{FederationId, Hash, PublicKey};
 use libp2p::gossipsub::{IdentTopic, MessageAcceptance, PublishError as GossipError};
 use libp2p::multiaddr::Protocol;
@@ -36,8 +37,9 @@ type Reply<T, E> = oneshot::Sender<Result<T, E>>;
 pub(crate) enum Command {
     SetFederation(FederationId),
     Dial { addresses: Vec<String>, reply: Reply<PublicKey, DialError> },
-    Admit(PublicKey),
+    Admit { peer: PublicKey, org: PublicKey },
     Expel(PublicKey),
+    ForgetOrg(PublicKey),
     SetKnown { peer: PublicKey, addresses: Vec<String> },
     Publish { bytes: Vec<u8>, reply: Reply<PublishOutcome, PublishError> },
     Verdict { token: GossipToken, verdict: Verdict },
@@ -48,6 +50,7 @@ pub(crate) enum Command {
     OpenStream { peer: PublicKey, kind: StreamKind, reply: Reply<Stream, StreamError> },
     Addresses(oneshot::Sender<Vec<String>>),
     Peers(oneshot::Sender<Vec<PeerInfo>>),
+    Dropped(oneshot::Sender<Vec<Dropped>>),
     Shutdown(oneshot::Sender<()>),
 }
 
@@ -58,8 +61,11 @@ impl Driver {
         match command {
             Command::SetFederation(federation) => self.set_federation(federation),
             Command::Dial { addresses, reply } => self.dial(&addresses, reply),
-            Command::Admit(peer) => self.admit(to_peer_id(&peer), now),
-            Command::Expel(peer) => self.expel(to_peer_id(&peer)),
+            Command::Admit { peer, org } => self.admit(peer, org, now),
+            Command::Expel(peer) => self.expel(&peer),
+            Command::ForgetOrg(org) => {
+                self.swarm.behaviour_mut().kad.store_mut().forget_org(&org);
+            }
             Command::SetKnown { peer, addresses } => self.set_known(to_peer_id(&peer), &addresses),
             Command::Publish { bytes, reply } => {
                 let _ = reply.send(self.publish(bytes));
@@ -84,6 +90,9 @@ impl Driver {
             }
             Command::Peers(reply) => {
                 let _ = reply.send(self.peer_infos());
+            }
+            Command::Dropped(reply) => {
+                let _ = reply.send(self.swarm.behaviour_mut().kad.store_mut().dropped());
             }
             // The loop takes this one itself.
             Command::Shutdown(done) => drop(done),
@@ -177,8 +186,13 @@ impl Driver {
         Ok((peer, key, addresses))
     }
 
-    fn admit(&mut self, id: PeerId, now: Instant) {
-        let Some(peer) = self.peers.get_mut(&id).filter(|peer| !peer.admitted) else { return };
+    fn admit(&mut self, key: PublicKey, org: PublicKey, now: Instant) {
+        let id = to_peer_id(&key);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        self.swarm.behaviour_mut().kad.store_mut().admit(key, org);
+        if peer.admitted {
+            return;
+        }
         peer.admitted = true;
         peer.fresh_until = Some(now + peer::FRESH);
         let parked = std::mem::take(&mut peer.parked);
@@ -220,13 +234,14 @@ impl Driver {
         peer.routed = addresses;
     }
 
-    fn expel(&mut self, id: PeerId) {
+    fn expel(&mut self, key: &PublicKey) {
+        let id = to_peer_id(key);
         let behaviour = self.swarm.behaviour_mut();
         behaviour.gossip.set_application_score(&id, MUTED_SCORE);
         behaviour.gate.set_admitted(id, false);
         behaviour.gate.forget(&id);
         behaviour.kad.remove_peer(&id);
-        behaviour.kad.store_mut().forget(&id);
+        behaviour.kad.store_mut().forget(key);
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.admitted = false;
             peer.fresh_until = None;

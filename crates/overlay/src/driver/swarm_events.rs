@@ -124,6 +124,7 @@ impl Driver {
         }
         self.swarm.behaviour_mut().gate.set_admitted(id, false);
         if let Some(peer) = to_public_key(&id) {
+            self.swarm.behaviour_mut().kad.store_mut().dismiss(&peer);
             self.outbox.push(Event::Disconnected { peer });
         }
     }
@@ -232,11 +233,12 @@ impl Driver {
                 // A node behind a listener it cannot name: we may know better.
                 record.addresses.extend(peer.routed.iter().cloned());
                 if peer.admitted {
-                    if let Err(error) = kad.store_mut().insert(record, Instant::now()) {
-                        tracing::debug!(%error, "refused a provider record");
-                    }
+                    // Refused records are counted.
+                    let _ = kad.store_mut().insert(record, Instant::now());
                 } else if peer.parked.len() < PARKED_MAX {
                     peer.parked.push(record);
+                } else {
+                    kad.store_mut().refuse_strangers();
                 }
             }
             kad::Event::OutboundQueryProgressed { id, result, step, .. } => match result {

@@ -20,7 +20,7 @@ async fn two_nodes_that_connect_are_strangers_until_admitted() {
     assert_eq!(a.overlay.request(b.key, b"hello".to_vec()).await.unwrap(), b"hello");
     assert_eq!(b.look(|seen| seen.requests.clone()), [(a.key, false, b"hello".to_vec())]);
 
-    b.overlay.admit(a.key).await;
+    b.overlay.admit(a.key, a.key).await;
     assert!(b.admits(&a).await && !a.admits(&b).await, "each side decides for itself");
     a.overlay.request(b.key, b"again".to_vec()).await.unwrap();
     assert_eq!(b.look(|seen| seen.requests[1].clone()), (a.key, true, b"again".to_vec()));
@@ -44,7 +44,7 @@ async fn gossip_flows_in_neither_direction_before_admission_and_in_both_after() 
     })
     .await;
 
-    b.overlay.admit(a.key).await;
+    b.overlay.admit(a.key, a.key).await;
     a.overlay.publish(b"from a".to_vec()).await.unwrap();
     b.overlay.publish(b"from b".to_vec()).await.unwrap();
     converge("both heard", || async { a.heard(b"from b") == 1 && b.heard(b"from a") == 1 }).await;
@@ -60,7 +60,7 @@ async fn a_stranger_is_cut_off_at_the_deadline_and_an_admitted_peer_is_not() {
     let start = Instant::now();
     stranger.connect(&b).await;
     member.connect(&b).await;
-    b.overlay.admit(member.key).await;
+    b.overlay.admit(member.key, member.key).await;
     converge("the stranger is cut off", || async {
         stranger.look(|seen| seen.disconnected == [b.key])
     })
@@ -75,7 +75,7 @@ async fn a_stranger_is_cut_off_at_the_deadline_and_an_admitted_peer_is_not() {
 async fn an_expelled_peer_is_disconnected_and_comes_back_as_a_stranger() {
     let (a, b) = (Node::start().await, Node::stranger().await);
     a.connect(&b).await;
-    b.overlay.admit(a.key).await;
+    b.overlay.admit(a.key, a.key).await;
     let key = Hash::of(b"what a has");
     a.overlay.provide(key).await.unwrap();
     converge("b can find a", || async { b.overlay.find_providers(key).await.unwrap() == [a.key] })
@@ -86,7 +86,7 @@ async fn an_expelled_peer_is_disconnected_and_comes_back_as_a_stranger() {
     assert_eq!(b.overlay.find_providers(key).await.unwrap(), [], "its records are gone");
     a.connect(&b).await;
     assert!(!b.admits(&a).await);
-    b.overlay.admit(a.key).await;
+    b.overlay.admit(a.key, a.key).await;
     assert!(b.admits(&a).await, "and can be admitted again");
 }
 

@@ -98,11 +98,11 @@ async fn a_strangers_key_counts_only_from_its_admission_on() {
     let (a, b, c) = (Node::start().await, Node::stranger().await, Node::start().await);
     a.connect(&b).await;
     c.connect(&b).await;
-    b.overlay.admit(c.key).await;
+    b.overlay.admit(c.key, c.key).await;
     let key = Hash::of(b"something");
     a.overlay.provide(key).await.unwrap();
     always("b has no record", || true).await;
     assert_eq!(c.overlay.find_providers(key).await.unwrap(), [], "b does not name a");
-    b.overlay.admit(a.key).await;
+    b.overlay.admit(a.key, a.key).await;
     finds(&c, key, &[&a]).await;
 }

@@ -45,8 +45,8 @@ async fn a_peer_admitted_a_moment_ago_misses_nothing() {
         listen && a.gossips_with(&b).await && c.gossips_with(&b).await
     })
     .await;
-    b.overlay.admit(a.key).await;
-    b.overlay.admit(c.key).await;
+    b.overlay.admit(a.key, a.key).await;
+    b.overlay.admit(c.key, c.key).await;
     for n in 0..5_u8 {
         a.overlay.publish(vec![n]).await.unwrap();
     }

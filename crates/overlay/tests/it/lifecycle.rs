@@ -75,7 +75,7 @@ async fn after_a_shutdown_peers_know_and_calls_say_so() {
     let lookup = a.overlay.find_providers(Hash::of(b"")).await;
     assert!(matches!(lookup, Err(LookupError::Stopped)));
     assert!(a.overlay.peers().await.is_empty() && a.overlay.addresses().await.is_empty());
-    a.overlay.admit(b.key).await;
+    a.overlay.admit(b.key, b.key).await;
     a.overlay.shutdown().await;
 }
 
@@ -94,7 +94,7 @@ async fn a_node_that_reads_no_events_still_answers_calls_and_refuses_requests_at
     let answer = peers[0].overlay.request(b.key, b"anybody there".to_vec()).await;
     assert!(matches!(answer, Err(RequestError::NoAnswer(_))), "{answer:?}");
     for peer in &peers {
-        b.overlay.admit(peer.key).await;
+        b.overlay.admit(peer.key, peer.key).await;
     }
     for n in 0..200_u8 {
         let _ = peers[0].overlay.publish(vec![n]).await;

@@ -140,7 +140,7 @@ async fn read(overlay: Overlay, mut events: Events, seen: Arc<Mutex<Seen>>, setu
             Event::Connected { peer, inbound, .. } => {
                 lock().connected.push((peer, inbound));
                 if setup.admit_everyone {
-                    overlay.admit(peer).await;
+                    overlay.admit(peer, peer).await;
                 }
             }
             Event::Disconnected { peer } => lock().disconnected.push(peer),

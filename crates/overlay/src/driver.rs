@@ -34,7 +34,7 @@ use crate::event::Event;
 use crate::transport;
 
 pub(crate) use commands::Command;
-use dht::{Announcer, Lookups};
+use dht::Dht;
 use outbox::Outbox;
 use peer::Peer;
 
@@ -76,8 +76,7 @@ pub(crate) struct Driver {
     /// For each of them, what is dropped when nobody waits for the answer any more.
     awaited: HashMap<InboundRequestId, oneshot::Sender<()>>,
     opening: Arc<Semaphore>,
-    lookups: Lookups,
-    announcer: Announcer,
+    dht: Dht,
 }
 
 /// A dial and who waits for it.
@@ -104,9 +103,9 @@ impl Driver {
         let config = swarm::Config::with_tokio_executor()
             .with_idle_connection_timeout(IDLE_TIMEOUT)
             .with_max_negotiating_inbound_streams(NEGOTIATING_MAX);
-        let now = Instant::now();
+        let (local, now) = (key.public().to_peer_id(), Instant::now());
         Ok(Self {
-            swarm: Swarm::new(transport, behaviour, key.public().to_peer_id(), config),
+            swarm: Swarm::new(transport, behaviour, local, config),
             policy,
             limits,
             commands,
@@ -118,8 +117,7 @@ impl Driver {
             replies: FuturesUnordered::new(),
             awaited: HashMap::new(),
             opening: Arc::new(Semaphore::new(OPENING_MAX)),
-            lookups: Lookups::default(),
-            announcer: Announcer::new(now),
+            dht: Dht::new(local, now),
         })
     }
 
@@ -224,9 +222,7 @@ impl Driver {
             tracing::debug!(%peer, "not admitted in time, disconnecting");
             self.disconnect(peer);
         }
-        let kad = &mut self.swarm.behaviour_mut().kad;
-        self.lookups.handle_tick(kad, now);
-        self.announcer.handle_tick(kad, now);
+        self.dht.handle_tick(&mut self.swarm.behaviour_mut().kad, now);
     }
 }
 

@@ -165,7 +165,8 @@ impl Overlay {
         self.tell(Command::StopProviding(key)).await;
     }
 
-    /// Asks the DHT who has `key`: at most twenty peers, this node not among them, in no order. Hints, not facts.
+    /// Asks the DHT who has `key`: the union of what the nodes next to the key name, at most 1,024 peers, this node not
+    /// among them, in no order. Hints, not facts.
     ///
     /// # Errors
     /// [`LookupError`]; that nobody has it is an empty answer.

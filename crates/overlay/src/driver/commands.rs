@@ -73,7 +73,7 @@ impl Driver {
             Command::Verdict { token, verdict } => self.report(&token, verdict, now),
             Command::Provide { key, reply } => {
                 let kad = &mut self.swarm.behaviour_mut().kad;
-                let _ = reply.send(self.announcer.provide(kad, key));
+                let _ = reply.send(self.dht.provide(kad, key, now));
             }
             Command::StopProviding(key) => {
                 self.swarm.behaviour_mut().kad.stop_providing(&dht::record_key(key));
@@ -81,7 +81,7 @@ impl Driver {
             Command::FindProviders { key, reply } => {
                 let deadline = now + self.limits.lookup_deadline;
                 let kad = &mut self.swarm.behaviour_mut().kad;
-                self.lookups.start(kad, key, deadline, reply);
+                self.dht.find(kad, key, deadline, reply);
             }
             Command::Request { peer, bytes, reply } => self.request(&peer, bytes, reply),
             Command::OpenStream { peer, kind, reply } => self.open_stream(peer, kind, reply),
@@ -210,7 +210,7 @@ impl Driver {
             // Refused records are the provider's loss, see the store.
             let _ = self.swarm.behaviour_mut().kad.store_mut().insert(record, now);
         }
-        self.announcer.handle_admitted(now);
+        self.dht.handle_admitted(now);
     }
 
     /// Puts an admitted peer, with its present addresses, into the routing table and, if it is not there, into the

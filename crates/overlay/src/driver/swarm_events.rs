@@ -223,7 +223,6 @@ impl Driver {
     }
 
     fn handle_kad(&mut self, event: kad::Event) {
-        let local = *self.swarm.local_peer_id();
         let kad = &mut self.swarm.behaviour_mut().kad;
         match event {
             kad::Event::InboundRequest {
@@ -241,21 +240,9 @@ impl Driver {
                     kad.store_mut().refuse_strangers();
                 }
             }
-            kad::Event::OutboundQueryProgressed { id, result, step, .. } => match result {
-                kad::QueryResult::GetProviders(result) => {
-                    let complete = result.is_ok();
-                    if let Ok(kad::GetProvidersOk::FoundProviders { providers, .. }) = result {
-                        self.lookups.handle_found(kad, id, local, providers, Instant::now());
-                    }
-                    if step.last {
-                        self.lookups.handle_end(id, complete);
-                    }
-                }
-                kad::QueryResult::StartProviding(_) if step.last => {
-                    self.announcer.handle_end(kad, id);
-                }
-                _ => {}
-            },
+            kad::Event::OutboundQueryProgressed { id, result, step, .. } => {
+                self.dht.handle_query(kad, id, result, &step, Instant::now());
+            }
             _ => {}
         }
     }

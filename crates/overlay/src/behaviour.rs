@@ -97,7 +97,12 @@ impl Behaviour {
     }
 }
 
-fn kademlia(key: &Keypair, policy: Policy, limits: &Limits) -> kad::Behaviour<providers::Store> {
+/// Kademlia as this node speaks it.
+pub(crate) fn kademlia(
+    key: &Keypair,
+    policy: Policy,
+    limits: &Limits,
+) -> kad::Behaviour<providers::Store> {
     let local = key.public().to_peer_id();
     let mut config = kad::Config::new(StreamProtocol::new("/guildhall/kad/1"));
     config

@@ -4,6 +4,8 @@
 
 mod announcer;
 mod lookups;
+#[cfg(test)]
+mod network;
 
 use std::time::Instant;
 

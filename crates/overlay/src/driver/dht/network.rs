@@ -207,6 +207,7 @@ impl Node {
     async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
         let mut ticks = tokio::time::interval(Duration::from_millis(250));
         loop {
+            self.end_bootstraps();
             tokio::select! {
                 order = orders.recv() => match order {
                     Some(order) => self.handle_order(order),
@@ -221,6 +222,16 @@ impl Node {
                     SwarmEvent::ConnectionEstablished { peer_id, .. } => self.handle_connected(peer_id),
                     _ => {}
                 },
+            }
+        }
+    }
+
+    /// Ends what Kademlia does by itself to get to know more nodes: it does so in real time, and would be most of what a
+    /// network computes.
+    fn end_bootstraps(&mut self) {
+        for mut query in self.swarm.behaviour_mut().iter_queries_mut() {
+            if matches!(query.info(), kad::QueryInfo::Bootstrap { .. }) {
+                query.finish();
             }
         }
     }

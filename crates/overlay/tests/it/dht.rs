@@ -106,3 +106,42 @@ async fn a_strangers_key_counts_only_from_its_admission_on() {
     b.overlay.admit(a.key, a.key).await;
     finds(&c, key, &[&a]).await;
 }
+
+/// junk - b - honest, b does not admit junk
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_strangers_junk_is_counted_and_leaves_everybody_elses_key_alone() {
+    let (junk, b, honest) = (Node::start().await, Node::stranger().await, Node::start().await);
+    junk.connect(&b).await;
+    honest.connect(&b).await;
+    b.overlay.admit(honest.key, honest.key).await;
+    for n in 0..200_u32 {
+        junk.overlay.provide(Hash::of(&n.to_be_bytes())).await.unwrap();
+    }
+    let key = Hash::of(b"honest");
+    honest.overlay.provide(key).await.unwrap();
+    finds(&b, key, &[&honest]).await;
+    converge("what is beyond a stranger's few is counted", || async {
+        let dropped = b.overlay.dropped().await;
+        dropped.iter().any(|row| row.what == "DHT records" && row.count >= 150)
+    })
+    .await;
+    assert_eq!(honest.overlay.find_providers(Hash::of(&1_u32.to_be_bytes())).await.unwrap(), []);
+}
+
+/// a - b - c, then a goes
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_away_is_still_named_until_its_org_is_no_longer_a_member() {
+    let (a, b, c) = (Node::start().await, Node::start().await, Node::start().await);
+    a.join(&b).await;
+    c.join(&b).await;
+    let key = Hash::of(b"something");
+    a.overlay.provide(key).await.unwrap();
+    finds(&c, key, &[&a]).await;
+    a.overlay.shutdown().await;
+    converge("a is gone", || async { !b.sees(&a).await }).await;
+    finds(&c, key, &[&a]).await;
+    b.overlay.forget_org(b.key).await;
+    finds(&c, key, &[&a]).await;
+    b.overlay.forget_org(a.key).await;
+    finds(&c, key, &[]).await;
+}

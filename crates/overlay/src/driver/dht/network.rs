@@ -4,6 +4,7 @@
 
 mod attacks;
 mod hops;
+mod packets;
 mod wire;
 
 use std::collections::HashMap;

@@ -2,6 +2,8 @@
 //!
 //! What is left out of a node is its other protocols, the gate and the hello: everybody who is connected is admitted.
 
+#![expect(clippy::disallowed_methods, reason = "the nodes of a test end with its runtime")]
+
 mod attacks;
 mod hops;
 mod packets;
@@ -34,6 +36,9 @@ use self::wire::{Introduction, Wire};
 /// Links a node opens, as in a federation too large for each to be linked to each: half of what it keeps, since others
 /// open theirs to it.
 const LINKS: usize = 12;
+
+/// Orders that wait for one node; a test gives it no more at once.
+const ORDERS_MAX: usize = 256;
 
 /// A node of a network to be.
 struct Plan {
@@ -99,7 +104,7 @@ enum Order {
 
 /// A network that runs.
 struct Network {
-    nodes: Vec<mpsc::UnboundedSender<Order>>,
+    nodes: Vec<mpsc::Sender<Order>>,
 }
 
 impl Network {
@@ -121,7 +126,7 @@ impl Network {
         let ids: Vec<PeerId> = plans.iter().map(Plan::id).collect();
         let mut nodes = Vec::new();
         for plan in plans {
-            let (orders, inbox) = mpsc::unbounded_channel();
+            let (orders, inbox) = mpsc::channel(ORDERS_MAX);
             tokio::spawn(Node::new(plan, base, Arc::clone(&all)).run(inbox));
             nodes.push(orders);
         }
@@ -133,7 +138,7 @@ impl Network {
                 ids[usize::try_from(u64::from_be_bytes(start) % ids.len() as u64).unwrap()]
             });
             for other in others.filter(|other| *other != ids[number]).take(LINKS) {
-                orders.send(Order::Link(other)).ok().unwrap();
+                orders.try_send(Order::Link(other)).ok().unwrap();
             }
         }
         let network = Self { nodes };
@@ -147,14 +152,14 @@ impl Network {
     }
 
     fn provide(&self, node: usize, key: Hash) {
-        self.nodes[node].send(Order::Provide(key)).ok().unwrap();
+        self.nodes[node].try_send(Order::Provide(key)).ok().unwrap();
     }
 
     /// Who a node finds under any of the keys.
     async fn find(&self, node: usize, keys: &[Hash]) -> Vec<PublicKey> {
         let lookups = keys.iter().map(|key| {
             let (reply, answer) = oneshot::channel();
-            self.nodes[node].send(Order::Find(*key, reply)).ok().unwrap();
+            self.nodes[node].try_send(Order::Find(*key, reply)).ok().unwrap();
             async { answer.await.unwrap().unwrap_or_default() }
         });
         let mut found = futures::future::join_all(lookups).await.concat();
@@ -205,7 +210,7 @@ impl Node {
         self.started.1 + self.started.0.elapsed()
     }
 
-    async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
+    async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
         let mut ticks = tokio::time::interval(Duration::from_millis(250));
         loop {
             self.end_bootstraps();

@@ -1,5 +1,7 @@
 //! Questions about categories that a node does not follow: asked over the DHT's hints, answered by members, verified.
 
+use std::collections::BTreeSet;
+
 use guildhall_protocol::api::{AskOutcome, Via};
 use guildhall_protocol::record::Record;
 use guildhall_protocol::wire::{Request, Response};
@@ -10,6 +12,7 @@ use crate::fixture::{
     listing, publish, stranger,
 };
 use guildhall_sim::World;
+use guildhall_sim::orgs::{another_node, founding, settings};
 
 const ALL: &[&str] = &["*"];
 const VISION: &[&str] = &["vision"];
@@ -79,6 +82,37 @@ fn a_dht_of_strangers_only_leaves_it_to_the_members_own_words() {
     let found = world.search(2, &in_category("vision"));
     assert_eq!((found.via, found.holders), (Via::Members, 0));
     assert_eq!(references(&found), ["alpha/digits@1.0.0"]);
+}
+
+// alpha (everything), charlie (nlp), and 45 nodes of bravo that say they keep everything, lie, and are all that the DHT names
+#[test]
+fn a_member_whose_many_nodes_have_the_dht_to_themselves_hides_nothing_and_slips_nothing_in() {
+    let mut world = three();
+    let lies = lies(&world);
+    let records: Vec<Record> = world.nodes[0].store.values().cloned().collect();
+    for number in 0..45 {
+        let who = (another_node("bravo", number), settings("bravo", ALL));
+        let hostile = world.add(who, founding("alpha"), records.iter().cloned());
+        let lies = lies.clone();
+        world.nodes[hostile].tamper =
+            Some(Box::new(move |request, response| match (request, response) {
+                (Request::Query(_), Response::Found { .. }) => {
+                    Response::Found { listings: lies.clone() }
+                }
+                (_, response) => response,
+            }));
+        (0..3).for_each(|other| world.connect(hostile, other));
+    }
+    world.run_for(10_000);
+    let hostile: BTreeSet<_> = world.nodes[3..].iter().map(|node| node.key()).collect();
+    world.dht.values_mut().for_each(|providers| providers.clone_from(&hostile));
+    for (asker, category) in [(2, "vision"), (2, "vision/ocr")] {
+        let found = world.search(asker, &in_category(category));
+        assert_eq!(found.via, Via::Dht, "its nodes are members' nodes");
+        assert!(found.holders > 30, "{} of them", found.holders);
+        assert_eq!(references(&found), ["alpha/digits@1.0.0"]);
+        assert!(found.nodes.iter().any(|asked| asked.refused > 0), "the liars were asked too");
+    }
 }
 
 #[test]

@@ -38,6 +38,11 @@ partitions:
 scale:
     cargo run --release --locked -p guildhall-sim -- growth --seed 7 --svg docs/scale.svg
 
+# What docs say of the DHT under attack, and how long a lookup takes: 200 nodes in one process; three minutes.
+dht:
+    GUILDHALL_DHT_NODES=155 GUILDHALL_DHT_ASKERS=100 cargo test -p guildhall-overlay --lib network::attacks -- --include-ignored --nocapture --test-threads 1
+    GUILDHALL_DHT_NODES=200 cargo test -p guildhall-overlay --lib network::hops -- --nocapture
+
 # For a night and a machine with much memory: three thousand nodes.
 nightly-sim:
     cargo run --release --locked -p guildhall-sim -- --nodes 3000 --records 50 --seed 7

@@ -18,6 +18,7 @@ use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use libp2p::core::transport::ListenerId;
+use libp2p::core::upgrade;
 use libp2p::gossipsub::IdentTopic;
 use libp2p::identity::Keypair;
 use libp2p::request_response::{InboundRequestId, OutboundRequestId, ResponseChannel};
@@ -102,6 +103,9 @@ impl Driver {
         let behaviour = Behaviour::new(key, policy, &limits)?;
         let config = swarm::Config::with_tokio_executor()
             .with_idle_connection_timeout(IDLE_TIMEOUT)
+            // What is first said on a stream travels with the protocol's name, one round trip sooner: every node speaks
+            // every protocol, and where there is a choice of versions the answer is waited for anyway.
+            .with_substream_upgrade_protocol_override(upgrade::Version::V1Lazy)
             .with_max_negotiating_inbound_streams(NEGOTIATING_MAX);
         let (local, now) = (key.public().to_peer_id(), Instant::now());
         Ok(Self {

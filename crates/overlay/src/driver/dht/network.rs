@@ -195,6 +195,7 @@ impl Node {
             .multiplex(yamux::Config::default())
             .boxed();
         let config = swarm::Config::with_tokio_executor()
+            .with_substream_upgrade_protocol_override(upgrade::Version::V1Lazy)
             .with_idle_connection_timeout(Duration::from_secs(1_000_000));
         let id = plan.id();
         let kad = kademlia(&plan.key, policy, &limits);

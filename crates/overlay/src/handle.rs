@@ -198,8 +198,8 @@ impl Overlay {
             })
     }
 
-    /// Opens a stream to an admitted peer. If the peer has not admitted this node in turn, it drops the stream, which
-    /// shows as an end or an error at the first read.
+    /// Opens a stream to an admitted peer, without waiting for its consent: if the peer does not take such streams, or has
+    /// not admitted this node in turn, that shows as an end or an error at the first read.
     ///
     /// # Errors
     /// [`StreamError`].

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use guildhall_client::Client;
 use guildhall_protocol::name::{CategoryPrefix, OrgName};
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid,
+};
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdout};
@@ -82,7 +84,7 @@ pub struct Ready {
     pub addresses: Vec<String>,
 }
 
-/// A node process. Killed with its workers when it is dropped.
+/// A node process. Killed with its workers when it is dropped; its home is free for another one then.
 #[derive(Debug)]
 pub struct Node {
     options: Options,
@@ -241,6 +243,10 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         kill_group(&self.child);
+        if let Some(pid) = pid(&self.child) {
+            // Until it has ended it holds its home. Who reaps it is left to the runtime, as for every child.
+            let _ended = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+        }
     }
 }
 

@@ -17,6 +17,10 @@ use crate::node::Core;
 /// Up to as many other nodes, links are kept to all of them.
 const LINK_ALL_MAX: usize = 32;
 
+/// Ticks after which a node that was started has tried every link of a small federation: four dials every three ticks,
+/// and ten until the last one is given up.
+const LINKED_TICKS: u64 = 40;
+
 /// Links that a node of a larger federation chooses: three times the neighbours that gossip wants, so that most of them
 /// may be gone.
 const WANTED: usize = 24;
@@ -93,9 +97,13 @@ impl Core {
         }
     }
 
-    /// Whether links are kept to all other nodes, so that whoever is not connected is away.
+    /// Whether whoever is not connected is away: links are kept to all other nodes, and there was time to make them.
     #[must_use]
-    pub fn links_to_all(&self) -> bool {
+    pub fn knows_who_is_away(&self) -> bool {
+        self.links_to_all() && self.ticks >= LINKED_TICKS
+    }
+
+    fn links_to_all(&self) -> bool {
         self.nodes.len() <= LINK_ALL_MAX + 1
     }
 

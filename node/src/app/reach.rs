@@ -38,12 +38,12 @@ impl App {
         }
     }
 
-    /// Connects to the first few of these nodes and waits until they are admitted. Does nothing where links are kept to
-    /// all nodes anyhow.
+    /// Connects to the first few of these nodes and waits until they are admitted. Does nothing where whoever is not
+    /// connected is away; a node that was just started does not know that yet.
     pub(super) async fn reach_some(&self, nodes: impl IntoIterator<Item = PublicKey>) {
         let away: BTreeSet<PublicKey> = {
             let core = self.core();
-            if core.links_to_all() {
+            if core.knows_who_is_away() {
                 return;
             }
             let is_away =
@@ -73,15 +73,15 @@ impl App {
         on: &Placement,
         isolation: u8,
     ) -> Result<Vec<Placed>, PlaceError> {
-        let (own_org, me, links_to_all) = {
+        let (own_org, me, knows_who_is_away) = {
             let core = self.core();
             let me = core.identity();
-            (me.org.clone(), me.node.public(), core.links_to_all())
+            (me.org.clone(), me.node.public(), core.knows_who_is_away())
         };
         let candidates = self.candidates(plan).await;
         let placed = pipeline::place(plan, &own_org, on, isolation, &candidates);
         let others = placed.as_ref().map_or(0, |all| all.iter().filter(|it| it.node != me).count());
-        if links_to_all || others >= CHOICE {
+        if knows_who_is_away || others >= CHOICE {
             return placed;
         }
         let as_if = candidates.into_iter().map(|one| Candidate { connected: true, ..one });

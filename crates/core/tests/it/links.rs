@@ -112,6 +112,15 @@ fn a_node_of_a_small_federation_dials_everybody() {
 }
 
 #[test]
+fn a_node_that_was_just_started_does_not_take_others_for_away() {
+    let orgs: Vec<Invited> = invited("org", 5, 0).collect();
+    let mut world = target(records_of(&orgs), "org-1", "a secret");
+    assert!(!world.nodes[0].core.knows_who_is_away());
+    dialled(&mut world, 40, false);
+    assert!(world.nodes[0].core.knows_who_is_away());
+}
+
+#[test]
 fn a_node_of_a_large_federation_keeps_a_few_links_and_replaces_those_that_break() {
     let orgs: Vec<Invited> =
         [("alpha".to_owned(), 0)].into_iter().chain(invited("lab", 80, 0)).collect();
